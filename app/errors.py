@@ -1,0 +1,110 @@
+"""Every error this project raises on purpose.
+
+    HybridMemoryError
+    ├── InvalidInput              a field breaks a stated limit                      422
+    ├── NotFound                  no such record in the caller's namespace           404
+    ├── Conflict                  the id or version is taken by other content        409
+    ├── AccessError
+    │   ├── Unauthenticated       no key, or one that is not known                   401
+    │   └── Forbidden             the key does not cover this scope or namespace     403
+    ├── TierUnavailable           an engine could not be reached; may be repeated    503
+    ├── EmbedderUnavailable       no embedding provider answered; may be repeated    503
+    ├── DimensionMismatch         vectors of another size than the space holds       500
+    └── StartupError
+        ├── ConfigurationError    the settings contradict themselves
+        └── DataDirectoryInUse    another process owns the data directory
+
+A class exists because someone catches it or a door maps it to a status. Attributes carry the facts, the
+message says what to do next.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+class HybridMemoryError(Exception):
+    """The root of the tree; catching it catches everything raised here on purpose."""
+
+
+class InvalidInput(HybridMemoryError):
+    """A field breaks a stated limit. `field` is its path (`messages[3].content`), `problem` names the limit."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field: Final = field
+        self.problem: Final = problem
+
+
+class NotFound(HybridMemoryError):
+    """No such record in the caller's namespace; says nothing about other namespaces."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(f"no {kind} {key!r} in this namespace")
+        self.kind: Final = kind
+        self.key: Final = key
+
+
+class Conflict(HybridMemoryError):
+    """The id is taken by other content, or the version is not the one the caller read."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field: Final = field
+        self.problem: Final = problem
+
+
+class AccessError(HybridMemoryError):
+    """The caller may not do this."""
+
+
+class Unauthenticated(AccessError):
+    """No key was given, or one that is not known."""
+
+
+class Forbidden(AccessError):
+    """The key is known, but does not cover this scope or this namespace."""
+
+
+class TierUnavailable(HybridMemoryError):
+    """An engine could not be reached in time. Nothing half-written; the call may be repeated."""
+
+    def __init__(self, tier: str, problem: str) -> None:
+        super().__init__(f"{tier} tier unavailable: {problem}")
+        self.tier: Final = tier
+        self.problem: Final = problem
+
+
+class EmbedderUnavailable(HybridMemoryError):
+    """No embedding provider answered; the call may be repeated."""
+
+    def __init__(self, provider: str, problem: str) -> None:
+        super().__init__(f"embedding provider {provider} unavailable: {problem}")
+        self.provider: Final = provider
+        self.problem: Final = problem
+
+
+class DimensionMismatch(HybridMemoryError):
+    """Vectors of another size than the embedding space holds."""
+
+    def __init__(self, expected: int, got: int) -> None:
+        super().__init__(f"expected vectors of dimension {expected}, got {got}")
+        self.expected: Final = expected
+        self.got: Final = got
+
+
+class StartupError(HybridMemoryError):
+    """The service cannot start; the message says what to change."""
+
+
+class ConfigurationError(StartupError):
+    """The settings contradict themselves or what is installed."""
+
+
+class DataDirectoryInUse(StartupError):
+    """Another process owns the data directory."""
+
+    def __init__(self, data_dir: str, owner: str) -> None:
+        super().__init__(f"{data_dir} is in use by {owner}")
+        self.data_dir: Final = data_dir
+        self.owner: Final = owner

@@ -1,0 +1,88 @@
+"""Logging and metrics: the vocabulary. Configured once, by the door that starts the process.
+
+Log events carry fields (store, operation, latency_ms, record ids, request_id), never the text of a memory.
+Metrics carry no namespace, session or record id: a label is a tier, an operation, a stage or a provider.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+MESSAGES_APPENDED: Final = Counter("memory_messages_appended", "Messages acknowledged, by the tier they landed in", ["stored_in"])
+STORE_LATENCY: Final = Histogram(
+    "memory_store_latency_seconds", "Time spent in an engine", ["store", "operation"], buckets=_LATENCY_SECONDS
+)
+STORE_ERRORS: Final = Counter("memory_store_errors", "Calls to an engine that failed", ["store", "operation"])
+RECALL_LATENCY: Final = Histogram(
+    "memory_recall_latency_seconds",
+    "Time of a recall, by stage (total, embed, semantic, buffer, text)",
+    ["stage"],
+    buckets=_LATENCY_SECONDS,
+)
+RECALL_DEGRADED: Final = Counter("memory_recall_degraded", "Recalls that went without a tier or stage", ["stage"])
+CACHE_REQUESTS: Final = Counter("memory_cache_requests", "Cache look-ups", ["cache", "result"])
+EMBEDDED_TEXTS: Final = Counter("memory_embedded_texts", "Texts embedded, by provider", ["provider"])
+EMBEDDER_IN_USE: Final = Gauge("memory_embedder_in_use", "1 for the embedding provider that answered last", ["provider"])
+CONSOLIDATION_SECONDS: Final = Histogram(
+    "memory_consolidation_duration_seconds",
+    "Duration of a consolidation run",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300),
+)
+CONSOLIDATED: Final = Counter("memory_consolidated", "What consolidation did", ["what"])
+BACKLOG_MESSAGES: Final = Gauge("memory_backlog_messages", "Messages not yet drained into Postgres")
+BACKLOG_SESSIONS: Final = Gauge("memory_backlog_sessions", "Sessions with something not yet drained")
+OUTBOX_DEPTH: Final = Gauge("memory_outbox_depth", "Records waiting to be indexed")
+OUTBOX_DEAD: Final = Gauge("memory_outbox_dead_letters", "Records given up on until somebody retries them")
+DRIFT: Final = Gauge("memory_index_drift", "Records in Postgres less points in the index")
+HTTP_LATENCY: Final = Histogram(
+    "memory_http_request_duration_seconds", "Time of a request", ["method", "route", "status"], buckets=_LATENCY_SECONDS
+)
+BACKGROUND_ERRORS: Final = Counter("memory_background_errors", "Errors a background job outlived", ["job"])
+
+
+@contextmanager
+def timed(store: str, operation: str) -> Iterator[None]:
+    """Count the time, and the failure, of one call to an engine."""
+    started = time.perf_counter()
+    try:
+        yield
+    except BaseException:
+        STORE_ERRORS.labels(store, operation).inc()
+        raise
+    finally:
+        STORE_LATENCY.labels(store, operation).observe(time.perf_counter() - started)
+
+
+def configure_logging(level: str, form: Literal["json", "console"]) -> None:
+    """Send structlog and the standard library's loggers to stderr in one form. Called by doors only."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    tail: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, renderer] if form == "json" else [renderer]
+    structlog.configure(
+        processors=[*shared, *tail],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail]
+    )
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), handlers=[handler], force=True)

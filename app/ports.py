@@ -1,0 +1,503 @@
+"""The contracts between policy and engines, stated by the policy that needs them.
+
+Each port has one conformance exam (`tests/conformance`) that every implementation and the in-memory twin in
+`app.testing` sit. Implementations translate their driver's errors into `TierUnavailable` (or
+`EmbedderUnavailable`) in one place; nothing else escapes but the errors listed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from app.records import (
+    Appended,
+    Candidate,
+    Embedded,
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    FilterTerm,
+    Hit,
+    Json,
+    Knowledge,
+    KnowledgeKind,
+    Message,
+    Mode,
+    Point,
+    Query,
+    RecordKind,
+    RunReport,
+    Scope,
+    SessionKey,
+    SessionState,
+    Space,
+    Vector,
+)
+
+
+class Pingable(Protocol):
+    async def ping(self) -> str:
+        """Answer with the engine's name and version, or raise."""
+        ...
+
+
+# ── tier 1 ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The newest messages a buffer holds, in order. `is_complete`: no older message was left out for being absent."""
+
+    messages: tuple[Message, ...]
+    is_complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be drained; `oldest_at` is when the longest-waiting session became dirty."""
+
+    sessions: int
+    messages: int
+    oldest_at: datetime | None
+
+
+class WorkingMemory(Pingable, Protocol):
+    """Conversation buffers, session state and scratchpads, each session's parts together in one cluster slot."""
+
+    async def append(
+        self, session: SessionKey, messages: Sequence[Message], *, floor: int | None = None
+    ) -> tuple[Appended, ...] | None:
+        """Append atomically: all of `messages` or none, in order, numbered on from the session's last sequence.
+
+        A message whose id is buffered already with the same content keeps its sequence and is not written again.
+        A session never seen here (or expired) has no counter: without `floor` nothing is written and None returned;
+        with it, numbering goes on from `floor`. On return the messages survive the death of any process and are
+        seen by `undrained` from every process.
+
+        Raises:
+            Conflict: an id is buffered already with other content; nothing was written.
+            TierUnavailable: nothing is known to be written; repeating the call is safe.
+        """
+        ...
+
+    async def recent(self, session: SessionKey, limit: int) -> Window:
+        """The newest `limit` messages, drained or not, by rising sequence."""
+        ...
+
+    async def read(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
+        """Buffered messages with a sequence above `after`, by rising sequence, at most `limit`."""
+        ...
+
+    async def undrained(self, scope: Scope, limit: int) -> tuple[Message, ...]:
+        """The newest undrained messages that `scope` admits, by falling `created_at`, at most `limit`.
+
+        One round trip when nothing waits, the usual case: this is on the path of every search.
+        """
+        ...
+
+    async def dirty_sessions(self, limit: int, *, namespace: str | None = None) -> tuple[SessionKey, ...]:
+        """Sessions with undrained messages or state, the longest-waiting first, at most `limit`."""
+        ...
+
+    async def settle(self, session: SessionKey, *, through: int, retain: int, ttl: timedelta) -> None:
+        """Note that everything up to sequence `through` is in Postgres. Idempotent.
+
+        Keeps the newest `retain` messages for `recent`, drops older drained ones, and raises the session's counter
+        to at least `through`. When nothing undrained is left the session stops being dirty and expires after `ttl`;
+        while something is, it never expires.
+        """
+        ...
+
+    async def save_state(self, session: SessionKey, state: SessionState) -> None:
+        """Replace the session's state and mark the session dirty, so that the state is archived."""
+        ...
+
+    async def load_state(self, session: SessionKey) -> SessionState | None: ...
+
+    async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
+        """Keep any JSON `value` under `key` in the session's scratchpad; the whole pad expires after `ttl`."""
+        ...
+
+    async def read_scratch(self, session: SessionKey) -> Mapping[str, object]:
+        """The whole scratchpad; empty when there is none."""
+        ...
+
+    async def delete_scratch(self, session: SessionKey, key: str) -> bool: ...
+
+    async def forget_session(self, session: SessionKey) -> int:
+        """Remove everything of the session; returns how many messages it held."""
+        ...
+
+    async def sessions_of(self, namespace: str) -> tuple[SessionKey, ...]:
+        """Every session of the namespace that has any key here. Walks the key space: for `forget`, not for traffic."""
+        ...
+
+    async def backlog(self) -> Backlog: ...
+
+
+# ── tier 2 ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class OutboxOp(StrEnum):
+    UPSERT = "upsert"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """Work for the vector index, written in the transaction of the record it is about.
+
+    There is at most one open entry per record: a newer one replaces it and raises `generation`, so that a worker
+    finishing the older work cannot tick off the newer.
+    """
+
+    op: OutboxOp
+    kind: RecordKind
+    namespace: str
+    record_uid: UUID
+    id: int = 0
+    generation: int = 0
+    attempts: int = 0
+    next_attempt_at: datetime | None = None
+    last_error: str | None = None
+    is_dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a session is drained: everything up to `sequence` is in Postgres."""
+
+    session: SessionKey
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageInContext:
+    """A message with up to two messages directly before it in its session, oldest first."""
+
+    message: Message
+    before: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as Postgres knows it."""
+
+    session: SessionKey
+    state: SessionState
+    created_at: datetime
+    last_message_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """Postgres' side of the books: open and dead outbox entries, and how many records should be in the index."""
+
+    outbox_depth: int
+    dead_letters: int
+    indexable: Mapping[RecordKind, int]
+    oldest_outbox_at: datetime | None
+
+
+class EpisodicReader(Protocol):
+    """A read session: sees one snapshot, writes nothing."""
+
+    async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
+        """Messages with a sequence above `after`, by rising sequence, at most `limit`."""
+        ...
+
+    async def recent(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
+        """The newest `limit` messages by rising sequence."""
+        ...
+
+    async def last_sequence(self, session: SessionKey) -> int:
+        """0 when the session has no message here."""
+        ...
+
+    async def messages_by_id(self, session: SessionKey, ids: Sequence[UUID]) -> Mapping[UUID, Message]: ...
+
+    async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
+        """The messages with these uids that still exist, each with the two before it. Any order."""
+        ...
+
+    async def search_text(self, query: Query) -> tuple[Hit, ...]:
+        """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
+        ...
+
+    async def session(self, session: SessionKey) -> SessionRecord | None: ...
+
+    async def episode(self, namespace: str, episode_id: UUID) -> Episode | None: ...
+
+    async def episodes_by_uid(self, uids: Sequence[UUID]) -> tuple[Episode, ...]: ...
+
+    async def list_episodes(
+        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Episode, ...]:
+        """Newest first (by id, which sorts by time); `before` is the last id of the page before."""
+        ...
+
+    async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]: ...
+
+    async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
+        """Steps with an index above `after` (-1 for the first page), by rising index."""
+        ...
+
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None: ...
+
+    async def knowledge_by_uid(self, uids: Sequence[UUID]) -> tuple[Knowledge, ...]: ...
+
+    async def list_knowledge(
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Knowledge, ...]: ...
+
+    async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
+        """Open conversation episodes whose last message is older than `idle_since` (all when None), oldest first."""
+        ...
+
+    async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]: ...
+
+    async def next_outbox_at(self) -> datetime | None:
+        """When the earliest entry that is not dead becomes due; None when there is none."""
+        ...
+
+    async def runs(self, limit: int) -> tuple[RunReport, ...]:
+        """The newest consolidation runs, newest first."""
+        ...
+
+    async def status(self) -> StoreStatus: ...
+
+    async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
+        """How many records of each kind `scope` admits."""
+        ...
+
+
+class EpisodicWriter(EpisodicReader, Protocol):
+    """A write session: everything done in it is committed together when its context ends without an error."""
+
+    async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
+        """Lock the session's checkpoint until the transaction ends (making it, at 0, if it is new).
+
+        None when another worker holds it: skip the session, do not wait.
+        """
+        ...
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None: ...
+
+    async def insert_messages(self, messages: Sequence[Message], episode_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Insert each message into the episode of the same position; one statement for the whole batch.
+
+        A message whose `uid` is there already is left as it is. Returns the uids that were new.
+        """
+        ...
+
+    async def save_episode(self, episode: Episode) -> None:
+        """Insert, or replace all but `created_at` of an episode with this id."""
+        ...
+
+    async def open_episode(self, session: SessionKey) -> Episode | None:
+        """The session's open conversation episode; there is at most one."""
+        ...
+
+    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
+        """Number the new steps on from the last one."""
+        ...
+
+    async def save_session(
+        self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
+    ) -> None:
+        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended."""
+        ...
+
+    async def end_session(self, session: SessionKey, at: datetime) -> None: ...
+
+    async def save_knowledge(self, knowledge: Knowledge) -> None: ...
+
+    async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
+        """Open an outbox entry for each record, or renew the open one (see `OutboxEntry`)."""
+        ...
+
+    async def claim_outbox(self, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
+        """Take up to `limit` due entries (not dead, not leased), oldest first, with SKIP LOCKED, and lease them.
+
+        `now` decides what is due. A claim counts as an attempt: `attempts` is already raised in what is returned.
+        """
+        ...
+
+    async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
+        """Remove these entries, except those whose generation has moved on."""
+        ...
+
+    async def release_outbox(
+        self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
+    ) -> None:
+        """Give failed entries back with their error, to be tried again at `next_attempt_at`, or as dead letters."""
+        ...
+
+    async def retry_dead(self, ids: Sequence[int] | None, now: datetime) -> int:
+        """Make dead letters (all, or these) due at once with no attempts counted; returns how many."""
+        ...
+
+    async def record_run(self, run: RunReport) -> None: ...
+
+    async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
+        """Delete rows and open a delete entry in the outbox for each; returns how many rows there were."""
+        ...
+
+    async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
+        """Delete every record that `scope` admits, its sessions' state and checkpoints when it names a session or
+        nothing but the namespace; opens delete entries in the outbox. Returns the rows removed by kind."""
+        ...
+
+    async def delete_expired_sessions(self, idle_since: datetime, limit: int) -> int:
+        """Drop the archived state of sessions ended or idle since before `idle_since`; their messages stay."""
+        ...
+
+
+class EpisodicMemory(Pingable, Protocol):
+    """The truth. Errors of the driver arrive as `TierUnavailable("episodic", …)` from either context."""
+
+    def reading(self) -> AbstractAsyncContextManager[EpisodicReader]: ...
+
+    def writing(self) -> AbstractAsyncContextManager[EpisodicWriter]: ...
+
+
+# ── tier 3 ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class FusionWeights:
+    """How the two legs of a hybrid query are added up: dense + `bm25` · bm25.
+
+    A point found by one leg only is ranked with `dense_floor` or `bm25_floor` for the other. `prefetch` is how many
+    candidates each leg brings. Source: DESIGN §9, measured on LoCoMo's development half.
+    """
+
+    bm25: float = 0.05
+    dense_floor: float = 0.0
+    bm25_floor: float = 0.0
+    prefetch: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class IndexQuery:
+    """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
+
+    `scope`, `kinds`, `filter`, `since` and `until` are part of the engine's query on every leg.
+    """
+
+    scope: Scope
+    dense: Vector | None
+    sparse_text: str | None
+    limit: int
+    kinds: tuple[RecordKind, ...]
+    filter: tuple[FilterTerm, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    mode: Mode = Mode.HYBRID
+    weights: FusionWeights = field(default_factory=FusionWeights)
+
+
+class SemanticMemory(Pingable, Protocol):
+    """The vector index: one collection a space, named vectors `dense` and `bm25`, tenant-indexed payload.
+
+    Every method may raise `TierUnavailable("semantic", …)`.
+    """
+
+    async def upsert(self, space: Space, points: Sequence[Point]) -> None:
+        """Write points, making the space's collection on first use. Durable on return. Idempotent by point id.
+
+        Raises:
+            DimensionMismatch: a vector's size is not the space's.
+        """
+        ...
+
+    async def delete(self, point_ids: Sequence[UUID]) -> None:
+        """Remove these points from every space; absent ones are no error."""
+        ...
+
+    async def forget(self, scope: Scope) -> None:
+        """Remove every point that `scope` admits, from every space."""
+        ...
+
+    async def search(self, space: Space, query: IndexQuery) -> tuple[Candidate, ...]:
+        """The best `query.limit` candidates by falling `fused` score; ties by newest.
+
+        `fused` is exact for what is returned: it equals dense + weight · bm25 of the candidate's own `dense` and
+        `bm25`, both computed even if only one leg had found the point. Empty when the space has no collection.
+        """
+        ...
+
+    async def spaces(self) -> tuple[Space, ...]:
+        """The spaces that have a collection."""
+        ...
+
+    async def count(self, space: Space | None = None, scope: Scope | None = None) -> int:
+        """How many points there are, in one space or in all, within `scope` or at all."""
+        ...
+
+    def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
+        """Every point's (id, content_sha256), in batches, in bounded memory."""
+        ...
+
+
+# ── models ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Embedder(Pingable, Protocol):
+    """Turns texts into unit vectors."""
+
+    @property
+    def space(self) -> Space:
+        """The space new vectors are meant for: the primary provider's."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """One unit row a text, in order, all in one space (which may be a fallback's: see `Embedded.space`).
+
+        Raises:
+            EmbedderUnavailable: no provider answered.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A summary and who wrote it: `extractive`, or a model's name."""
+
+    text: str
+    provider: str
+
+
+class Summarizer(Protocol):
+    async def summarize(self, messages: Sequence[Message]) -> Summary:
+        """A few sentences that say what a stretch of conversation was about; never longer than the conversation."""
+        ...
+
+
+class SparseEncoder(Protocol):
+    """Tokenizes as the index does, so that a buffer can be ranked in the index's terms."""
+
+    def encode_query(self, text: str) -> Mapping[int, float]: ...
+
+    def encode_document(self, text: str) -> Mapping[int, float]: ...
+
+
+class Cache(Protocol):
+    """A byte cache that may forget anything at any time."""
+
+    async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]: ...
+
+    async def put_many(self, values: Mapping[str, bytes], ttl: timedelta) -> None: ...
+
+
+class Clock(Protocol):
+    def __call__(self) -> datetime:
+        """The time now, aware UTC."""
+        ...

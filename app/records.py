@@ -1,0 +1,444 @@
+"""The nouns: what is remembered, asked and answered. Frozen values; no I/O, no vendor.
+
+The same words stand in Python, tables, keys, payloads, JSON and documentation. Datetimes are aware UTC.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import uuid6
+
+Json: TypeAlias = Mapping[str, Any]
+"""A JSON object; values are what `json.loads` returns."""
+Vector: TypeAlias = npt.NDArray[np.float32]
+"""Shape (dim,)."""
+Matrix: TypeAlias = npt.NDArray[np.float32]
+"""Shape (n, dim)."""
+
+DEFAULT_NAMESPACE: Final = "default"
+SCHEMA_VERSION: Final = 1
+"""Version of the JSON documents inside stored records."""
+
+
+class Tier(StrEnum):
+    WORKING = "working"
+    EPISODIC = "episodic"
+    SEMANTIC = "semantic"
+
+
+class Role(StrEnum):
+    USER = "user"
+    ASSISTANT = "assistant"
+    SYSTEM = "system"
+    TOOL = "tool"
+
+
+class RecordKind(StrEnum):
+    """What a hit is; also the `kind` in the vector index and the outbox."""
+
+    MESSAGE = "message"
+    EPISODE = "episode"
+    KNOWLEDGE = "knowledge"
+
+
+class EpisodeKind(StrEnum):
+    CONVERSATION = "conversation"
+    DECISION = "decision"
+    NEGOTIATION = "negotiation"
+    TASK = "task"
+
+
+class KnowledgeKind(StrEnum):
+    FACT = "fact"
+    STRATEGY = "strategy"
+    PATTERN = "pattern"
+    CONSTRAINT = "constraint"
+    HEURISTIC = "heuristic"
+
+
+class Mode(StrEnum):
+    """How a search ranks: both legs, one of them, or both with exact instead of approximate neighbours."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    SPARSE = "sparse"
+    EXACT = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose memory. `namespace` is the wall between tenants; each further field narrows, `None` does not."""
+
+    namespace: str = DEFAULT_NAMESPACE
+    user_id: str | None = None
+    agent_id: str | None = None
+    session_id: str | None = None
+    project_id: str | None = None
+
+    def admits(self, other: Scope) -> bool:
+        """Whether a record of scope `other` may be seen from this scope."""
+        return self.namespace == other.namespace and all(
+            mine is None or mine == theirs
+            for mine, theirs in (
+                (self.user_id, other.user_id),
+                (self.agent_id, other.agent_id),
+                (self.session_id, other.session_id),
+                (self.project_id, other.project_id),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SessionKey:
+    """A session's identity: session ids are unique within a namespace, not beyond it."""
+
+    namespace: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a session.
+
+    `scope.session_id` is always set. `sequence` orders a session's messages, counts from 1, and is 0 until the
+    message was appended. A message is identified by (namespace, session, id): see `uid`.
+    """
+
+    id: UUID
+    scope: Scope
+    role: Role
+    content: str
+    created_at: datetime
+    name: str | None = None
+    metadata: Json = field(default_factory=dict)
+    sequence: int = 0
+
+    @property
+    def session(self) -> SessionKey:
+        return SessionKey(self.scope.namespace, self.scope.session_id or "")
+
+    @property
+    def author(self) -> str:
+        """Who speaks: the name, or else the role."""
+        return self.name or self.role.value
+
+    @property
+    def uid(self) -> UUID:
+        """The id under which Postgres and the vector index hold this message.
+
+        Derived from namespace, session and id, so that an id chosen by one tenant can never meet another's row.
+        """
+        return derived_uuid("message", self.scope.namespace, self.scope.session_id or "", str(self.id))
+
+    @property
+    def content_sha256(self) -> str:
+        return sha256_hex(self.content)
+
+    def numbered(self, sequence: int) -> Message:
+        return replace(self, sequence=sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The receipt for one appended message."""
+
+    id: UUID
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendReceipt:
+    """What an append did: where the messages are now, and which tiers could not take part."""
+
+    messages: tuple[Appended, ...]
+    stored_in: Tier
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What an agent keeps about a session besides its messages."""
+
+    goal: str | None = None
+    active_context: Json = field(default_factory=dict)
+    thoughts: tuple[str, ...] = ()
+    related_episodes: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeStep:
+    """One step inside an episode; `index` counts from 0."""
+
+    index: int
+    content: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """Something that happened, from beginning to end: a stretch of conversation, a decision, a task.
+
+    A conversation episode covers its session's messages from `first_sequence` to `last_sequence` and stays open
+    (`is_open`) until a gap, a ceiling or the session's end closes it. `quality` and `outcome_quality` are in [0, 1].
+    """
+
+    id: UUID
+    kind: EpisodeKind
+    scope: Scope
+    started_at: datetime
+    ended_at: datetime
+    perception: Json = field(default_factory=dict)
+    reasoning: Json = field(default_factory=dict)
+    action: Json = field(default_factory=dict)
+    outcome: Json | None = None
+    outcome_quality: float | None = None
+    summary: str = ""
+    quality: float | None = None
+    is_open: bool = False
+    message_count: int = 0
+    token_count: int = 0
+    first_sequence: int = 0
+    last_sequence: int = 0
+    metadata: Json = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def uid(self) -> UUID:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Something held to be true: a fact, or a strategy, pattern, constraint or heuristic learned from episodes."""
+
+    id: UUID
+    kind: KnowledgeKind
+    scope: Scope
+    description: str
+    created_at: datetime
+    content: Json = field(default_factory=dict)
+    confidence: float = 1.0
+    supporting_episodes: tuple[UUID, ...] = ()
+    contradicting_episodes: tuple[UUID, ...] = ()
+    times_applied: int = 0
+    success_count: int = 0
+    failure_count: int = 0
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    superseded_by: UUID | None = None
+
+    @property
+    def uid(self) -> UUID:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class FilterTerm:
+    """One condition on a field (see `FILTER_FIELDS`; `metadata.<key>` reaches into metadata).
+
+    A record matches when the field's value equals one of `values`; a missing field never matches.
+    """
+
+    field: str
+    values: tuple[str | int | float | bool, ...]
+
+
+FILTER_FIELDS: Final = ("kind", "role", "author", "user_id", "agent_id", "session_id", "project_id")
+METADATA_PREFIX: Final = "metadata."
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question to memory. `since` and `until` bound `created_at`, both inclusive; `now` anchors relative dates."""
+
+    text: str
+    scope: Scope
+    kinds: tuple[RecordKind, ...] = (RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE)
+    filter: tuple[FilterTerm, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    now: datetime | None = None
+    limit: int = 10
+    mode: Mode = Mode.HYBRID
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found."""
+
+    id: UUID
+    kind: RecordKind
+    text: str
+    score: float
+    components: Mapping[str, float]
+    tier: Tier
+    scope: Scope
+    created_at: datetime
+    metadata: Json = field(default_factory=dict)
+    role: str | None = None
+    author: str | None = None
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recollection:
+    """The answer to a query, best first. `degraded` names each tier or stage that did not answer in time."""
+
+    hits: tuple[Hit, ...]
+    degraded: tuple[str, ...] = ()
+    latency_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RecentContext:
+    """The newest messages of a session in order, and which tier they were read from."""
+
+    messages: tuple[Message, ...]
+    tier: Tier
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """An embedding space: vectors of different spaces never mix."""
+
+    model: str
+    dimension: int
+
+    @property
+    def name(self) -> str:
+        """A name safe for collections, directories and keys: `all-minilm-l6-v2__384`."""
+        safe = "".join(c if c.isalnum() or c in "-." else "-" for c in self.model.lower())
+        return f"{safe}__{self.dimension}"
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors and the space they belong to. `vectors` is (n, dim) float32 with unit rows."""
+
+    space: Space
+    vectors: Matrix
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A record as the vector index holds it. `id` is the record's `uid`; `dense` has shape (dim,)."""
+
+    id: UUID
+    record_id: UUID
+    kind: RecordKind
+    scope: Scope
+    text: str
+    sparse_text: str
+    dense: Vector
+    created_at: datetime
+    content_sha256: str
+    role: str | None = None
+    author: str | None = None
+    sequence: int | None = None
+    quality: float | None = None
+    metadata: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A point found by the index. `dense` is the dot product, `bm25` the BM25 score, `fused` what it was ranked by."""
+
+    hit: Hit
+    point_id: UUID
+    dense: float
+    bm25: float
+    fused: float
+
+
+@dataclass(frozen=True, slots=True)
+class SectionAccount:
+    """What one section of an assembled context spent of its budget, and what it had to leave out."""
+
+    name: str
+    budget_tokens: int
+    spent_tokens: int
+    included: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class AssembledContext:
+    """Text for a prompt, never over its budget, with citations (record ids in order of appearance)."""
+
+    text: str
+    budget_tokens: int
+    spent_tokens: int
+    sections: tuple[SectionAccount, ...]
+    citations: tuple[UUID, ...]
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReceipt:
+    """How many records were removed, by kind, and how many a second look still found (0 when all went well)."""
+
+    removed: Mapping[str, int]
+    remaining: int
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What one consolidation run did."""
+
+    id: UUID
+    started_at: datetime
+    finished_at: datetime
+    counts: Mapping[str, int]
+    errors: tuple[str, ...] = ()
+
+    @property
+    def duration_ms(self) -> float:
+        return (self.finished_at - self.started_at).total_seconds() * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TierHealth:
+    """One dependency's answer to a ping. `detail` names the engine or the error."""
+
+    name: str
+    is_up: bool
+    latency_ms: float
+    detail: str = ""
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7: ids are made before the first write, and sort by time."""
+    return uuid6.uuid7()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def sha256_hex(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derived_uuid(*parts: str) -> UUID:
+    """A UUID (version 8) that is the same for the same parts and cannot be steered by choosing one of them."""
+    digest = bytearray(hashlib.blake2b("\x1f".join(f"{len(p)}:{p}" for p in parts).encode(), digest_size=16).digest())
+    digest[6] = (digest[6] & 0x0F) | 0x80
+    digest[8] = (digest[8] & 0x3F) | 0x80
+    return UUID(bytes=bytes(digest))
+
+
+def authors_of(messages: Sequence[Message]) -> tuple[str, ...]:
+    """The distinct authors in order of first appearance."""
+    return tuple(dict.fromkeys(m.author for m in messages))

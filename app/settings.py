@@ -1,0 +1,125 @@
+"""The environment, read here and nowhere else: every setting is a variable `MEMORY_<NAME>`.
+
+Defaults that belong to a policy live on the policy's own dataclass; a setting of `None` leaves them alone.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import ConfigurationError
+
+
+class EmbedderChoice(StrEnum):
+    AUTO = "auto"
+    OLLAMA = "ollama"
+    LOCAL = "local"
+    HASHING = "hashing"
+
+
+class ReadPreference(StrEnum):
+    """Where recent context is read: Redis with Postgres as the fallback, or one of them alone."""
+
+    REDIS_FIRST = "redis-first"
+    POSTGRES_ONLY = "postgres-only"
+    REDIS_ONLY = "redis-only"
+
+
+def _asyncpg(url: str | None) -> str | None:
+    """Accept the URLs people have: `postgres://…` and `postgresql://…` mean the asyncpg driver here."""
+    if url is None:
+        return None
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+        raise ValueError("must start with postgresql+asyncpg:// (or postgresql://)")
+    return f"postgresql+asyncpg://{rest}"
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults; see `.env.example` for a commented copy."""
+
+    model_config = SettingsConfigDict(env_prefix="MEMORY_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    data_dir: Path = Path(".hybrid-memory")
+    allow_open_access: bool = False
+    """Serve without keys on an address other than loopback: has to be said out loud."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    redis_url: SecretStr | None = None
+    postgres_url: Annotated[
+        SecretStr | None, AfterValidator(lambda v: None if v is None else SecretStr(_asyncpg(v.get_secret_value()) or ""))
+    ] = None
+    qdrant_url: str | None = None
+    qdrant_api_key: SecretStr | None = None
+    qdrant_shards: int = Field(default=1, ge=1)
+    qdrant_replicas: int = Field(default=1, ge=1)
+    redis_fsync: Literal["everysec", "always"] = "everysec"
+    """Of the embedded engine: what a power cut may cost, one second of acknowledged appends or nothing."""
+    read_preference: ReadPreference = ReadPreference.REDIS_FIRST
+
+    embedder: EmbedderChoice = EmbedderChoice.AUTO
+    ollama_url: str = "http://127.0.0.1:11434"
+    ollama_embedding_model: str = "all-minilm"
+    ollama_summary_model: str | None = None
+    """A chat model for summaries; extractive summaries without one."""
+    local_model: str | None = None
+    """A directory or hub name of a sentence-transformers model; the packaged all-MiniLM-L6-v2 without one."""
+    embedder_timeout_seconds: float = Field(default=30.0, gt=0)
+    embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0)
+
+    session_ttl_seconds: int = Field(default=86_400, gt=0)
+    session_retention_days: int = Field(default=30, gt=0)
+    """Archived session state of ended or idle sessions is dropped after this; messages and episodes stay."""
+    buffer_window: int = Field(default=50, ge=0)
+    """Drained messages a session keeps in Redis for recent context."""
+
+    consolidation_interval_seconds: float = Field(default=5.0, gt=0)
+    episode_idle_minutes: float = Field(default=30.0, gt=0)
+    episode_max_messages: int = Field(default=50, ge=1)
+    episode_max_tokens: int = Field(default=4000, ge=1)
+    outbox_max_attempts: int = Field(default=12, ge=1)
+
+    recall_deadline_ms: float = Field(default=300.0, gt=0)
+    max_message_bytes: int = Field(default=65_536, ge=1)
+    max_messages_per_call: int = Field(default=1000, ge=1)
+    max_metadata_bytes: int = Field(default=8192, ge=2)
+    max_metadata_depth: int = Field(default=8, ge=1)
+    max_request_bytes: int = Field(default=16_777_216, ge=1024)
+    max_clock_skew_seconds: float = Field(default=60.0, ge=0)
+
+    @cached_property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether any engine lives in the data directory, which then has exactly one owner."""
+        return self.redis_url is None or self.postgres_url is None or self.qdrant_url is None
+
+
+def load_settings() -> Settings:
+    """Read the environment (and `.env`).
+
+    Raises:
+        ConfigurationError: a variable has an impossible value; names the variable and the problem.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"MEMORY_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(problems) from error
