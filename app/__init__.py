@@ -1,0 +1,1 @@
+"""The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning, behind one façade."""

@@ -102,9 +102,10 @@ class ConfigurationError(StartupError):
 
 
 class DataDirectoryInUse(StartupError):
-    """Another process owns the data directory."""
+    """Another process owns the data directory; `address` is where it answers over HTTP, if it does."""
 
-    def __init__(self, data_dir: str, owner: str) -> None:
+    def __init__(self, data_dir: str, owner: str, address: str | None = None) -> None:
         super().__init__(f"{data_dir} is in use by {owner}")
         self.data_dir: Final = data_dir
         self.owner: Final = owner
+        self.address: Final = address

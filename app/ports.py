@@ -16,6 +16,7 @@ from typing import Protocol
 from uuid import UUID
 
 from app.records import (
+    ApiKey,
     Appended,
     Candidate,
     Embedded,
@@ -78,7 +79,7 @@ class WorkingMemory(Pingable, Protocol):
         A message whose id is buffered already with the same content keeps its sequence and is not written again.
         A session never seen here (or expired) has no counter: without `floor` nothing is written and None returned;
         with it, numbering goes on from `floor`. On return the messages survive the death of any process and are
-        seen by `undrained` from every process.
+        seen by `unindexed` from every process.
 
         Raises:
             Conflict: an id is buffered already with other content; nothing was written.
@@ -94,23 +95,38 @@ class WorkingMemory(Pingable, Protocol):
         """Buffered messages with a sequence above `after`, by rising sequence, at most `limit`."""
         ...
 
-    async def undrained(self, scope: Scope, limit: int) -> tuple[Message, ...]:
-        """The newest undrained messages that `scope` admits, by falling `created_at`, at most `limit`.
+    async def unindexed(self, scope: Scope, limit: int) -> tuple[Message, ...]:
+        """The newest messages that `scope` admits and the vector index may not have yet, at most `limit`.
 
-        One round trip when nothing waits, the usual case: this is on the path of every search.
+        By falling `created_at`. One round trip when nothing waits, the usual case: every search comes by here.
         """
         ...
 
     async def dirty_sessions(self, limit: int, *, namespace: str | None = None) -> tuple[SessionKey, ...]:
-        """Sessions with undrained messages or state, the longest-waiting first, at most `limit`."""
+        """Sessions with messages or state not yet settled, the longest-waiting first, at most `limit`."""
         ...
 
-    async def settle(self, session: SessionKey, *, through: int, retain: int, ttl: timedelta) -> None:
-        """Note that everything up to sequence `through` is in Postgres. Idempotent.
+    async def unreleased_sessions(self, limit: int, *, namespace: str | None = None) -> tuple[SessionKey, ...]:
+        """Settled sessions with messages not yet released, the longest-waiting first, at most `limit`."""
+        ...
 
-        Keeps the newest `retain` messages for `recent`, drops older drained ones, and raises the session's counter
-        to at least `through`. When nothing undrained is left the session stops being dirty and expires after `ttl`;
-        while something is, it never expires.
+    async def settle(
+        self, session: SessionKey, *, through: int, retain: int, ttl: timedelta, state: SessionState | None = None
+    ) -> None:
+        """Note that everything up to sequence `through` is in Postgres, and that `state` is archived. Idempotent.
+
+        Raises the session's counter, if it has one, to at least `through`. A state other than `state` was saved
+        meanwhile and is undrained. When nothing undrained is left the session stops being dirty, and expires after
+        `ttl`; while something is, it never does. Messages stay until they are released too.
+        """
+        ...
+
+    async def release(self, session: SessionKey, *, through: int, retain: int) -> bool:
+        """Note that everything up to sequence `through` is in the vector index. Idempotent.
+
+        Returns whether this call released the last of the session's messages.
+
+        Drops messages both settled and released, but for the newest `retain`, kept for `recent`.
         """
         ...
 
@@ -261,6 +277,14 @@ class EpisodicReader(Protocol):
         """Open conversation episodes whose last message is older than `idle_since` (all when None), oldest first."""
         ...
 
+    async def indexed_through(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, int]:
+        """For each session the sequence up to which no message has an open outbox entry (dead letters do not count)."""
+        ...
+
+    async def open_entries(self, uids: Sequence[UUID]) -> int:
+        """How many of these records still have an outbox entry that is not dead."""
+        ...
+
     async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]: ...
 
     async def next_outbox_at(self) -> datetime | None:
@@ -366,6 +390,22 @@ class EpisodicMemory(Pingable, Protocol):
     def reading(self) -> AbstractAsyncContextManager[EpisodicReader]: ...
 
     def writing(self) -> AbstractAsyncContextManager[EpisodicWriter]: ...
+
+
+class KeyStore(Protocol):
+    """Where API keys are kept. Errors of the driver arrive as `TierUnavailable("episodic", …)`."""
+
+    async def find(self, key_sha256: bytes) -> ApiKey | None: ...
+
+    async def list(self) -> tuple[ApiKey, ...]:
+        """All keys, oldest first, revoked and expired ones too."""
+        ...
+
+    async def save(self, key: ApiKey) -> None: ...
+
+    async def revoke(self, key_id: UUID, at: datetime) -> bool:
+        """False when there is no such key."""
+        ...
 
 
 # ── tier 3 ────────────────────────────────────────────────────────────────────────────────────────────────────────

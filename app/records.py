@@ -74,6 +74,14 @@ class Mode(StrEnum):
     EXACT = "exact"
 
 
+class ReadPreference(StrEnum):
+    """Where recent context is read: Redis with Postgres as the fallback, or one of them alone."""
+
+    REDIS_FIRST = "redis-first"
+    POSTGRES_ONLY = "postgres-only"
+    REDIS_ONLY = "redis-only"
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Whose memory. `namespace` is the wall between tenants; each further field narrows, `None` does not."""
@@ -133,11 +141,8 @@ class Message:
 
     @property
     def uid(self) -> UUID:
-        """The id under which Postgres and the vector index hold this message.
-
-        Derived from namespace, session and id, so that an id chosen by one tenant can never meet another's row.
-        """
-        return derived_uuid("message", self.scope.namespace, self.scope.session_id or "", str(self.id))
+        """The id under which Postgres and the vector index hold this message: see `message_uid`."""
+        return message_uid(self.session, self.id)
 
     @property
     def content_sha256(self) -> str:
@@ -145,6 +150,26 @@ class Message:
 
     def numbered(self, sequence: int) -> Message:
         return replace(self, sequence=sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message as its author says it; what is left out is filled in when it is appended."""
+
+    role: Role
+    content: str
+    name: str | None = None
+    id: UUID | None = None
+    created_at: datetime | None = None
+    metadata: Json = field(default_factory=dict)
+
+
+class Wait(StrEnum):
+    """How far an append goes before it answers: buffered, in Postgres, or findable through the vector index."""
+
+    NONE = "none"
+    STORED = "stored"
+    INDEXED = "indexed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,6 +433,34 @@ class RunReport:
         return (self.finished_at - self.started_at).total_seconds() * 1000
 
 
+class Permission(StrEnum):
+    """What a key may do."""
+
+    READ = "memory:read"
+    WRITE = "memory:write"
+    ADMIN = "memory:admin"
+
+
+ALL_NAMESPACES: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is kept: by its SHA-256 only. `namespaces` holds `*` for all of them."""
+
+    id: UUID
+    name: str
+    key_sha256: bytes
+    permissions: frozenset[Permission]
+    namespaces: frozenset[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
 @dataclass(frozen=True, slots=True)
 class TierHealth:
     """One dependency's answer to a ping. `detail` names the engine or the error."""
@@ -437,6 +490,11 @@ def derived_uuid(*parts: str) -> UUID:
     digest[6] = (digest[6] & 0x0F) | 0x80
     digest[8] = (digest[8] & 0x3F) | 0x80
     return UUID(bytes=bytes(digest))
+
+
+def message_uid(session: SessionKey, message_id: UUID) -> UUID:
+    """Derived from namespace, session and id, so that an id chosen by one tenant can never meet another's row."""
+    return derived_uuid("message", session.namespace, session.session_id, str(message_id))
 
 
 def authors_of(messages: Sequence[Message]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import ConfigurationError
+from app.records import ReadPreference
 
 
 class EmbedderChoice(StrEnum):
@@ -22,14 +23,6 @@ class EmbedderChoice(StrEnum):
     OLLAMA = "ollama"
     LOCAL = "local"
     HASHING = "hashing"
-
-
-class ReadPreference(StrEnum):
-    """Where recent context is read: Redis with Postgres as the fallback, or one of them alone."""
-
-    REDIS_FIRST = "redis-first"
-    POSTGRES_ONLY = "postgres-only"
-    REDIS_ONLY = "redis-only"
 
 
 def _asyncpg(url: str | None) -> str | None:

@@ -1,0 +1,56 @@
+# Everything a newcomer and CI need. `make run` and `make test` work on a machine with Python 3.11+ and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINED := -c constraints.txt
+
+.PHONY: run demo test test-slow check format bench clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+run: $(BIN)/.runtime ## Set up if need be and serve on 127.0.0.1:8000 with embedded engines
+	@$(BIN)/hybrid-memory serve
+
+demo: $(BIN)/.runtime ## Show the whole path on a conversation of several weeks, with no network and no service
+	@$(BIN)/hybrid-memory demo
+
+test: $(BIN)/.development ## Run every test but the slow ones
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(BIN)/.development ## Run the slow and soak variants
+	@$(BIN)/python -m pytest -m slow --timeout 1800
+
+check: $(BIN)/.development ## Format, lint, types, import contracts, migration drift
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/integration/test_migrations.py
+
+format: $(BIN)/.development ## Format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: $(BIN)/.development ## Measure, each figure beside its floor
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and caches (never the data directory)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; say PYTHON=/path/to/python3.11 make …")'
+	@echo "Creating the environment in $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing pinned dependencies (once; some minutes on a slow line) …"
+	@$(PIP) install --quiet $(CONSTRAINED) -e '.[all]'
+	@touch $@
+
+$(BIN)/.development: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing pinned dependencies with the development extras (once) …"
+	@$(PIP) install --quiet $(CONSTRAINED) -e '.[all,dev]'
+	@touch $@ $(BIN)/.runtime

@@ -1,0 +1,37 @@
+"""The FastAPI application: routers, errors, middleware, and a lifespan that opens and closes the memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from app.api import errors
+from app.api.middleware import BodyLimit, RequestContext
+from app.api.routers import admin, operations, recall, records, sessions
+from app.bootstrap import Installation
+
+_DESCRIPTION = """The memory that agents keep, in three tiers: Redis for now, PostgreSQL for the truth, Qdrant for meaning.
+
+Append messages, ask questions, get the right sentence back. Every error is a problem document (RFC 9457) whose
+`errors` name the field and the limit."""
+
+
+def create_app(open_installation: Callable[[], AbstractAsyncContextManager[Installation]], *, max_request_bytes: int = 16_777_216) -> FastAPI:
+    """Build the application around something that opens an installation (see `bootstrap.open_installation`)."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_installation() as installation:
+            app.state.installation = installation
+            yield
+
+    app = FastAPI(title="hybrid-memory", version=version("hybrid-memory"), description=_DESCRIPTION, lifespan=lifespan)
+    errors.install(app)
+    for module in (sessions, recall, records, admin, operations):
+        app.include_router(module.router)
+    app.add_middleware(BodyLimit, max_bytes=max_request_bytes)
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,72 @@
+"""What endpoints are given: the service, and the caller with their permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.access import Caller
+from app.bootstrap import Installation
+from app.records import DEFAULT_NAMESPACE, Permission, Scope
+from app.service import HybridMemoryService
+
+_bearer = HTTPBearer(auto_error=False, description="An API key; none is needed on loopback while none was made")
+
+
+def installation_of(request: Request) -> Installation:
+    """What `bootstrap` opened for this app, kept by the lifespan."""
+    return cast(Installation, request.app.state.installation)
+
+
+def service_of(installation: Annotated[Installation, Depends(installation_of)]) -> HybridMemoryService:
+    return installation.service
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The caller of this request, whose permission is known and whose namespace is checked when it is named."""
+
+    caller: Caller
+    permission: Permission
+
+    def check(self, namespace: str | None) -> None:
+        """Raises `Forbidden` unless the caller may do this in that namespace (None: in all of them)."""
+        self.caller.check(self.permission, namespace)
+
+
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+def access(permission: Permission) -> Callable[..., Awaitable[Access]]:
+    async def identify(installation: Annotated[Installation, Depends(installation_of)], bearer: Bearer) -> Access:
+        caller = await installation.access.identify(bearer.credentials if bearer else None)
+        return Access(caller, permission)
+
+    return identify
+
+
+Service = Annotated[HybridMemoryService, Depends(service_of)]
+MayRead = Annotated[Access, Depends(access(Permission.READ))]
+MayWrite = Annotated[Access, Depends(access(Permission.WRITE))]
+MayAdmin = Annotated[Access, Depends(access(Permission.ADMIN))]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeParams:
+    """The scope as query parameters, on reads."""
+
+    namespace: Annotated[str, Query()] = DEFAULT_NAMESPACE
+    user_id: Annotated[str | None, Query()] = None
+    agent_id: Annotated[str | None, Query()] = None
+    project_id: Annotated[str | None, Query()] = None
+
+    def scope(self, session_id: str | None = None) -> Scope:
+        return Scope(self.namespace, self.user_id, self.agent_id, session_id, self.project_id)
+
+
+ReadScope = Annotated[ScopeParams, Depends()]
+"""Reads take the scope from the query string; writes and searches from the body."""

@@ -1,0 +1,98 @@
+"""What happens around every request: an id, a size limit, a log line, a measurement. Plain ASGI, for speed."""
+
+from __future__ import annotations
+
+import re
+import time
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import problem
+from app.observability import HTTP_LATENCY
+from app.records import new_id
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}")
+_QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+
+class RequestContext:
+    """Gives each request an id (the caller's, if it is a sane one), logs it and counts its time by route."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            finally:
+                _account(scope, status, time.perf_counter() - started)
+
+
+class BodyLimit:
+    """Refuses bodies over the limit, by their declared length or while they arrive, before they fill the memory."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self._max_bytes:
+            await self._refuse(scope, receive, send)
+            return
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise _BodyTooLarge
+            return message
+
+        try:
+            await self._app(scope, receive_within_limit, send)
+        except _BodyTooLarge:
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = f"body: must have at most {self._max_bytes} bytes"
+        response = problem(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
+
+class _BodyTooLarge(BaseException):
+    """Passes through the framework's handlers of `Exception` on its way out."""
+
+
+def _account(scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "unmatched")
+    HTTP_LATENCY.labels(scope["method"], route, str(status)).observe(seconds)
+    if scope["path"] not in _QUIET:
+        log.info("request", method=scope["method"], route=route, status=status, latency_ms=round(seconds * 1e3, 2))

@@ -1,0 +1,76 @@
+"""Operations: consolidation, status, the outbox, forgetting."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from app.api.dependencies import MayAdmin, Service, installation_of
+from app.api.errors import RESPONSES
+from app.api.wire import (
+    ConsolidateIn,
+    EmbeddingOut,
+    ForgetIn,
+    ForgetOut,
+    OutboxEntryOut,
+    OutboxOut,
+    RetryIn,
+    RetryOut,
+    RunOut,
+    RunsOut,
+    StatusOut,
+)
+from app.bootstrap import Installation
+from app.errors import InvalidInput
+from app.records import Scope
+
+router = APIRouter(prefix="/v1/admin", tags=["operations"], responses=RESPONSES)
+Limit = Annotated[int, Query()]
+
+
+@router.post("/consolidate", summary="Consolidate until nothing is left to do")
+async def consolidate(service: Service, access: MayAdmin, body: ConsolidateIn | None = None) -> RunOut:
+    asked = body or ConsolidateIn()
+    access.check(asked.namespace)
+    if asked.namespace is None:
+        if asked.session_id is not None:
+            raise InvalidInput("namespace", "must be given with session_id")
+        return RunOut.of(await service.consolidate())
+    return RunOut.of(await service.consolidate(Scope(asked.namespace, session_id=asked.session_id)))
+
+
+@router.get("/status", summary="What waits where, and how far the index is from the truth")
+async def status(service: Service, access: MayAdmin, installation: Annotated[Installation, Depends(installation_of)]) -> StatusOut:
+    access.check(None)
+    space = installation.embedder.space
+    embedding = EmbeddingOut(space=space.name, model=space.model, dimension=space.dimension, provider=installation.provider_in_use())
+    return StatusOut.of(await service.status(), embedding)
+
+
+@router.get("/runs", summary="The newest consolidation runs")
+async def list_runs(service: Service, access: MayAdmin, limit: Limit = 20) -> RunsOut:
+    access.check(None)
+    return RunsOut(runs=[RunOut.of(run) for run in await service.list_runs(limit)])
+
+
+@router.get("/outbox", summary="Records waiting to be indexed, and dead letters with their reason")
+async def list_outbox(
+    service: Service, access: MayAdmin, is_dead: Annotated[bool | None, Query()] = None, limit: Limit = 100
+) -> OutboxOut:
+    access.check(None)
+    entries = await service.list_outbox(is_dead=is_dead, limit=limit)
+    return OutboxOut(entries=[OutboxEntryOut.of(e) for e in entries])
+
+
+@router.post("/outbox/retry", summary="Make dead letters due again")
+async def retry_dead_letters(service: Service, access: MayAdmin, body: RetryIn | None = None) -> RetryOut:
+    access.check(None)
+    return RetryOut(retried=await service.retry_dead_letters(None if body is None else body.ids))
+
+
+@router.post("/forget", summary="Remove a session, or a whole namespace, from all tiers")
+async def forget(body: ForgetIn, service: Service, access: MayAdmin) -> ForgetOut:
+    """The receipt counts what was removed and what a second look still found."""
+    access.check(body.namespace)
+    return ForgetOut.of(await service.forget(Scope(body.namespace, session_id=body.session_id)))

@@ -1,0 +1,115 @@
+"""Episodes and knowledge."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
+from app.api.errors import RESPONSES
+from app.api.wire import (
+    EpisodeIn,
+    EpisodeOut,
+    EpisodesOut,
+    KnowledgeIn,
+    KnowledgeListOut,
+    KnowledgeOut,
+    OutcomeIn,
+    StepOut,
+    StepsIn,
+    StepsOut,
+)
+from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, utc_now
+
+router = APIRouter(prefix="/v1", responses=RESPONSES)
+Namespace = Annotated[str, Query()]
+Limit = Annotated[int, Query()]
+
+
+@router.post("/episodes", status_code=201, tags=["episodes"], summary="Store a decision, negotiation or task")
+async def store_episode(body: EpisodeIn, service: Service, access: MayWrite) -> EpisodeOut:
+    access.check(body.namespace)
+    return EpisodeOut.of(await service.store_episode(body.episode(utc_now()), body.steps))
+
+
+@router.get("/episodes", tags=["episodes"], summary="Episodes, newest first, paged")
+async def list_episodes(
+    service: Service, access: MayRead, params: ReadScope, session_id: str | None = None,
+    kind: EpisodeKind | None = None, before: UUID | None = None, limit: Limit = 50,
+) -> EpisodesOut:  # fmt: skip
+    access.check(params.namespace)
+    found = await service.list_episodes(params.scope(session_id), kind=kind, before=before, limit=limit)
+    return EpisodesOut(episodes=[EpisodeOut.of(e) for e in found], next=found[-1].id if len(found) == limit else None)
+
+
+@router.get("/episodes/{episode_id}", tags=["episodes"], summary="One episode")
+async def get_episode(
+    episode_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
+) -> EpisodeOut:
+    access.check(namespace)
+    return EpisodeOut.of(await service.get_episode(namespace, episode_id))
+
+
+@router.delete("/episodes/{episode_id}", tags=["episodes"], status_code=204, summary="Delete an episode")
+async def delete_episode(episode_id: UUID, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
+    access.check(namespace)
+    await service.delete_episode(namespace, episode_id)
+
+
+@router.post("/episodes/{episode_id}/outcome", tags=["episodes"], summary="Say how it turned out")
+async def record_outcome(episode_id: UUID, body: OutcomeIn, service: Service, access: MayWrite) -> EpisodeOut:
+    access.check(body.namespace)
+    return EpisodeOut.of(await service.record_outcome(body.namespace, episode_id, body.outcome, body.outcome_quality))
+
+
+@router.post("/episodes/{episode_id}/steps", tags=["episodes"], status_code=201, summary="Append steps")
+async def append_steps(episode_id: UUID, body: StepsIn, service: Service, access: MayWrite) -> StepsOut:
+    access.check(body.namespace)
+    steps = await service.append_steps(body.namespace, episode_id, body.steps)
+    return StepsOut(steps=[StepOut.of(s) for s in steps], next=None)
+
+
+@router.get("/episodes/{episode_id}/steps", tags=["episodes"], summary="Steps in order, paged")
+async def list_steps(
+    episode_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE,
+    after: Annotated[int, Query(ge=-1, le=2**31 - 1)] = -1, limit: Limit = 100,
+) -> StepsOut:  # fmt: skip
+    access.check(namespace)
+    steps = await service.list_steps(namespace, episode_id, after=after, limit=limit)
+    return StepsOut(steps=[StepOut.of(s) for s in steps], next=steps[-1].index if len(steps) == limit else None)
+
+
+@router.post(
+    "/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…"
+)
+async def store_knowledge(body: KnowledgeIn, service: Service, access: MayWrite) -> KnowledgeOut:
+    access.check(body.namespace)
+    return KnowledgeOut.of(await service.store_knowledge(body.knowledge(utc_now())))
+
+
+@router.get("/knowledge", tags=["knowledge"], summary="Knowledge, newest first, paged")
+async def list_knowledge(
+    service: Service, access: MayRead, params: ReadScope, session_id: str | None = None,
+    kind: KnowledgeKind | None = None, before: UUID | None = None, limit: Limit = 50,
+) -> KnowledgeListOut:  # fmt: skip
+    access.check(params.namespace)
+    found = await service.list_knowledge(params.scope(session_id), kind=kind, before=before, limit=limit)
+    return KnowledgeListOut(knowledge=[KnowledgeOut.of(k) for k in found], next=found[-1].id if len(found) == limit else None)
+
+
+@router.get("/knowledge/{knowledge_id}", tags=["knowledge"], summary="One piece of knowledge")
+async def get_knowledge(
+    knowledge_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
+) -> KnowledgeOut:
+    access.check(namespace)
+    return KnowledgeOut.of(await service.get_knowledge(namespace, knowledge_id))
+
+
+@router.delete("/knowledge/{knowledge_id}", tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge")
+async def delete_knowledge(
+    knowledge_id: UUID, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE
+) -> None:
+    access.check(namespace)
+    await service.delete_knowledge(namespace, knowledge_id)

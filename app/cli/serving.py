@@ -1,0 +1,119 @@
+"""Processes that stay: the API server and the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+
+import uvicorn
+from rich.console import Console
+from rich.table import Table
+
+from app.api import create_app
+from app.bootstrap import Installation, open_installation
+from app.errors import ConfigurationError
+from app.scheduler import jobs_of
+from app.settings import Settings
+
+
+async def serve(settings: Settings, console: Console) -> None:
+    """Serve the API until SIGINT or SIGTERM; with embedded engines the jobs run in this process.
+
+    Raises:
+        StartupError: the address is taken, the engines do not start, or the API would be open to the network.
+    """
+    with _bound_socket(settings) as bound:
+        address = _address(settings, bound)
+        async with stopped_by_signal(), AsyncExitStack() as stack:
+            installation = await stack.enter_async_context(open_installation(settings, address=address))
+            await _refuse_open_network(settings, installation)
+            if settings.is_embedded:
+                await stack.enter_async_context(jobs_of(installation, settings))
+            app = create_app(lambda: nullcontext(installation), max_request_bytes=settings.max_request_bytes)
+            # The engines stay up until the last request is answered: the server ends inside their context.
+            server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
+            _announce(console, settings, installation, address)
+            await server.serve(sockets=[bound])
+
+
+async def work(settings: Settings, console: Console) -> None:
+    """Run the background jobs until SIGINT or SIGTERM; any number of workers share the work.
+
+    Raises:
+        StartupError: the engines cannot be reached.
+    """
+    async with stopped_by_signal() as stopped:
+        async with open_installation(settings) as installation, jobs_of(installation, settings):
+            console.print(f"working every {settings.consolidation_interval_seconds:g} s; stop with Ctrl-C")
+            await stopped.wait()
+
+
+@asynccontextmanager
+async def stopped_by_signal() -> AsyncIterator[asyncio.Event]:
+    """Set the event on SIGINT or SIGTERM instead of dying, so that engines are closed in order.
+
+    uvicorn takes the signals over while it serves and raises them again when it is done: by then they mean nothing.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        yield stopped
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _bound_socket(settings: Settings) -> socket.socket:
+    """Bind before any engine starts, so that a taken port costs nothing."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): choose another MEMORY_PORT or MEMORY_HOST"
+        ) from error
+    bound.set_inheritable(True)
+    return bound
+
+
+def _address(settings: Settings, bound: socket.socket) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{bound.getsockname()[1]}"
+
+
+async def _refuse_open_network(settings: Settings, installation: Installation) -> None:
+    if settings.is_loopback or settings.allow_open_access or await installation.access.list():
+        return
+    raise ConfigurationError(
+        f"{settings.host} can be reached by others and no key was made: run `hybrid-memory keys create NAME`, "
+        "listen on 127.0.0.1, or set MEMORY_ALLOW_OPEN_ACCESS=true if everybody may read and write"
+    )
+
+
+def _announce(console: Console, settings: Settings, installation: Installation, address: str) -> None:
+    table = Table(title="hybrid-memory is up", title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for tier, engine in installation.engines.items():
+        table.add_row(f"[bold]{tier}[/]", engine)
+    table.add_row("[bold]API docs[/]", f"{address}/docs")
+    console.print(table, soft_wrap=True)
+    console.print("\nTry it:")
+    for line in _curl(address):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    jobs = "every" if settings.is_embedded else "by `hybrid-memory worker`, every"
+    console.print(f"\nConsolidation runs {jobs} {settings.consolidation_interval_seconds:g} s. Stop with Ctrl-C.")
+
+
+def _curl(address: str) -> tuple[str, ...]:
+    post = "curl -s -H 'content-type: application/json'"
+    return (
+        f"""  {post} {address}/v1/sessions/hello/messages -d '{{"messages": [{{"role": "user", "content": "My cat Miso sees the vet on Thursday."}}]}}'""",
+        f"""  {post} {address}/v1/search -d '{{"text": "When is the vet appointment?"}}'""",
+    )

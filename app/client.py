@@ -1,0 +1,108 @@
+"""A client for the HTTP API: wire shapes in, wire shapes out, problem documents as exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from app.errors import Conflict, Forbidden, HybridMemoryError, InvalidInput, NotFound, TierUnavailable, Unauthenticated
+from app.records import DEFAULT_NAMESPACE, Json
+
+_TIMEOUT_SECONDS: Final = 30.0
+_LONG_SECONDS: Final = 3600.0
+"""Consolidating a large backlog takes as long as it takes."""
+
+
+class MemoryClient:
+    """Talks to a running service; an async context manager."""
+
+    def __init__(
+        self, base_url: str, *, api_key: str | None = None, timeout_seconds: float = _TIMEOUT_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
+        headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._http = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout_seconds, trust_env=False, transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def append(
+        self, session_id: str, messages: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, wait: str = "none"
+    ) -> dict[str, Any]:
+        """POST /v1/sessions/{session_id}/messages."""
+        body = {"namespace": namespace, "messages": list(messages)}
+        return await self._call("POST", f"/v1/sessions/{session_id}/messages", json=body, params={"wait": wait})
+
+    async def history(
+        self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE, after: int = 0, limit: int = 100
+    ) -> dict[str, Any]:
+        """GET /v1/sessions/{session_id}/messages."""
+        params = {"namespace": namespace, "after": after, "limit": limit}
+        return await self._call("GET", f"/v1/sessions/{session_id}/messages", params=params)
+
+    async def search(
+        self, text: str, *, namespace: str = DEFAULT_NAMESPACE, limit: int = 10, **further: Any
+    ) -> dict[str, Any]:
+        """POST /v1/search; `further` are other fields of its body."""
+        body = {"text": text, "namespace": namespace, "limit": limit, **further}
+        return await self._call("POST", "/v1/search", json=body)
+
+    async def context(
+        self, text: str, *, budget_tokens: int, namespace: str = DEFAULT_NAMESPACE, **further: Any
+    ) -> dict[str, Any]:
+        """POST /v1/context; `further` are other fields of its body."""
+        body = {"text": text, "namespace": namespace, "budget_tokens": budget_tokens, **further}
+        return await self._call("POST", "/v1/context", json=body)
+
+    async def consolidate(self, *, namespace: str | None = None) -> dict[str, Any]:
+        """POST /v1/admin/consolidate: returns when nothing is left to do."""
+        body = {} if namespace is None else {"namespace": namespace}
+        return await self._call("POST", "/v1/admin/consolidate", json=body, timeout=_LONG_SECONDS)
+
+    async def status(self) -> dict[str, Any]:
+        """GET /v1/admin/status."""
+        return await self._call("GET", "/v1/admin/status")
+
+    async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        try:
+            response = await self._http.request(method, path, **request)
+        except httpx.TransportError as error:
+            raise TierUnavailable("service", str(error) or type(error).__name__) from error
+        if response.is_error:
+            raise _error_of(response)
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def _error_of(response: httpx.Response) -> HybridMemoryError:
+    """The exception that the service's problem document stands for."""
+    try:
+        problem = response.json()
+    except ValueError:
+        return HybridMemoryError(f"HTTP {response.status_code}: {response.text[:200]}")
+    detail = str(problem.get("detail", response.reason_phrase))
+    first = next(iter(problem.get("errors", ())), {"field": "request", "problem": detail})
+    match response.status_code:
+        case HTTPStatus.UNAUTHORIZED:
+            return Unauthenticated(detail)
+        case HTTPStatus.FORBIDDEN:
+            return Forbidden(detail)
+        case HTTPStatus.NOT_FOUND:
+            return NotFound("record", response.url.path)
+        case HTTPStatus.CONFLICT:
+            return Conflict(first["field"], first["problem"])
+        case HTTPStatus.BAD_REQUEST | HTTPStatus.REQUEST_ENTITY_TOO_LARGE | HTTPStatus.UNPROCESSABLE_ENTITY:
+            return InvalidInput(first["field"], first["problem"])
+        case HTTPStatus.SERVICE_UNAVAILABLE:
+            return TierUnavailable("service", detail)
+        case _:
+            return HybridMemoryError(f"HTTP {response.status_code}: {detail}")

@@ -1,0 +1,171 @@
+"""From Redis into Postgres, session by session.
+
+The checkpoint's row lock is the claim, and the transaction that holds it inserts the messages, cuts the episodes,
+fills the outbox and moves the checkpoint: killed anywhere before the commit, nothing happened; killed after it, the
+next drain finds the checkpoint moved and only has to trim Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from app.consolidation.segmentation import Segmentation, SegmentationPolicy, close, segment
+from app.errors import TierUnavailable
+from app.ports import Checkpoint, Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, WorkingMemory
+from app.records import Appended, Episode, Message, RecordKind, SessionKey, Tier
+
+_LOCK_ATTEMPTS: Final = 100
+_LOCK_PAUSE_SECONDS: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class DrainPolicy:
+    """`batch`: messages a transaction. `retain`: drained messages Redis keeps for recent context, for `ttl`."""
+
+    batch: int = 1000
+    retain: int = 50
+    ttl: timedelta = timedelta(days=1)
+
+
+class Drain:
+    """Moves undrained messages and session state into Postgres."""
+
+    def __init__(
+        self, working: WorkingMemory, episodic: EpisodicMemory, *,
+        policy: DrainPolicy, segmentation: SegmentationPolicy, clock: Clock, new_id: Callable[[], UUID],
+    ) -> None:  # fmt: skip
+        self._working = working
+        self._episodic = episodic
+        self._policy = policy
+        self._segmentation = segmentation
+        self._clock = clock
+        self._new_id = new_id
+
+    async def drain(self, session: SessionKey) -> int:
+        """Drain a session until nothing is left; returns how many messages were new to Postgres.
+
+        A session that another worker holds is left to it.
+        """
+        total = 0
+        while (drained := await self._drain_batch(session)) is not None:
+            total += drained.inserted
+            await self._working.settle(session, through=drained.through, retain=self._policy.retain, ttl=self._policy.ttl)
+            if not drained.is_full:
+                break
+        return total
+
+    async def store(self, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
+        """Store messages without Redis, numbered on from what Postgres has (`ingestion.DirectStore`).
+
+        Raises:
+            TierUnavailable: Postgres is away, or another worker kept the session locked.
+        """
+        for _ in range(_LOCK_ATTEMPTS):
+            async with self._episodic.writing() as tx:
+                checkpoint = await tx.lock_checkpoint(session)
+                if checkpoint is not None:
+                    return await self._store_locked(tx, session, messages)
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+        raise TierUnavailable(Tier.EPISODIC, f"session {session.session_id!r} stayed locked by another worker")
+
+    async def end(self, session: SessionKey) -> None:
+        """Drain the session, close its open episode and mark it ended."""
+        await self.drain(session)
+        async with self._episodic.writing() as tx:
+            if await tx.lock_checkpoint(session) is None:
+                raise TierUnavailable(Tier.EPISODIC, f"session {session.session_id!r} is locked by another worker")
+            episode = await tx.open_episode(session)
+            if episode is not None:
+                await _save_closed(tx, episode)
+            await tx.end_session(session, self._clock())
+
+    async def close_idle(self, now: datetime, limit: int = 1000) -> int:
+        """Close open episodes whose session has been quiet for the idle gap; returns how many."""
+        async with self._episodic.reading() as reader:
+            idle = await reader.open_episodes(idle_since=now - self._segmentation.idle_gap, limit=limit)
+        return sum([await self._close_if_idle(episode, now) for episode in idle])
+
+    async def _close_if_idle(self, episode: Episode, now: datetime) -> bool:
+        session = SessionKey(episode.scope.namespace, episode.scope.session_id or "")
+        async with self._episodic.writing() as tx:
+            if await tx.lock_checkpoint(session) is None:
+                return False
+            current = await tx.open_episode(session)
+            if current is None or now - current.ended_at <= self._segmentation.idle_gap:
+                return False
+            await _save_closed(tx, current)
+            return True
+
+    async def _drain_batch(self, session: SessionKey) -> _Drained | None:
+        async with self._episodic.writing() as tx:
+            checkpoint = await tx.lock_checkpoint(session)
+            if checkpoint is None:
+                return None
+            messages = await self._working.read(session, after=checkpoint.sequence, limit=self._policy.batch)
+            state = await self._working.load_state(session)
+            inserted = await self._insert(tx, session, messages)
+            last_message_at = messages[-1].created_at if messages else None
+            await tx.save_session(session, state=state, last_message_at=last_message_at, now=self._clock())
+            through = messages[-1].sequence if messages else checkpoint.sequence
+            await tx.save_checkpoint(Checkpoint(session, through))
+            return _Drained(inserted, through, len(messages) == self._policy.batch)
+
+    async def _store_locked(self, tx: EpisodicWriter, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
+        stored = await tx.messages_by_id(session, [m.id for m in messages])
+        last = await tx.last_sequence(session)
+        fresh = [m for m in messages if m.id not in stored]
+        numbered = [m.numbered(last + n) for n, m in enumerate(fresh, start=1)]
+        await self._insert(tx, session, numbered)
+        if numbered:
+            await tx.save_session(session, state=None, last_message_at=numbered[-1].created_at, now=self._clock())
+        sequences = {m.id: m.sequence for m in (*stored.values(), *numbered)}
+        return tuple(Appended(m.id, sequences[m.id]) for m in messages)
+
+    async def _insert(self, tx: EpisodicWriter, session: SessionKey, messages: Sequence[Message]) -> int:
+        """Insert what is new, with its episodes and outbox entries; returns how many were new."""
+        if not messages:
+            return 0
+        known = await tx.messages_by_id(session, [m.id for m in messages])
+        fresh = _renumber([m for m in messages if m.id not in known], await tx.last_sequence(session))
+        cut = segment(await tx.open_episode(session), fresh, self._segmentation, self._new_id)
+        for episode in cut.episodes:
+            await tx.save_episode(episode)
+        await tx.insert_messages(fresh, cut.episode_ids)
+        await tx.enqueue(_outbox_of(session, fresh, cut))
+        return len(fresh)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drained:
+    inserted: int
+    through: int
+    is_full: bool
+
+
+def _renumber(messages: Sequence[Message], last: int) -> list[Message]:
+    """Keep sequences rising above what Postgres has.
+
+    They already are, unless appends went straight to Postgres while Redis, then away, still held older ones.
+    """
+    numbered: list[Message] = []
+    for message in messages:
+        last = max(last + 1, message.sequence)
+        numbered.append(message if message.sequence == last else message.numbered(last))
+    return numbered
+
+
+def _outbox_of(session: SessionKey, messages: Sequence[Message], cut: Segmentation) -> list[OutboxEntry]:
+    return [
+        *(OutboxEntry(OutboxOp.UPSERT, RecordKind.MESSAGE, session.namespace, m.uid) for m in messages),
+        *(OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, session.namespace, e.id) for e in cut.closed),
+    ]
+
+
+async def _save_closed(tx: EpisodicWriter, episode: Episode) -> None:
+    await tx.save_episode(close(episode))
+    await tx.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode.id)])

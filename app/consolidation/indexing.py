@@ -1,0 +1,159 @@
+"""From the outbox into the vector index.
+
+Claim a batch → summarise closed episodes → embed → upsert → tick off. Every step may be repeated: points are
+upserted by id and entries are ticked off by generation. A tier that is away delays the batch and never kills it; an
+entry that fails on its own account is tried apart from the others and becomes a dead letter after `max_attempts`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from app.consolidation.representation import (
+    ContextPolicy,
+    PointDraft,
+    draft_episode,
+    draft_knowledge,
+    draft_message,
+    sum_rows,
+)
+from app.errors import EmbedderUnavailable, TierUnavailable
+from app.observability import BACKGROUND_ERRORS, CONSOLIDATED
+from app.ports import Clock, Embedder, EpisodicMemory, OutboxEntry, OutboxOp, SemanticMemory, Summarizer
+from app.records import Episode, EpisodeKind, RecordKind, Space, utc_now
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexingPolicy:
+    """`retry_base` doubles with every attempt up to `retry_ceiling`, give or take half (jitter)."""
+
+    batch: int = 256
+    lease: timedelta = timedelta(minutes=2)
+    max_attempts: int = 12
+    retry_base: timedelta = timedelta(milliseconds=500)
+    retry_ceiling: timedelta = timedelta(seconds=30)
+
+    def retry_after(self, attempts: int, chance: float) -> timedelta:
+        """How long to wait after the given attempt; `chance` in [0, 1] spreads workers apart."""
+        delay = min(self.retry_base * 2.0 ** min(attempts, 20), self.retry_ceiling)
+        return delay * (0.5 + chance)
+
+
+class Indexer:
+    """Works off the outbox, any number of them at once."""
+
+    def __init__(
+        self, episodic: EpisodicMemory, semantic: SemanticMemory, embedder: Embedder, summarizer: Summarizer, *,
+        policy: IndexingPolicy, context: ContextPolicy, clock: Clock = utc_now,
+    ) -> None:  # fmt: skip
+        self._episodic = episodic
+        self._semantic = semantic
+        self._embedder = embedder
+        self._summarizer = summarizer
+        self._policy = policy
+        self._context = context
+        self._clock = clock
+
+    async def index_batch(self) -> int:
+        """Work off one batch; returns how many entries were claimed, 0 when nothing is due."""
+        async with self._episodic.writing() as tx:
+            entries = await tx.claim_outbox(self._policy.batch, lease=self._policy.lease, now=self._clock())
+        if entries:
+            await self._attempt(entries)
+        return len(entries)
+
+    async def _attempt(self, entries: Sequence[OutboxEntry]) -> None:
+        try:
+            await self._index(entries)
+        except (TierUnavailable, EmbedderUnavailable) as error:
+            log.warning("indexing_delayed", entries=len(entries), problem=str(error))
+            await self._release(entries, str(error), is_outage=True)
+        except Exception as error:  # noqa: BLE001 - one record nobody foresaw must not stop the others
+            await self._isolate(entries, error)
+
+    async def _isolate(self, entries: Sequence[OutboxEntry], error: Exception) -> None:
+        """Halve a failed batch until the entry that fails on its own account stands alone."""
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            await self._attempt(entries[:middle])
+            await self._attempt(entries[middle:])
+            return
+        BACKGROUND_ERRORS.labels("index").inc()
+        log.error("indexing_failed", kind=entries[0].kind, record=str(entries[0].record_uid), exc_info=error)
+        await self._release(entries, f"{type(error).__name__}: {error}", is_outage=False)
+
+    async def _index(self, entries: Sequence[OutboxEntry]) -> None:
+        by_op: dict[OutboxOp, list[OutboxEntry]] = defaultdict(list)
+        for entry in entries:
+            by_op[entry.op].append(entry)
+        if deletes := by_op[OutboxOp.DELETE]:
+            await self._semantic.delete([e.record_uid for e in deletes])
+        space = await self._upsert(by_op[OutboxOp.UPSERT])
+        if space not in {None, self._embedder.space}:
+            # Findable for now through the fallback's own collection; still owed to the primary's.
+            await self._release(by_op[OutboxOp.UPSERT], f"indexed in fallback space {space}", is_outage=True)
+            entries = by_op[OutboxOp.DELETE]
+        async with self._episodic.writing() as tx:
+            await tx.complete_outbox(entries)
+        CONSOLIDATED.labels("indexed").inc(len(by_op[OutboxOp.UPSERT]))
+
+    async def _upsert(self, entries: Sequence[OutboxEntry]) -> Space | None:
+        """Bring the records' points up to date; returns the space they went to, None when there was nothing to embed."""
+        drafts = await self._draft(entries)
+        gone = {e.record_uid for e in entries} - {d.point.id for d in drafts}
+        if gone:
+            await self._semantic.delete(list(gone))
+        if not drafts:
+            return None
+        embedded = await self._embedder.embed([text for draft in drafts for text in draft.texts])
+        dense = sum_rows(embedded.vectors, drafts)
+        points = [replace(draft.point, dense=row) for draft, row in zip(drafts, dense, strict=True)]
+        await self._semantic.upsert(embedded.space, points)
+        return embedded.space
+
+    async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
+        uids: Mapping[RecordKind, list[UUID]] = defaultdict(list)
+        for entry in entries:
+            uids[entry.kind].append(entry.record_uid)
+        async with self._episodic.reading() as reader:
+            messages = await reader.messages_in_context(uids[RecordKind.MESSAGE]) if uids[RecordKind.MESSAGE] else ()
+            episodes = await reader.episodes_by_uid(uids[RecordKind.EPISODE]) if uids[RecordKind.EPISODE] else ()
+            knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
+        summarised = [await self._summarised(e) for e in episodes if not e.is_open]
+        return [
+            *(draft_message(m, self._context) for m in messages),
+            *(draft_episode(e) for e in summarised),
+            *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
+        ]
+
+    async def _summarised(self, episode: Episode) -> Episode:
+        if episode.summary or episode.kind is not EpisodeKind.CONVERSATION:
+            return episode
+        async with self._episodic.reading() as reader:
+            messages = await reader.episode_messages(episode.id)
+        if not messages:
+            return episode
+        summary = await self._summarizer.summarize(messages)
+        summarised = replace(episode, summary=summary.text, metadata={**episode.metadata, "summarised_by": summary.provider})
+        async with self._episodic.writing() as tx:
+            await tx.save_episode(summarised)
+        CONSOLIDATED.labels("summarised").inc()
+        return summarised
+
+    async def _release(self, entries: Sequence[OutboxEntry], error: str, *, is_outage: bool) -> None:
+        attempts = max(e.attempts for e in entries)
+        # An outage ends by itself and says nothing against the record: only a record's own failure is final.
+        is_dead = not is_outage and attempts >= self._policy.max_attempts
+        chance = random.random()  # noqa: S311 - jitter, not a secret
+        due = self._clock() + self._policy.retry_after(attempts, chance)
+        async with self._episodic.writing() as tx:
+            await tx.release_outbox(entries, error=error, next_attempt_at=due, is_dead=is_dead)

@@ -1,0 +1,121 @@
+"""What the vector index gets to see of a record (pure).
+
+Source of the layout: DESIGN §9, measured on public conversations with gold evidence. A short conversational message
+says little on its own ("Yes, last Tuesday!"), so its dense vector is the sum of its own and that of itself after the
+two messages before it. The sparse text carries author and date, which questions name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.ports import MessageInContext
+from app.records import Episode, Knowledge, Matrix, Point, RecordKind, sha256_hex
+
+
+@dataclass(frozen=True, slots=True)
+class ContextPolicy:
+    """`short_words`: up to how many words a message gets a context vector. `before_words`: cut of each one before."""
+
+    short_words: int = 40
+    before_words: int = 40
+
+
+@dataclass(frozen=True, slots=True)
+class PointDraft:
+    """A point without its vector: the unit vectors of `texts` are to be summed into it."""
+
+    point: Point
+    texts: tuple[str, ...]
+
+
+_NO_VECTOR = np.zeros(0, dtype=np.float32)
+
+
+def draft_message(item: MessageInContext, policy: ContextPolicy) -> PointDraft:
+    message = item.message
+    own = message.content
+    texts: tuple[str, ...] = (own,)
+    if len(own.split()) <= policy.short_words:
+        before = [_cut(m.content, policy.before_words) for m in item.before]
+        texts = (own, "\n".join([*before, own]))
+    point = Point(
+        id=message.uid,
+        record_id=message.id,
+        kind=RecordKind.MESSAGE,
+        scope=message.scope,
+        text=message.content,
+        sparse_text=f"[{message.created_at:%d %B %Y}] {message.author}: {message.content}",
+        dense=_NO_VECTOR,
+        created_at=message.created_at,
+        content_sha256=message.content_sha256,
+        role=message.role.value,
+        author=message.author,
+        sequence=message.sequence,
+        metadata=message.metadata,
+    )
+    return PointDraft(point, texts)
+
+
+def draft_episode(episode: Episode) -> PointDraft:
+    text = episode_text(episode)
+    return _draft_document(RecordKind.EPISODE, episode, text, {"kind": episode.kind.value, **episode.metadata})
+
+
+def draft_knowledge(knowledge: Knowledge) -> PointDraft:
+    text = "\n".join(filter(None, [knowledge.description, _flatten(knowledge.content)]))
+    return _draft_document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value})
+
+
+def episode_text(episode: Episode) -> str:
+    """An episode as text: its summary, then what was perceived, reasoned, done and what came of it."""
+    parts = {
+        "perception": episode.perception,
+        "reasoning": episode.reasoning,
+        "action": episode.action,
+        "outcome": episode.outcome or {},
+    }
+    lines = [f"{label}: {_flatten(document)}" for label, document in parts.items() if document]
+    return "\n".join(filter(None, [episode.summary, *lines]))
+
+
+def sum_rows(vectors: Matrix, drafts: Sequence[PointDraft]) -> Matrix:
+    """Sum the unit vectors of each draft's texts, given in order; shape (len(drafts), dim), norms in [0, 2]."""
+    starts = np.cumsum([0, *(len(d.texts) for d in drafts[:-1])])
+    return np.add.reduceat(vectors, starts, axis=0) if drafts else vectors
+
+
+def _draft_document(kind: RecordKind, record: Episode | Knowledge, text: str, metadata: dict[str, Any]) -> PointDraft:
+    created_at = record.ended_at if isinstance(record, Episode) else record.created_at
+    point = Point(
+        id=record.id,
+        record_id=record.id,
+        kind=kind,
+        scope=record.scope,
+        text=text,
+        sparse_text=f"[{created_at:%d %B %Y}] {text}",
+        dense=_NO_VECTOR,
+        created_at=created_at,
+        content_sha256=sha256_hex(text),
+        quality=record.quality if isinstance(record, Episode) else record.confidence,
+        metadata=metadata,
+    )
+    return PointDraft(point, (text,))
+
+
+def _cut(text: str, words: int) -> str:
+    return " ".join(text.split()[:words])
+
+
+def _flatten(document: Mapping[str, Any]) -> str:
+    """JSON as a line of text: keys and values in the document's own order; nested values as compact JSON."""
+    return "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in document.items())
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

@@ -1,0 +1,238 @@
+"""One consolidation run: drain, close, index, release; recorded, measured, and never two at once in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, TypeVar
+from uuid import UUID
+
+import structlog
+
+from app.consolidation.drain import Drain
+from app.consolidation.indexing import Indexer
+from app.errors import HybridMemoryError, TierUnavailable
+from app.observability import (
+    BACKGROUND_ERRORS,
+    BACKLOG_MESSAGES,
+    BACKLOG_SESSIONS,
+    CONSOLIDATED,
+    CONSOLIDATION_SECONDS,
+    DRIFT,
+    OUTBOX_DEAD,
+    OUTBOX_DEPTH,
+)
+from app.ports import Backlog, Clock, EpisodicMemory, SemanticMemory, StoreStatus, WorkingMemory
+from app.records import AppendReceipt, RunReport, SessionKey, message_uid, new_id
+
+log = structlog.get_logger(__name__)
+
+_POLL_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class RunPolicy:
+    """`sessions`: sessions looked at a round. `drains` and `indexers`: how many work side by side."""
+
+    sessions: int = 500
+    drains: int = 4
+    indexers: int = 2
+    retain: int = 50
+    session_retention: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolidationStatus:
+    """The books: what waits where, and how far the index is from the truth (0 when they agree)."""
+
+    backlog: Backlog | None
+    store: StoreStatus | None
+    indexed_points: int | None
+
+    @property
+    def drift(self) -> int | None:
+        """Records that should be in the index less points that are; None when a tier is away."""
+        if self.store is None or self.indexed_points is None:
+            return None
+        return sum(self.store.indexable.values()) - self.indexed_points
+
+
+T = TypeVar("T")
+Progress = Callable[[Counter[str]], None]
+
+
+class Consolidation:
+    """Brings the three tiers together."""
+
+    def __init__(
+        self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, *,
+        drain: Drain, indexer: Indexer, policy: RunPolicy, clock: Clock,
+    ) -> None:  # fmt: skip
+        self._working = working
+        self._episodic = episodic
+        self._semantic = semantic
+        self._drain = drain
+        self._indexer = indexer
+        self._policy = policy
+        self._clock = clock
+        self._running = asyncio.Lock()
+
+    async def run(
+        self, *, namespace: str | None = None, session: SessionKey | None = None, progress: Progress | None = None
+    ) -> RunReport:
+        """Work until nothing is left to do, then record the run if it did anything.
+
+        With `namespace` or `session` only their buffers are drained; the outbox is worked off whoever it is for.
+        A tier that is away ends the run early: the error is in the report, and the next run goes on.
+        """
+        async with self._running:
+            started_at, started = self._clock(), time.perf_counter()
+            counts: Counter[str] = Counter()
+            errors: list[str] = []
+            try:
+                await self._until_done(namespace, session, counts, progress or (lambda _: None))
+            except HybridMemoryError as error:
+                errors.append(str(error))
+                log.warning("consolidation_interrupted", problem=str(error))
+            report = RunReport(new_id(), started_at, self._clock(), dict(counts), tuple(errors))
+            CONSOLIDATION_SECONDS.observe(time.perf_counter() - started)
+            await self._record(report)
+            return report
+
+    async def drain_session(self, session: SessionKey) -> int:
+        """Drain one session now; returns how many messages were new to Postgres."""
+        return await self._drain.drain(session)
+
+    async def end_session(self, session: SessionKey) -> None:
+        await self._drain.end(session)
+
+    async def index(self, uids: Sequence[UUID], within: timedelta) -> bool:
+        """Work off the outbox until these records are indexed; False when `within` was not enough."""
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                while await self._open_entries(uids):
+                    if not await self._indexer.index_batch():
+                        await asyncio.sleep(_POLL_SECONDS)  # another worker holds them, or they wait for a retry
+        except TimeoutError:
+            return False
+        return True
+
+    async def index_messages(self, session: SessionKey, receipt: AppendReceipt, within: timedelta) -> bool:
+        """Index the messages of a receipt; False when `within` was not enough."""
+        uids = [message_uid(session, appended.id) for appended in receipt.messages]
+        is_indexed = await self.index(uids, within)
+        await self._release([session])
+        return is_indexed
+
+    async def retire_sessions(self) -> int:
+        """Drop the archived state of sessions quiet for longer than the retention; returns how many."""
+        async with self._episodic.writing() as tx:
+            retired = await tx.delete_expired_sessions(self._clock() - self._policy.session_retention, 10_000)
+        CONSOLIDATED.labels("sessions_retired").inc(retired)
+        return retired
+
+    async def status(self) -> ConsolidationStatus:
+        """Look at every tier and bring the gauges up to date; a tier that is away is None."""
+        status = ConsolidationStatus(
+            await _or_none(self._working.backlog()),
+            await _or_none(self._store_status()),
+            await _or_none(self._semantic.count()),
+        )
+        if status.backlog is not None:
+            BACKLOG_MESSAGES.set(status.backlog.messages)
+            BACKLOG_SESSIONS.set(status.backlog.sessions)
+        if status.store is not None:
+            OUTBOX_DEPTH.set(status.store.outbox_depth)
+            OUTBOX_DEAD.set(status.store.dead_letters)
+        if status.drift is not None:
+            DRIFT.set(status.drift)
+        return status
+
+    async def _until_done(
+        self, namespace: str | None, session: SessionKey | None, counts: Counter[str], progress: Progress
+    ) -> None:
+        before: Counter[str] | None = None
+        while counts != before:
+            before = counts.copy()
+            await self._drain_all(await self._dirty(namespace, session), counts, progress)
+            counts["episodes_closed"] += await self._drain.close_idle(self._clock())
+            await asyncio.gather(*(self._index_all(counts, progress) for _ in range(self._policy.indexers)))
+            counts["sessions_released"] += await self._release(await self._unreleased(namespace, session))
+
+    async def _dirty(self, namespace: str | None, session: SessionKey | None) -> tuple[SessionKey, ...]:
+        if session is not None:
+            return (session,)
+        return await self._working.dirty_sessions(self._policy.sessions, namespace=namespace)
+
+    async def _unreleased(self, namespace: str | None, session: SessionKey | None) -> tuple[SessionKey, ...]:
+        if session is not None:
+            return (session,)
+        return await self._working.unreleased_sessions(self._policy.sessions, namespace=namespace)
+
+    async def _drain_all(self, sessions: Sequence[SessionKey], counts: Counter[str], progress: Progress) -> None:
+        waiting = iter(sessions)
+
+        async def drain_next() -> None:
+            for session in waiting:
+                counts["messages_drained"] += await self._drain_one(session)
+                progress(counts)
+
+        await asyncio.gather(*(drain_next() for _ in range(self._policy.drains)))
+
+    async def _drain_one(self, session: SessionKey) -> int:
+        try:
+            return await self._drain.drain(session)
+        except TierUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - one session nobody foresaw must not keep the others waiting
+            BACKGROUND_ERRORS.labels("drain").inc()
+            log.error("drain_failed", session=session.session_id, exc_info=error)
+            return 0
+
+    async def _index_all(self, counts: Counter[str], progress: Progress) -> None:
+        while claimed := await self._indexer.index_batch():
+            counts["records_indexed"] += claimed
+            progress(counts)
+
+    async def _release(self, sessions: Sequence[SessionKey]) -> int:
+        """Tell Redis how far each session is indexed; returns how many sessions are indexed to their end."""
+        if not sessions:
+            return 0
+        async with self._episodic.reading() as reader:
+            through = await reader.indexed_through(sessions)
+        released = [
+            await self._working.release(session, through=sequence, retain=self._policy.retain)
+            for session, sequence in through.items()
+        ]
+        return sum(released)
+
+    async def _open_entries(self, uids: Sequence[UUID]) -> int:
+        async with self._episodic.reading() as reader:
+            return await reader.open_entries(uids)
+
+    async def _store_status(self) -> StoreStatus:
+        async with self._episodic.reading() as reader:
+            return await reader.status()
+
+    async def _record(self, report: RunReport) -> None:
+        for what, count in report.counts.items():
+            CONSOLIDATED.labels(what).inc(count)
+        if not any(report.counts.values()) and not report.errors:
+            return
+        log.info("consolidated", run_id=str(report.id), duration_ms=round(report.duration_ms, 1), **report.counts)
+        try:
+            async with self._episodic.writing() as tx:
+                await tx.record_run(report)
+        except TierUnavailable as error:
+            log.warning("run_not_recorded", run_id=str(report.id), problem=str(error))
+
+
+async def _or_none(work: Awaitable[T]) -> T | None:
+    try:
+        return await work
+    except TierUnavailable:
+        return None

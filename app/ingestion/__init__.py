@@ -1,0 +1,1 @@
+"""The write path: what may enter (`limits`), and how it gets to a tier that keeps it."""

@@ -1,0 +1,203 @@
+"""What may enter, and how large (pure). Every refusal names the field and the limit."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from app.errors import Conflict, InvalidInput
+from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, FilterTerm, Message, Query, Scope, new_id
+
+_FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
+"""NUL cannot be stored by Postgres; lone surrogates are not text and cannot be encoded as UTF-8."""
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+_EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
+_INT64: Final = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on input; sizes are bytes of UTF-8, lengths are characters."""
+
+    message_bytes: int = 65_536
+    messages_per_call: int = 1000
+    metadata_bytes: int = 8192
+    metadata_depth: int = 8
+    document_bytes: int = 1_048_576
+    document_depth: int = 32
+    steps_per_call: int = 1000
+    label_length: int = 256
+    query_bytes: int = 65_536
+    results: int = 1000
+    filter_terms: int = 20
+    filter_values: int = 100
+    context_tokens: int = 200_000
+    clock_skew: timedelta = timedelta(seconds=60)
+
+
+def check_label(field: str, value: str, limits: Limits) -> None:
+    """Ids and names: not blank, bounded, no control characters."""
+    if not value.strip():
+        raise InvalidInput(field, "must not be blank")
+    if len(value) > limits.label_length:
+        raise InvalidInput(field, f"must have at most {limits.label_length} characters, has {len(value)}")
+    if _CONTROL.search(value):
+        raise InvalidInput(field, "must not contain control characters")
+
+
+def check_scope(scope: Scope, limits: Limits) -> None:
+    for field in ("namespace", "user_id", "agent_id", "session_id", "project_id"):
+        value = getattr(scope, field)
+        if value is not None:
+            check_label(field, value, limits)
+
+
+def check_text(field: str, text: str, max_bytes: int) -> None:
+    """Free text: not blank, at most `max_bytes`, storable."""
+    if not text.strip():
+        raise InvalidInput(field, "must not be blank")
+    if forbidden := _FORBIDDEN.search(text):
+        raise InvalidInput(field, f"must not contain {'NUL' if forbidden.group() == chr(0) else 'lone surrogate'} characters")
+    size = len(text.encode())
+    if size > max_bytes:
+        raise InvalidInput(field, f"must have at most {max_bytes} bytes, has {size}")
+
+
+def check_document(field: str, document: object, *, max_bytes: int, max_depth: int) -> None:
+    """JSON: bounded depth and size, finite numbers of at most 64 bits, storable strings."""
+    _check_json(field, document, max_depth)
+    size = len(orjson.dumps(document))
+    if size > max_bytes:
+        raise InvalidInput(field, f"must have at most {max_bytes} bytes as JSON, has {size}")
+
+
+def _check_json(field: str, value: object, depth_left: int) -> None:
+    match value:
+        case str():
+            if _FORBIDDEN.search(value):
+                raise InvalidInput(field, "must not contain NUL or lone surrogate characters")
+        case bool() | None:
+            pass
+        case int():
+            if not -_INT64 <= value < _INT64:
+                raise InvalidInput(field, "must hold integers of at most 64 bits")
+        case float():
+            if not math.isfinite(value):
+                raise InvalidInput(field, "must hold finite numbers")
+        case Mapping() | list() | tuple():
+            _check_container(field, value, depth_left)
+        case _:
+            raise InvalidInput(field, f"must be JSON, holds a {type(value).__name__}")
+
+
+def _check_container(field: str, value: Mapping[object, object] | Sequence[object], depth_left: int) -> None:
+    if depth_left == 0:
+        raise InvalidInput(field, "is nested too deeply")
+    for key, item in _items(value):
+        if not isinstance(key, str):
+            raise InvalidInput(field, "must have strings as keys")
+        _check_json(field, key, depth_left)
+        _check_json(field, item, depth_left - 1)
+
+
+def _items(value: Mapping[object, object] | Sequence[object]) -> Iterable[tuple[object, object]]:
+    return value.items() if isinstance(value, Mapping) else (("", item) for item in value)
+
+
+def check_time(field: str, moment: datetime, limits: Limits, now: datetime | None) -> datetime:
+    """Return `moment` in UTC. With `now`, it must not lie further in the future than the clock skew allowed."""
+    if moment.tzinfo is None:
+        raise InvalidInput(field, "must carry a UTC offset, such as 2026-03-01T09:30:00Z")
+    # Compared before conversion: an offset at the edge of datetime's range overflows when converted.
+    if moment < _EARLIEST:
+        raise InvalidInput(field, f"must not be before {_EARLIEST:%Y-%m-%d}")
+    if now is not None and moment > now + limits.clock_skew:
+        raise InvalidInput(field, f"must not be more than {limits.clock_skew.total_seconds():g} s in the future")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput(field, "is out of range") from None
+
+
+def check_count(field: str, value: int, limit: int) -> None:
+    if not 1 <= value <= limit:
+        raise InvalidInput(field, f"must be between 1 and {limit}, is {value}")
+
+
+def admit_messages(scope: Scope, drafts: Sequence[Draft], limits: Limits, now: datetime) -> tuple[Message, ...]:
+    """Turn drafts into messages, position by position; equal drafts with one id become equal messages.
+
+    Raises:
+        InvalidInput: the first field found to break a limit.
+        Conflict: one id stands for two contents.
+    """
+    if scope.session_id is None:
+        raise InvalidInput("session_id", "must be given")
+    check_scope(scope, limits)
+    check_count("messages", len(drafts), limits.messages_per_call)
+    messages = tuple(_admit(f"messages[{n}]", scope, draft, limits, now) for n, draft in enumerate(drafts))
+    first_with: dict[UUID, Message] = {}
+    for position, message in enumerate(messages):
+        if first_with.setdefault(message.id, message).content != message.content:
+            raise Conflict(f"messages[{position}].id", "stands for two different contents in this call")
+    return messages
+
+
+def _admit(field: str, scope: Scope, draft: Draft, limits: Limits, now: datetime) -> Message:
+    check_text(f"{field}.content", draft.content, limits.message_bytes)
+    if draft.name is not None:
+        check_label(f"{field}.name", draft.name, limits)
+    check_document(f"{field}.metadata", draft.metadata, max_bytes=limits.metadata_bytes, max_depth=limits.metadata_depth)
+    created_at = now if draft.created_at is None else check_time(f"{field}.created_at", draft.created_at, limits, now)
+    return Message(
+        id=draft.id or new_id(),
+        scope=scope,
+        role=draft.role,
+        content=draft.content,
+        created_at=created_at,
+        name=draft.name,
+        metadata=draft.metadata,
+    )
+
+
+def check_query(query: Query, limits: Limits) -> Query:
+    """Return the query with its times in UTC.
+
+    Raises:
+        InvalidInput: the first field found to break a limit.
+    """
+    check_text("text", query.text, limits.query_bytes)
+    check_scope(query.scope, limits)
+    check_count("limit", query.limit, limits.results)
+    if not query.kinds:
+        raise InvalidInput("kinds", "must name at least one kind")
+    if len(query.filter) > limits.filter_terms:
+        raise InvalidInput("filter", f"must have at most {limits.filter_terms} fields, has {len(query.filter)}")
+    for term in query.filter:
+        _check_term(term, limits)
+    since = None if query.since is None else check_time("since", query.since, limits, None)
+    until = None if query.until is None else check_time("until", query.until, limits, None)
+    if since is not None and until is not None and since > until:
+        raise InvalidInput("since", "must not be after until")
+    return Query(
+        text=query.text, scope=query.scope, kinds=query.kinds, filter=query.filter, since=since, until=until,
+        now=query.now, limit=query.limit, mode=query.mode,
+    )  # fmt: skip
+
+
+def _check_term(term: FilterTerm, limits: Limits) -> None:
+    field = f"filter.{term.field}"
+    is_metadata = term.field.startswith(METADATA_PREFIX) and len(term.field) > len(METADATA_PREFIX)
+    if term.field not in FILTER_FIELDS and not is_metadata:
+        raise InvalidInput(field, f"is not a field; use one of {', '.join(FILTER_FIELDS)} or {METADATA_PREFIX}<key>")
+    check_label(field, term.field, limits)
+    check_count(f"{field} values", len(term.values), limits.filter_values)
+    for value in term.values:
+        _check_json(field, value, 0)

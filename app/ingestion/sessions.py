@@ -1,0 +1,99 @@
+"""Session state and scratchpads: Redis while they are warm, the archived state from Postgres afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from app.errors import NotFound, TierUnavailable
+from app.ingestion.limits import Limits, check_document, check_label, check_text
+from app.ports import Clock, EpisodicMemory, SessionRecord, WorkingMemory
+from app.records import SessionKey, SessionState
+
+
+class SessionIngestion:
+    """Keeps what an agent notes about a session besides its messages."""
+
+    def __init__(
+        self, working: WorkingMemory, episodic: EpisodicMemory, *,
+        limits: Limits, scratch_ttl: timedelta, clock: Clock
+    ) -> None:  # fmt: skip
+        self._working = working
+        self._episodic = episodic
+        self._limits = limits
+        self._scratch_ttl = scratch_ttl
+        self._clock = clock
+
+    async def save_state(self, session: SessionKey, state: SessionState) -> None:
+        """Replace the session's state: in Redis, from where it is archived; straight in Postgres when Redis is away.
+
+        Raises:
+            InvalidInput: the state breaks a limit.
+            TierUnavailable: neither tier took it.
+        """
+        self._check_session(session)
+        self._check_state(state)
+        try:
+            await self._working.save_state(session, state)
+        except TierUnavailable:
+            async with self._episodic.writing() as tx:
+                await tx.save_session(session, state=state, last_message_at=None, now=self._clock())
+
+    async def load(self, session: SessionKey) -> SessionRecord:
+        """The session with its newest state, from whichever tier has it.
+
+        Raises:
+            NotFound: the session is in no tier.
+        """
+        self._check_session(session)
+        warm = await self._warm_state(session)
+        async with self._episodic.reading() as reader:
+            record = await reader.session(session)
+        if record is not None:
+            return record if warm is None else SessionRecord(
+                session, warm, record.created_at, record.last_message_at, record.ended_at
+            )  # fmt: skip
+        if warm is not None or (await self._working.recent(session, 1)).messages:
+            return SessionRecord(session, warm or SessionState(), self._clock(), None, None)
+        raise NotFound("session", session.session_id)
+
+    async def _warm_state(self, session: SessionKey) -> SessionState | None:
+        try:
+            return await self._working.load_state(session)
+        except TierUnavailable:
+            return None  # Postgres answers with the archived state instead
+
+    async def write_scratch(self, session: SessionKey, key: str, value: object) -> None:
+        """Keep a JSON value under `key`; gone when the session has been quiet for the scratchpad's TTL.
+
+        Raises:
+            InvalidInput: key or value breaks a limit.
+            TierUnavailable: Redis is away; scratchpads live nowhere else.
+        """
+        self._check_session(session)
+        check_label("key", key, self._limits)
+        check_document("value", value, max_bytes=self._limits.message_bytes, max_depth=self._limits.document_depth)
+        await self._working.write_scratch(session, key, value, self._scratch_ttl)
+
+    async def read_scratch(self, session: SessionKey) -> Mapping[str, object]:
+        self._check_session(session)
+        return await self._working.read_scratch(session)
+
+    async def delete_scratch(self, session: SessionKey, key: str) -> None:
+        self._check_session(session)
+        if not await self._working.delete_scratch(session, key):
+            raise NotFound("scratchpad key", key)
+
+    def _check_session(self, session: SessionKey) -> None:
+        check_label("namespace", session.namespace, self._limits)
+        check_label("session_id", session.session_id, self._limits)
+
+    def _check_state(self, state: SessionState) -> None:
+        if state.goal is not None:
+            check_text("goal", state.goal, self._limits.message_bytes)
+        for position, thought in enumerate(state.thoughts):
+            check_text(f"thoughts[{position}]", thought, self._limits.message_bytes)
+        check_document(
+            "active_context", state.active_context,
+            max_bytes=self._limits.message_bytes, max_depth=self._limits.document_depth,
+        )  # fmt: skip

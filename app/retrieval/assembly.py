@@ -1,0 +1,58 @@
+"""Gathering what `context` packs: state, recent messages and recall, at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+from app.errors import TierUnavailable
+from app.ports import WorkingMemory
+from app.records import AssembledContext, Query, RecentContext, RecordKind, SessionKey, SessionState, Tier
+from app.retrieval.context import ContextShares, hit_section, pack, recent_section, split_hits, state_section
+from app.retrieval.recall import Recall
+from app.retrieval.recent import SessionReader
+
+
+class ContextAssembly:
+    """Builds token-budgeted context from all tiers."""
+
+    def __init__(
+        self, working: WorkingMemory, sessions: SessionReader, recall: Recall, *, shares: ContextShares, recent_limit: int
+    ) -> None:
+        self._working = working
+        self._sessions = sessions
+        self._recall = recall
+        self._shares = shares
+        self._recent_limit = recent_limit
+
+    async def assemble(self, query: Query, session: SessionKey | None, budget_tokens: int) -> AssembledContext:
+        """Context for answering `query`: never over the budget, degraded rather than failing where a tier is away."""
+        recollection, recent, state = await asyncio.gather(
+            self._recall.recall(query), self._recent(session), self._state(session)
+        )
+        by_kind = split_hits(recollection.hits, recent.messages)
+        shares = self._shares
+        sections = [
+            state_section(state, shares.state),
+            hit_section("knowledge", "## Knowledge", shares.knowledge, by_kind[RecordKind.KNOWLEDGE]),
+            hit_section("episodes", "## Earlier episodes", shares.episodes, by_kind[RecordKind.EPISODE]),
+            hit_section("recalled", "## Recalled messages", shares.recalled, by_kind[RecordKind.MESSAGE]),
+            recent_section(recent.messages, shares.recent),
+        ]
+        degraded = tuple(dict.fromkeys((*recollection.degraded, *recent.degraded)))
+        return pack(sections, budget_tokens, degraded)
+
+    async def _recent(self, session: SessionKey | None) -> RecentContext:
+        if session is None:
+            return RecentContext((), Tier.WORKING)
+        try:
+            return await self._sessions.recent(session, self._recent_limit)
+        except TierUnavailable as error:
+            return RecentContext((), Tier.WORKING, (error.tier,))
+
+    async def _state(self, session: SessionKey | None) -> SessionState | None:
+        if session is None:
+            return None
+        try:
+            return await self._working.load_state(session)
+        except TierUnavailable:
+            return None  # named already: recent messages come from the same tier

@@ -1,0 +1,85 @@
+"""The background jobs and their intervals, on APScheduler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from app.bootstrap import Installation, open_installation
+from app.observability import BACKGROUND_ERRORS
+from app.records import utc_now
+from app.service import HybridMemoryService
+from app.settings import Settings, load_settings
+
+log = structlog.get_logger(__name__)
+
+_GAUGES_EVERY: Final = timedelta(seconds=15)
+_RETENTION_EVERY: Final = timedelta(hours=1)
+
+
+@asynccontextmanager
+async def running_jobs(service: HybridMemoryService, *, consolidate_every: timedelta) -> AsyncIterator[None]:
+    """Run the jobs until the context ends; then the one at work is cancelled, which every job survives."""
+    scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
+    tasks: set[asyncio.Task[object]] = set()
+    jobs: dict[str, tuple[Callable[[], Awaitable[object]], timedelta]] = {
+        "consolidate": (service.consolidate, consolidate_every),
+        "gauges": (service.status, _GAUGES_EVERY),
+        "retire_sessions": (service.retire_sessions, _RETENTION_EVERY),
+    }
+    for name, (job, every) in jobs.items():
+        scheduler.add_job(
+            _tracked, "interval", (job, tasks), id=name, seconds=every.total_seconds(), next_run_time=utc_now() + every
+        )
+    scheduler.add_listener(_on_trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def open_memory(settings: Settings | None = None) -> AsyncIterator[HybridMemoryService]:
+    """Open a memory with its jobs running: `async with open_memory() as memory: …`.
+
+    Without `settings` the environment is read.
+
+    Raises:
+        StartupError: what to change is in the message; nothing is left running.
+    """
+    chosen = settings or load_settings()
+    async with open_installation(chosen) as installation, jobs_of(installation, chosen):
+        yield installation.service
+
+
+@asynccontextmanager
+async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterator[None]:
+    """The jobs of an installation, at the interval its settings say."""
+    every = timedelta(seconds=settings.consolidation_interval_seconds)
+    async with running_jobs(installation.service, consolidate_every=every):
+        yield
+
+
+async def _tracked(job: Callable[[], Awaitable[object]], tasks: set[asyncio.Task[object]]) -> None:
+    """Run a job as a task that is known, so that it has ended before the engines are closed."""
+    task = asyncio.current_task()
+    if task is not None:
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    await job()
+
+
+def _on_trouble(event: JobExecutionEvent) -> None:
+    BACKGROUND_ERRORS.labels(event.job_id).inc()
+    log.error("job_failed", job=event.job_id, exc_info=event.exception)

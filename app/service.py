@@ -1,0 +1,314 @@
+"""`HybridMemoryService`: the façade over the three tiers. It holds no policy; every method delegates."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, TypeVar
+from uuid import UUID
+
+from app.consolidation.forget import Forgetting
+from app.consolidation.run import Consolidation, ConsolidationStatus, Progress
+from app.errors import HybridMemoryError, NotFound
+from app.ingestion.episodes import RecordIngestion
+from app.ingestion.limits import Limits, check_count, check_label, check_query, check_scope
+from app.ingestion.messages import MessageIngestion
+from app.ingestion.sessions import SessionIngestion
+from app.ports import EpisodicMemory, OutboxEntry, Pingable, SessionRecord
+from app.records import (
+    AppendReceipt,
+    AssembledContext,
+    Draft,
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    ForgetReceipt,
+    Json,
+    Knowledge,
+    KnowledgeKind,
+    Message,
+    Query,
+    RecentContext,
+    Recollection,
+    RecordKind,
+    RunReport,
+    Scope,
+    SessionKey,
+    SessionState,
+    Tier,
+    TierHealth,
+    Wait,
+    derived_uuid,
+    utc_now,
+)
+from app.retrieval.assembly import ContextAssembly
+from app.retrieval.recall import Recall
+from app.retrieval.recent import SessionReader
+
+T = TypeVar("T")
+
+_PING_SECONDS: Final = 2.0
+_INDEX_WAIT: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the façade is made of; put together in `bootstrap`."""
+
+    messages: MessageIngestion
+    records: RecordIngestion
+    sessions: SessionIngestion
+    session_reader: SessionReader
+    recall: Recall
+    context: ContextAssembly
+    consolidation: Consolidation
+    forgetting: Forgetting
+    episodic: EpisodicMemory
+    dependencies: Mapping[str, Pingable]
+    limits: Limits
+
+
+class HybridMemoryService:
+    """The memory of agents: append, recall, consolidate, forget.
+
+    Methods raise `InvalidInput` for what breaks a limit, `NotFound` for what is not in the caller's namespace, and
+    `TierUnavailable` when the tiers an answer needs are away; further errors are listed where they occur.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    # ── messages and sessions ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def append_messages(self, scope: Scope, drafts: Sequence[Draft], *, wait: Wait = Wait.NONE) -> AppendReceipt:
+        """Append to `scope.session_id`, all or none. On return the messages survive the death of any process.
+
+        `wait` also drains the session into Postgres, or goes on until the messages are indexed; how far it came is
+        in `stored_in`.
+
+        Raises:
+            Conflict: an id is taken by other content in this session; nothing was written.
+        """
+        receipt = await self._parts.messages.append(scope, drafts)
+        return receipt if wait is Wait.NONE else await self._carry_on(scope, receipt, wait)
+
+    async def _carry_on(self, scope: Scope, receipt: AppendReceipt, wait: Wait) -> AppendReceipt:
+        session = _session_key(scope)
+        try:
+            await self._parts.consolidation.drain_session(session)
+            receipt = replace(receipt, stored_in=Tier.EPISODIC)
+            if wait is Wait.INDEXED and await self._parts.consolidation.index_messages(session, receipt, _INDEX_WAIT):
+                return replace(receipt, stored_in=Tier.SEMANTIC)
+        except HybridMemoryError:
+            # Acknowledged already: the caller learns from `stored_in` how far it came, and the jobs do the rest.
+            return replace(receipt, degraded=(*receipt.degraded, "consolidation"))
+        return receipt
+
+    async def fetch_recent_context(self, scope: Scope, *, limit: int = 50, budget_tokens: int | None = None) -> RecentContext:
+        """The newest messages of the session in order, cut from the oldest side to the budget."""
+        self._check(scope, limit=limit)
+        if budget_tokens is not None:
+            check_count("budget_tokens", budget_tokens, self._parts.limits.context_tokens)
+        return await self._parts.session_reader.recent(_session_key(scope), limit, budget_tokens)
+
+    async def fetch_history(
+        self, scope: Scope, *, after: int = 0, limit: int = 100
+    ) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+        """The session's messages above sequence `after`, in order, drained or not; and the tiers that were away."""
+        self._check(scope, limit=limit)
+        return await self._parts.session_reader.history(_session_key(scope), after=after, limit=limit)
+
+    async def load_session(self, scope: Scope) -> SessionRecord:
+        """The session and its newest state."""
+        return await self._parts.sessions.load(_session_key(scope))
+
+    async def save_session_state(self, scope: Scope, state: SessionState) -> None:
+        """Replace the session's state."""
+        await self._parts.sessions.save_state(_session_key(scope), state)
+
+    async def end_session(self, scope: Scope) -> None:
+        """Drain the session, close its episode and mark it ended; nothing is lost."""
+        session = _session_key(scope)
+        await self._parts.sessions.load(session)
+        await self._parts.consolidation.end_session(session)
+
+    async def write_scratchpad(self, scope: Scope, key: str, value: object) -> None:
+        """Keep any JSON value under `key` for as long as the session stays warm."""
+        await self._parts.sessions.write_scratch(_session_key(scope), key, value)
+
+    async def read_scratchpad(self, scope: Scope) -> Mapping[str, object]:
+        """The session's whole scratchpad; empty when there is none."""
+        return await self._parts.sessions.read_scratch(_session_key(scope))
+
+    async def delete_scratchpad(self, scope: Scope, key: str) -> None:
+        await self._parts.sessions.delete_scratch(_session_key(scope), key)
+
+    # ── episodes and knowledge ────────────────────────────────────────────────────────────────────────────────────
+
+    async def store_episode(self, episode: Episode, steps: Sequence[Json] = ()) -> Episode:
+        """Store a decision, negotiation or task with its first steps; it is indexed in the background."""
+        return await self._parts.records.store_episode(episode, steps)
+
+    async def get_episode(self, namespace: str, episode_id: UUID) -> Episode:
+        async with self._parts.episodic.reading() as reader:
+            episode = await reader.episode(namespace, episode_id)
+        return _found("episode", episode_id, episode)
+
+    async def list_episodes(
+        self, scope: Scope, *, kind: EpisodeKind | None = None, before: UUID | None = None, limit: int = 50
+    ) -> tuple[Episode, ...]:
+        """Newest first; `before` is the last id of the page before."""
+        self._check(scope, limit=limit)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.list_episodes(scope, kind=kind, before=before, limit=limit)
+
+    async def record_outcome(
+        self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None
+    ) -> Episode:
+        """Say how an episode turned out; replaces what was said before."""
+        return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality)
+
+    async def append_steps(self, namespace: str, episode_id: UUID, steps: Sequence[Json]) -> tuple[EpisodeStep, ...]:
+        return await self._parts.records.append_steps(namespace, episode_id, steps)
+
+    async def list_steps(self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100) -> tuple[EpisodeStep, ...]:
+        """Steps with an index above `after`, in order."""
+        check_count("limit", limit, self._parts.limits.results)
+        await self.get_episode(namespace, episode_id)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.steps(episode_id, after=after, limit=limit)
+
+    async def delete_episode(self, namespace: str, episode_id: UUID) -> None:
+        await self._parts.records.delete(RecordKind.EPISODE, namespace, episode_id)
+
+    async def upsert_vector(
+        self, scope: Scope, text: str, *, record_id: UUID | None = None,
+        kind: KnowledgeKind = KnowledgeKind.FACT, content: Json | None = None,
+    ) -> Knowledge:  # fmt: skip
+        """Remember a text by its meaning, at once: stored as knowledge in Postgres, then indexed before returning.
+
+        With `record_id` an earlier text of the same namespace is replaced. Without, the same text in the same scope
+        is remembered once. The index holds nothing that is not in Postgres: it can always be rebuilt.
+        """
+        identity = record_id or derived_uuid("knowledge", *(p or "" for p in _scope_parts(scope)), text)
+        knowledge = Knowledge(id=identity, kind=kind, scope=scope, description=text, created_at=utc_now(), content=content or {})
+        stored = await self.store_knowledge(knowledge)
+        await self._parts.consolidation.index([stored.uid], _INDEX_WAIT)
+        return stored
+
+    async def store_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        """Store a piece of knowledge, replacing one with the same id; it is indexed in the background."""
+        return await self._parts.records.store_knowledge(knowledge)
+
+    async def get_knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge:
+        async with self._parts.episodic.reading() as reader:
+            knowledge = await reader.knowledge(namespace, knowledge_id)
+        return _found("knowledge", knowledge_id, knowledge)
+
+    async def list_knowledge(
+        self, scope: Scope, *, kind: KnowledgeKind | None = None, before: UUID | None = None, limit: int = 50
+    ) -> tuple[Knowledge, ...]:
+        """Newest first; `before` is the last id of the page before."""
+        self._check(scope, limit=limit)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.list_knowledge(scope, kind=kind, before=before, limit=limit)
+
+    async def delete_knowledge(self, namespace: str, knowledge_id: UUID) -> None:
+        await self._parts.records.delete(RecordKind.KNOWLEDGE, namespace, knowledge_id)
+
+    # ── recall ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def search(self, query: Query) -> Recollection:
+        """The best hits of all tiers, also of what was said a moment ago; tiers that were away are in `degraded`."""
+        return await self._parts.recall.recall(check_query(query, self._parts.limits))
+
+    async def recall_similar_situations(self, text: str, scope: Scope, *, limit: int = 5) -> Recollection:
+        """Episodes like the situation described, best first."""
+        return await self.search(Query(text=text, scope=scope, kinds=(RecordKind.EPISODE,), limit=limit))
+
+    async def assemble_context(self, query: Query, *, budget_tokens: int) -> AssembledContext:
+        """Text for a prompt: state and recent messages of the query's session, knowledge, episodes, recalled messages.
+
+        Never over the budget. Messages are recalled from the whole namespace, not only from the session.
+        """
+        check_count("budget_tokens", budget_tokens, self._parts.limits.context_tokens)
+        checked = check_query(query, self._parts.limits)
+        session = None if query.scope.session_id is None else _session_key(query.scope)
+        wide = replace(checked, scope=replace(checked.scope, session_id=None))
+        return await self._parts.context.assemble(wide, session, budget_tokens)
+
+    # ── operations ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def consolidate(self, scope: Scope | None = None, *, progress: Progress | None = None) -> RunReport:
+        """Run consolidation until nothing is left to do: for all, a namespace, or one session."""
+        if scope is None:
+            return await self._parts.consolidation.run(progress=progress)
+        check_scope(scope, self._parts.limits)
+        session = None if scope.session_id is None else _session_key(scope)
+        return await self._parts.consolidation.run(namespace=scope.namespace, session=session, progress=progress)
+
+    async def forget(self, scope: Scope) -> ForgetReceipt:
+        """Remove a session, or a whole namespace, from all three tiers; the receipt says what a second look found."""
+        check_scope(scope, self._parts.limits)
+        return await self._parts.forgetting.forget(scope)
+
+    async def retire_sessions(self) -> int:
+        """Drop the archived state of sessions past their retention; returns how many."""
+        return await self._parts.consolidation.retire_sessions()
+
+    async def status(self) -> ConsolidationStatus:
+        """What waits where, and how far the index is from the truth."""
+        return await self._parts.consolidation.status()
+
+    async def list_runs(self, limit: int = 20) -> tuple[RunReport, ...]:
+        """The newest consolidation runs, newest first."""
+        check_count("limit", limit, self._parts.limits.results)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.runs(limit)
+
+    async def list_outbox(self, *, is_dead: bool | None = None, limit: int = 100) -> tuple[OutboxEntry, ...]:
+        check_count("limit", limit, self._parts.limits.results)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.list_outbox(is_dead=is_dead, limit=limit)
+
+    async def retry_dead_letters(self, ids: Sequence[int] | None = None) -> int:
+        """Make dead letters due again (all, or these); returns how many."""
+        async with self._parts.episodic.writing() as tx:
+            return await tx.retry_dead(ids, utc_now())
+
+    async def health(self) -> tuple[TierHealth, ...]:
+        """A ping to every dependency, at once."""
+        pings = (_ping(name, dependency) for name, dependency in self._parts.dependencies.items())
+        return tuple(await asyncio.gather(*pings))
+
+    def _check(self, scope: Scope, *, limit: int) -> None:
+        check_scope(scope, self._parts.limits)
+        check_count("limit", limit, self._parts.limits.results)
+
+
+async def _ping(name: str, dependency: Pingable) -> TierHealth:
+    started = time.perf_counter()
+    try:
+        detail = await asyncio.wait_for(dependency.ping(), _PING_SECONDS)
+        is_up = True
+    except (HybridMemoryError, TimeoutError) as error:
+        detail, is_up = str(error) or f"no answer within {_PING_SECONDS:g} s", False
+    return TierHealth(name, is_up, (time.perf_counter() - started) * 1e3, detail)
+
+
+def _session_key(scope: Scope) -> SessionKey:
+    check_label("session_id", scope.session_id or "", Limits())
+    return SessionKey(scope.namespace, scope.session_id or "")
+
+
+def _scope_parts(scope: Scope) -> tuple[str | None, ...]:
+    return (scope.namespace, scope.user_id, scope.agent_id, scope.session_id, scope.project_id)
+
+
+def _found(kind: str, record_id: UUID, record: T | None) -> T:
+    if record is None:
+        raise NotFound(kind, str(record_id))
+    return record
