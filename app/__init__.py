@@ -1,1 +1,93 @@
 """The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning, behind one façade."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from app.errors import (
+        AccessError,
+        ConfigurationError,
+        Conflict,
+        DataDirectoryInUse,
+        DimensionMismatch,
+        EmbedderUnavailable,
+        Forbidden,
+        HybridMemoryError,
+        InvalidInput,
+        NotFound,
+        StartupError,
+        TierUnavailable,
+        Unauthenticated,
+    )
+    from app.records import (
+        Draft,
+        Episode,
+        EpisodeKind,
+        FilterTerm,
+        Hit,
+        Knowledge,
+        KnowledgeKind,
+        Message,
+        Mode,
+        Query,
+        Recollection,
+        RecordKind,
+        Role,
+        Scope,
+        SessionState,
+        Wait,
+        new_id,
+    )
+    from app.scheduler import open_memory
+    from app.service import HybridMemoryService
+    from app.settings import Settings
+
+__all__ = [
+    "AccessError",
+    "ConfigurationError",
+    "Conflict",
+    "DataDirectoryInUse",
+    "DimensionMismatch",
+    "Draft",
+    "EmbedderUnavailable",
+    "Episode",
+    "EpisodeKind",
+    "FilterTerm",
+    "Forbidden",
+    "Hit",
+    "HybridMemoryError",
+    "HybridMemoryService",
+    "InvalidInput",
+    "Knowledge",
+    "KnowledgeKind",
+    "Message",
+    "Mode",
+    "NotFound",
+    "Query",
+    "Recollection",
+    "RecordKind",
+    "Role",
+    "Scope",
+    "SessionState",
+    "Settings",
+    "StartupError",
+    "TierUnavailable",
+    "Unauthenticated",
+    "Wait",
+    "new_id",
+    "open_memory",
+]
+
+_ELSEWHERE: Final = {"open_memory": "app.scheduler", "HybridMemoryService": "app.service", "Settings": "app.settings"}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: `import app` and every part of it stay quick."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _ELSEWHERE:
+        return getattr(import_module(_ELSEWHERE[name]), name)
+    home = "app.errors" if hasattr(import_module("app.errors"), name) else "app.records"
+    return getattr(import_module(home), name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import structlog
+from pydantic import SecretStr
 
 from app.access import AccessControl
 from app.consolidation.drain import Drain, DrainPolicy
@@ -45,14 +46,13 @@ from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
 from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
-from app.semantic.qdrant import QdrantRepository
 from app.service import HybridMemoryService, Parts
 from app.settings import EmbedderChoice, Settings
-from app.working.repository import RedisRepository, connect
+from app.working.client import Client, connect
+from app.working.repository import RedisRepository
 
 if TYPE_CHECKING:
     from app.embedded import EmbeddedServer
-    from redis.asyncio import Redis
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 log = structlog.get_logger(__name__)
@@ -66,7 +66,7 @@ class Installation:
     access: AccessControl
     embedder: Embedder
     engines: Mapping[str, str]
-    provider_in_use: Callable[[], str]
+    provider_in_use: Callable[[], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
     """
     async with AsyncExitStack() as stack:
         urls = await _open_servers(settings, address, stack)
-        redis = connect(urls.redis)
-        stack.push_async_callback(redis.aclose)
+        redis = await stack.enter_async_context(connect(urls.redis))
         engine = create_engine(urls.postgres)
         stack.push_async_callback(engine.dispose)
         await _bring_schema_up_to_date(engine, is_ours=settings.postgres_url is None)
@@ -98,7 +97,9 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         summarizer = _summarizer(settings, embedder, await _http_client(stack))
         yield Installation(
             service=HybridMemoryService(_compose(settings, tiers, summarizer)),
-            access=AccessControl(PostgresKeyStore(engine), utc_now, may_be_open=settings.is_loopback or settings.allow_open_access),
+            access=AccessControl(
+                PostgresKeyStore(engine), utc_now, may_be_open=settings.is_loopback or settings.allow_open_access
+            ),
             embedder=embedder,
             engines=_describe(settings),
             provider_in_use=lambda: chain.provider_in_use,
@@ -166,9 +167,7 @@ def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) ->
         context=ContextPolicy(),
         clock=utc_now,
     )
-    policy = RunPolicy(
-        retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days)
-    )
+    policy = RunPolicy(retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days))
     consolidation = Consolidation(
         tiers.working, tiers.episodic, tiers.semantic, drain=drain, indexer=indexer, policy=policy, clock=utc_now
     )
@@ -223,11 +222,13 @@ async def _start(url: str | None, start: Callable[[], EmbeddedServer], stack: As
 
 
 def _start_valkey(settings: Settings) -> EmbeddedServer:
-    return _embedded().start_valkey(_home(settings, "valkey"), fsync=settings.redis_fsync)
+    server: EmbeddedServer = _embedded().start_valkey(_home(settings, "valkey"), fsync=settings.redis_fsync)
+    return server
 
 
 def _start_postgres(settings: Settings) -> EmbeddedServer:
-    return _embedded().start_postgres(_home(settings, "postgres"))
+    server: EmbeddedServer = _embedded().start_postgres(_home(settings, "postgres"))
+    return server
 
 
 def _home(settings: Settings, engine: str) -> Path:
@@ -269,17 +270,28 @@ async def _bring_schema_up_to_date(engine: AsyncEngine, *, is_ours: bool) -> Non
 
 
 async def _open_semantic(settings: Settings, encoder: Bm25Encoder, stack: AsyncExitStack) -> SemanticMemory:
-    repository: EdgeRepository | QdrantRepository
-    if settings.qdrant_url is None:
-        repository = await EdgeRepository.open(_home(settings, "qdrant"), encoder=encoder)
-    else:
-        repository = _connect_qdrant(settings, settings.qdrant_url, encoder)
+    if settings.qdrant_url is not None:
+        return _connect_qdrant(settings, settings.qdrant_url, encoder, stack)
+    repository = await EdgeRepository.open(_home(settings, "qdrant"), encoder=encoder)
     stack.push_async_callback(repository.close)
     return repository
 
 
-async def _open_embedder(settings: Settings, redis: Redis, stack: AsyncExitStack) -> tuple[Embedder, EmbedderChain]:
+def _connect_qdrant(settings: Settings, url: str, encoder: Bm25Encoder, stack: AsyncExitStack) -> SemanticMemory:
+    # Imported on demand: the client takes most of a second to import, which an embedded installation need not pay.
+    from app.semantic.qdrant import QdrantRepository
+
+    api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    repository = QdrantRepository.connect(
+        url, api_key=api_key, encoder=encoder, shards=settings.qdrant_shards, replicas=settings.qdrant_replicas
+    )
+    stack.push_async_callback(repository.close)
+    return repository
+
+
+async def _open_embedder(settings: Settings, redis: Client, stack: AsyncExitStack) -> tuple[Embedder, EmbedderChain]:
     chain = EmbedderChain(await _providers(settings, stack))
+    stack.push_async_callback(chain.close)
     cache = CachedEmbedder(
         BatchingEmbedder(chain), RedisCache(redis), ttl=timedelta(seconds=settings.embedding_cache_ttl_seconds)
     )
@@ -322,7 +334,9 @@ def _describe(settings: Settings) -> Mapping[str, str]:
     home = settings.data_dir.expanduser().resolve()
     return {
         "working": f"Redis at {_host(settings.redis_url)}" if settings.redis_url else f"Valkey in {home / 'valkey'}",
-        "episodic": f"PostgreSQL at {_host(settings.postgres_url)}" if settings.postgres_url else f"PostgreSQL in {home / 'postgres'}",
+        "episodic": f"PostgreSQL at {_host(settings.postgres_url)}"
+        if settings.postgres_url
+        else f"PostgreSQL in {home / 'postgres'}",
         "semantic": f"Qdrant at {settings.qdrant_url}" if settings.qdrant_url else f"Qdrant Edge in {home / 'qdrant'}",
         "embedder": _describe_embedder(settings),
     }

@@ -25,14 +25,14 @@ class MemoryClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:  # fmt: skip
         headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._http = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout_seconds, trust_env=False, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=base_url, headers=headers, timeout=timeout_seconds, trust_env=False, transport=transport
+        )
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._http.aclose()
 
     async def append(
@@ -49,9 +49,7 @@ class MemoryClient:
         params = {"namespace": namespace, "after": after, "limit": limit}
         return await self._call("GET", f"/v1/sessions/{session_id}/messages", params=params)
 
-    async def search(
-        self, text: str, *, namespace: str = DEFAULT_NAMESPACE, limit: int = 10, **further: Any
-    ) -> dict[str, Any]:
+    async def search(self, text: str, *, namespace: str = DEFAULT_NAMESPACE, limit: int = 10, **further: Any) -> dict[str, Any]:
         """POST /v1/search; `further` are other fields of its body."""
         body = {"text": text, "namespace": namespace, "limit": limit, **further}
         return await self._call("POST", "/v1/search", json=body)

@@ -68,6 +68,18 @@ class Backlog:
     oldest_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a drain brought to Postgres: messages up to sequence `through`, and `state`.
+
+    `stored` is the highest sequence Postgres has for the session, which other paths may have raised above `through`.
+    """
+
+    through: int
+    state: SessionState | None = None
+    stored: int = 0
+
+
 class WorkingMemory(Pingable, Protocol):
     """Conversation buffers, session state and scratchpads, each session's parts together in one cluster slot."""
 
@@ -95,6 +107,14 @@ class WorkingMemory(Pingable, Protocol):
         """Buffered messages with a sequence above `after`, by rising sequence, at most `limit`."""
         ...
 
+    async def unsettled(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
+        """The oldest messages not settled yet, by rising sequence, at most `limit`.
+
+        Decided by this tier's own mark, not by what Postgres has: after a power cut the counter may lie behind it, and
+        a message that was given a number again must not be taken for one that is stored.
+        """
+        ...
+
     async def unindexed(self, scope: Scope, limit: int) -> tuple[Message, ...]:
         """The newest messages that `scope` admits and the vector index may not have yet, at most `limit`.
 
@@ -110,14 +130,12 @@ class WorkingMemory(Pingable, Protocol):
         """Settled sessions with messages not yet released, the longest-waiting first, at most `limit`."""
         ...
 
-    async def settle(
-        self, session: SessionKey, *, through: int, retain: int, ttl: timedelta, state: SessionState | None = None
-    ) -> None:
-        """Note that everything up to sequence `through` is in Postgres, and that `state` is archived. Idempotent.
+    async def settle(self, session: SessionKey, mark: Settlement, *, retain: int, ttl: timedelta) -> None:
+        """Note what is in Postgres. Idempotent.
 
-        Raises the session's counter, if it has one, to at least `through`. A state other than `state` was saved
-        meanwhile and is undrained. When nothing undrained is left the session stops being dirty, and expires after
-        `ttl`; while something is, it never does. Messages stay until they are released too.
+        Raises the session's counter, if it has one, to at least `mark.stored`, once nothing undrained is left. A state
+        other than `mark.state` was saved meanwhile and is undrained. When nothing undrained is left the session stops
+        being dirty, and expires after `ttl`; while something is, it never does. Messages stay until they are released.
         """
         ...
 

@@ -473,7 +473,7 @@ class TierHealth:
 
 def new_id() -> UUID:
     """A fresh UUIDv7: ids are made before the first write, and sort by time."""
-    return uuid6.uuid7()
+    return UUID(int=uuid6.uuid7().int)  # the library's own class is not known to every serializer
 
 
 def utc_now() -> datetime:

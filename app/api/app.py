@@ -19,7 +19,9 @@ Append messages, ask questions, get the right sentence back. Every error is a pr
 `errors` name the field and the limit."""
 
 
-def create_app(open_installation: Callable[[], AbstractAsyncContextManager[Installation]], *, max_request_bytes: int = 16_777_216) -> FastAPI:
+def create_app(
+    open_installation: Callable[[], AbstractAsyncContextManager[Installation]], *, max_request_bytes: int = 16_777_216
+) -> FastAPI:
     """Build the application around something that opens an installation (see `bootstrap.open_installation`)."""
 
     @asynccontextmanager

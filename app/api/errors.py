@@ -68,8 +68,9 @@ def install(app: FastAPI) -> None:
 
 async def _on_own(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.HybridMemoryError)  # noqa: S101 - registered for this class
-    named = isinstance(error, errors.InvalidInput | errors.Conflict)
-    fields = [FieldProblem(field=error.field, problem=error.problem)] if named else []
+    fields: list[FieldProblem] = []
+    if isinstance(error, errors.InvalidInput | errors.Conflict):
+        fields.append(FieldProblem(field=error.field, problem=error.problem))
     return problem(request, status_of(error), str(error), fields)
 
 

@@ -522,7 +522,7 @@ class EmbeddingOut(BaseModel):
     space: str
     model: str
     dimension: int
-    provider: str
+    provider: str | None = Field(description="Who answered last; null before the first answer")
 
 
 class StatusOut(BaseModel):
@@ -531,11 +531,11 @@ class StatusOut(BaseModel):
     records: dict[str, int] | None = Field(description="What should be in the vector index, by kind")
     indexed_points: int | None
     drift: int | None = Field(description="Records less points; 0 when index and truth agree, null when a tier is away")
-    embedding: EmbeddingOut
+    embedding: EmbeddingOut | None = Field(description="Null while no provider has answered and the space is unknown")
     degraded: list[str]
 
     @classmethod
-    def of(cls, status: ConsolidationStatus, embedding: EmbeddingOut) -> Self:
+    def of(cls, status: ConsolidationStatus, embedding: EmbeddingOut | None) -> Self:
         backlog, store = status.backlog, status.store
         missing = {"working": backlog, "episodic": store, "semantic": status.indexed_points}
         return cls(

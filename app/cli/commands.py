@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from datetime import timedelta
 from pathlib import Path
@@ -15,12 +16,14 @@ from rich.table import Table
 
 from app.bootstrap import migrate as migrate_schema
 from app.bootstrap import open_installation
+from app.cli import demo as demonstration
+from app.cli.bench import LocomoPlan, run_locomo
 from app.cli.connecting import connected
 from app.cli.serving import serve as serve_until_stopped
 from app.cli.serving import work
 from app.observability import configure_logging
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission, utc_now
-from app.settings import Settings, load_settings
+from app.settings import EmbedderChoice, Settings, load_settings
 
 app = typer.Typer(
     help="The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning.",
@@ -29,6 +32,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+bench_app = typer.Typer(help="Measure recall on conversations with gold evidence.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
 
 _console: Final = Console()
 Namespace = Annotated[str, typer.Option(help="Whose memory")]
@@ -57,6 +62,27 @@ def migrate() -> None:
     """Bring the schema of the PostgreSQL at MEMORY_POSTGRES_URL up to date."""
     _run(migrate_schema(_settings()))
     _console.print("the schema is up to date")
+
+
+@app.command()
+def demo() -> None:
+    """Show the whole path on a conversation of three months: no network, no service, nothing kept."""
+    configure_logging("ERROR", "console")
+    _run(demonstration.show(_console))
+
+
+@bench_app.command("locomo")
+def bench_locomo(
+    path: Annotated[Path, typer.Argument(help="A file in the LoCoMo format (`locomo10.json`)")],
+    namespace_prefix: Annotated[str, typer.Option(help="Of the namespaces, one a conversation")] = "locomo-",
+    limit_questions: Annotated[int | None, typer.Option(help="Of each conversation; all, if left out", min=1)] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here, question by question")] = None,
+    embedder: Annotated[EmbedderChoice, typer.Option(help="Who embeds")] = EmbedderChoice.LOCAL,
+) -> None:
+    """Ask the questions of LoCoMo, and say how often the turns that answer them are found."""
+    document = asyncio.run(run_locomo(LocomoPlan(path, namespace_prefix, limit_questions, embedder), _console))
+    if json_file is not None:
+        json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from app.consolidation.segmentation import Segmentation, SegmentationPolicy, close, segment
 from app.errors import TierUnavailable
-from app.ports import Checkpoint, Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, WorkingMemory
+from app.ports import Checkpoint, Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, Settlement, WorkingMemory
 from app.records import Appended, Episode, Message, RecordKind, SessionKey, Tier
 
 _LOCK_ATTEMPTS: Final = 100
@@ -54,7 +54,7 @@ class Drain:
         total = 0
         while (drained := await self._drain_batch(session)) is not None:
             total += drained.inserted
-            await self._working.settle(session, through=drained.through, retain=self._policy.retain, ttl=self._policy.ttl)
+            await self._working.settle(session, drained.mark, retain=self._policy.retain, ttl=self._policy.ttl)
             if not drained.is_full:
                 break
         return total
@@ -102,18 +102,19 @@ class Drain:
             return True
 
     async def _drain_batch(self, session: SessionKey) -> _Drained | None:
+        """Bring one batch into Postgres; None when another worker holds the session."""
         async with self._episodic.writing() as tx:
-            checkpoint = await tx.lock_checkpoint(session)
-            if checkpoint is None:
+            if await tx.lock_checkpoint(session) is None:
                 return None
-            messages = await self._working.read(session, after=checkpoint.sequence, limit=self._policy.batch)
+            messages = await self._working.unsettled(session, self._policy.batch)
             state = await self._working.load_state(session)
             inserted = await self._insert(tx, session, messages)
             last_message_at = messages[-1].created_at if messages else None
             await tx.save_session(session, state=state, last_message_at=last_message_at, now=self._clock())
-            through = messages[-1].sequence if messages else checkpoint.sequence
-            await tx.save_checkpoint(Checkpoint(session, through))
-            return _Drained(inserted, through, len(messages) == self._policy.batch)
+            stored = await tx.last_sequence(session)
+            await tx.save_checkpoint(Checkpoint(session, stored))
+        mark = Settlement(messages[-1].sequence if messages else 0, state, stored)
+        return _Drained(inserted, mark, is_full=len(messages) == self._policy.batch)
 
     async def _store_locked(self, tx: EpisodicWriter, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
         stored = await tx.messages_by_id(session, [m.id for m in messages])
@@ -143,14 +144,14 @@ class Drain:
 @dataclass(frozen=True, slots=True)
 class _Drained:
     inserted: int
-    through: int
+    mark: Settlement
     is_full: bool
 
 
 def _renumber(messages: Sequence[Message], last: int) -> list[Message]:
     """Keep sequences rising above what Postgres has.
 
-    They already are, unless appends went straight to Postgres while Redis, then away, still held older ones.
+    They already are, unless appends went straight to Postgres while Redis was away, or Redis lost its newest counts.
     """
     numbered: list[Message] = []
     for message in messages:

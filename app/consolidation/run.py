@@ -188,9 +188,9 @@ class Consolidation:
             return await self._drain.drain(session)
         except TierUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - one session nobody foresaw must not keep the others waiting
+        except Exception:  # one session nobody foresaw must not keep the others waiting
             BACKGROUND_ERRORS.labels("drain").inc()
-            log.error("drain_failed", session=session.session_id, exc_info=error)
+            log.exception("drain_failed", session=session.session_id)
             return 0
 
     async def _index_all(self, counts: Counter[str], progress: Progress) -> None:

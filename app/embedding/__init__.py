@@ -1,0 +1,1 @@
+"""Texts to unit vectors: Ollama, sentence-transformers, hashing; the chain, micro-batching and the cache around them."""

@@ -23,7 +23,7 @@ class BufferPolicy:
     Embedding is the slow part, so only the best by words and the newest get one; the rest count as unrelated.
     """
 
-    messages: int = 500
+    messages: int = 200
     embedded: int = 32
     corpus_size: int = 200
 

@@ -102,18 +102,22 @@ class Recall:
 
     async def _ask_index(self, query: Query, embedded: Embedded | None) -> Sequence[Hit]:
         hits: list[Hit] = []
-        for space, dense in self._spaces(embedded):
+        for space, dense in await self._spaces(embedded):
             candidates = await self._semantic.search(space, self._index_query(query, dense))
             hits.extend(c.hit for c in candidates)
         return hits
 
-    def _spaces(self, embedded: Embedded | None) -> list[tuple[Space, Vector | None]]:
-        """The spaces to ask and the vector to ask with: a space the query is not embedded in is asked by words."""
-        primary = self._embedder.space
+    async def _spaces(self, embedded: Embedded | None) -> list[tuple[Space, Vector | None]]:
+        """The spaces to ask, each with the query's vector in it; without one a space is asked by words.
+
+        Usually one. While a fallback embeds, or nobody does, records may lie in several.
+        """
         if embedded is None:
-            return [(primary, None)]
-        asked: list[tuple[Space, Vector | None]] = [(embedded.space, embedded.vectors[0])]
-        return asked if embedded.space == primary else [*asked, (primary, None)]
+            return [(space, None) for space in await self._semantic.spaces()]
+        own: list[tuple[Space, Vector | None]] = [(embedded.space, embedded.vectors[0])]
+        if embedded.space == self._embedder.space:
+            return own
+        return own + [(space, None) for space in await self._semantic.spaces() if space != embedded.space]
 
     def _index_query(self, query: Query, dense: Vector | None) -> IndexQuery:
         return IndexQuery(

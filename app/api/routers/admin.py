@@ -22,7 +22,7 @@ from app.api.wire import (
     StatusOut,
 )
 from app.bootstrap import Installation
-from app.errors import InvalidInput
+from app.errors import EmbedderUnavailable, InvalidInput
 from app.records import Scope
 
 router = APIRouter(prefix="/v1/admin", tags=["operations"], responses=RESPONSES)
@@ -41,11 +41,11 @@ async def consolidate(service: Service, access: MayAdmin, body: ConsolidateIn | 
 
 
 @router.get("/status", summary="What waits where, and how far the index is from the truth")
-async def status(service: Service, access: MayAdmin, installation: Annotated[Installation, Depends(installation_of)]) -> StatusOut:
+async def status(
+    service: Service, access: MayAdmin, installation: Annotated[Installation, Depends(installation_of)]
+) -> StatusOut:
     access.check(None)
-    space = installation.embedder.space
-    embedding = EmbeddingOut(space=space.name, model=space.model, dimension=space.dimension, provider=installation.provider_in_use())
-    return StatusOut.of(await service.status(), embedding)
+    return StatusOut.of(await service.status(), _embedding(installation))
 
 
 @router.get("/runs", summary="The newest consolidation runs")
@@ -74,3 +74,12 @@ async def forget(body: ForgetIn, service: Service, access: MayAdmin) -> ForgetOu
     """The receipt counts what was removed and what a second look still found."""
     access.check(body.namespace)
     return ForgetOut.of(await service.forget(Scope(body.namespace, session_id=body.session_id)))
+
+
+def _embedding(installation: Installation) -> EmbeddingOut | None:
+    try:
+        space = installation.embedder.space
+    except EmbedderUnavailable:
+        return None
+    provider = installation.provider_in_use()
+    return EmbeddingOut(space=space.name, model=space.model, dimension=space.dimension, provider=provider)

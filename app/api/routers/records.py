@@ -81,9 +81,7 @@ async def list_steps(
     return StepsOut(steps=[StepOut.of(s) for s in steps], next=steps[-1].index if len(steps) == limit else None)
 
 
-@router.post(
-    "/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…"
-)
+@router.post("/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…")
 async def store_knowledge(body: KnowledgeIn, service: Service, access: MayWrite) -> KnowledgeOut:
     access.check(body.namespace)
     return KnowledgeOut.of(await service.store_knowledge(body.knowledge(utc_now())))

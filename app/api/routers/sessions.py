@@ -92,9 +92,7 @@ async def end_session(session_id: str, service: Service, access: MayWrite, names
     await service.end_session(_scope(namespace, session_id))
 
 
-@router.put(
-    "/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Keep a JSON value while the session is warm"
-)
+@router.put("/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Keep a JSON value while the session is warm")
 async def write_scratchpad(session_id: str, key: str, body: ScratchIn, service: Service, access: MayWrite) -> None:
     access.check(body.namespace)
     await service.write_scratchpad(_scope(body.namespace, session_id), key, body.value)

@@ -1,0 +1,137 @@
+"""Several providers behind one `Embedder`: the first that answers, the primary again as soon as it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from app.embedding.breaker import Breaker, BreakerPolicy
+from app.errors import EmbedderUnavailable
+from app.observability import EMBEDDED_TEXTS, EMBEDDER_IN_USE
+from app.ports import Clock, Embedder
+from app.records import Embedded, Space, utc_now
+
+log = structlog.get_logger(__name__)
+
+PROBE: Final = "Ana moved the quarterly review to Thursday because the new figures arrive on Wednesday."
+SAME_SPACE_COSINE: Final = 0.99
+"""One model under two roofs (float32 here, float16 there) agrees to 0.999 and better; other models do not come near."""
+
+
+@dataclass(slots=True)
+class _Link:
+    """A provider with its breaker; `space` is set once its vectors proved to differ from the primary's."""
+
+    provider: Embedder
+    breaker: Breaker
+    space: Space | None = None
+
+
+class EmbedderChain:
+    """Asks `providers` in order, each behind a circuit breaker, and answers with the first that is available.
+
+    When a fallback claims the primary's space, one sentence embedded by both, as soon as both are up, checks the claim;
+    where they disagree the fallback's vectors are given a space of their own from then on.
+    """
+
+    def __init__(self, providers: Sequence[Embedder], *, breaker: BreakerPolicy | None = None, clock: Clock = utc_now) -> None:
+        self._links = [_Link(provider, Breaker(breaker or BreakerPolicy())) for provider in providers]
+        self._clock = clock
+        self._comparison: asyncio.Task[None] | None = None
+        self._to_compare = self._links[1:]
+        self._in_use: str | None = None
+
+    @property
+    def provider_in_use(self) -> str | None:
+        """Who answered last; None before the first answer."""
+        return self._in_use
+
+    @property
+    def space(self) -> Space:
+        """The primary's space; while its dimension has not been learned, that of the first provider who knows its own.
+
+        Raises:
+            EmbedderUnavailable: no provider knows its space yet.
+        """
+        for link in self._links:
+            with suppress(EmbedderUnavailable):
+                return link.space or link.provider.space
+        raise EmbedderUnavailable("chain", "no provider has answered yet, so the embedding space is not known")
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """See `Embedder.embed`. The answer is in the space of whoever gave it.
+
+        Raises:
+            EmbedderUnavailable: nobody answered; says what each provider's problem is.
+        """
+        problems = []
+        for link in self._links:
+            try:
+                answer = await self._ask(link, texts)
+            except EmbedderUnavailable as error:
+                problems.append(f"{error.provider}: {error.problem}")
+            else:
+                self._note(link, answer)
+                return answer
+        raise EmbedderUnavailable("chain", "; ".join(problems))
+
+    async def ping(self) -> str:
+        """The first provider's answer who gives one, whatever the breakers say."""
+        problems = []
+        for link in self._links:
+            try:
+                return await link.provider.ping()
+            except EmbedderUnavailable as error:
+                problems.append(f"{error.provider}: {error.problem}")
+        raise EmbedderUnavailable("chain", "; ".join(problems))
+
+    async def close(self) -> None:
+        """Stop a comparison that is still going on."""
+        if self._comparison is not None:
+            self._comparison.cancel()
+            await asyncio.wait([self._comparison])
+
+    async def _ask(self, link: _Link, texts: Sequence[str]) -> Embedded:
+        """One provider's answer, by the rules of its breaker."""
+        name = type(link.provider).__name__
+        if not link.breaker.admits(self._clock()):
+            raise EmbedderUnavailable(name, f"left alone after {link.breaker.failures} failures in a row")
+        link.breaker = link.breaker.tried(self._clock())
+        try:
+            answer = await link.provider.embed(texts)
+        except EmbedderUnavailable as error:
+            link.breaker = link.breaker.failed(self._clock())
+            log.warning("embedder_failed", provider=error.provider, problem=error.problem, failures=link.breaker.failures)
+            raise
+        link.breaker = link.breaker.succeeded()
+        return answer if link.space is None else replace(answer, space=link.space)
+
+    def _note(self, link: _Link, answer: Embedded) -> None:
+        EMBEDDED_TEXTS.labels(answer.provider).inc(len(answer.vectors))
+        EMBEDDER_IN_USE.clear()
+        EMBEDDER_IN_USE.labels(answer.provider).set(1)
+        self._in_use = answer.provider
+        if link is self._links[0] and self._to_compare and (self._comparison is None or self._comparison.done()):
+            self._comparison = asyncio.create_task(self._compare())
+
+    async def _compare(self) -> None:
+        """Check every fallback that claims the primary's space; who is not up is checked another time."""
+        for link in list(self._to_compare):
+            with suppress(EmbedderUnavailable):
+                theirs = await self._ask(link, [PROBE])
+                ours = await self._ask(self._links[0], [PROBE])
+                self._to_compare.remove(link)
+                self._separate_if_different(link, ours, theirs)
+
+    def _separate_if_different(self, link: _Link, ours: Embedded, theirs: Embedded) -> None:
+        if ours.space != theirs.space:
+            return
+        cosine = float(ours.vectors[0] @ theirs.vectors[0])
+        if cosine < SAME_SPACE_COSINE:
+            link.space = Space(f"{theirs.space.model}@{theirs.provider}", theirs.space.dimension)
+            log.warning("embedding_spaces_differ", primary=ours.provider, fallback=theirs.provider, cosine=round(cosine, 4))

@@ -1,0 +1,59 @@
+"""Queries about the store as a whole: its runs, its books, and how much there is of what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, func, select, true
+from sqlalchemy.dialects.postgresql import insert
+
+from app.episodic import rows
+from app.episodic.engine import Session
+from app.episodic.scoping import admitted
+from app.episodic.tables import consolidation_runs, episodes, knowledge, messages, outbox
+from app.ports import StoreStatus
+from app.records import RecordKind, RunReport, Scope
+
+TABLES: Final = {RecordKind.MESSAGE: messages, RecordKind.EPISODE: episodes, RecordKind.KNOWLEDGE: knowledge}
+
+
+async def runs(session: Session, limit: int) -> tuple[RunReport, ...]:
+    newest_first = (consolidation_runs.c.started_at.desc(), consolidation_runs.c.id.desc())
+    statement = select(consolidation_runs).order_by(*newest_first).limit(limit)
+    return rows.readable(await session.run("runs", statement), rows.run_report)
+
+
+async def record_run(session: Session, run: RunReport) -> None:
+    values = {
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+        "counts": run.counts,
+        "errors": list(run.errors),
+    }
+    statement = insert(consolidation_runs).values(id=run.id, **values)
+    await session.run("record_run", statement.on_conflict_do_update(index_elements=[consolidation_runs.c.id], set_=values))
+
+
+async def status(session: Session) -> StoreStatus:
+    statement = select(
+        _count(outbox.c.id, ~outbox.c.is_dead).label("depth"),
+        _count(outbox.c.id, outbox.c.is_dead).label("dead"),
+        select(func.min(outbox.c.created_at)).where(~outbox.c.is_dead).scalar_subquery().label("oldest_at"),
+        _count(messages.c.uid, true()).label(RecordKind.MESSAGE.value),
+        _count(episodes.c.id, ~episodes.c.is_open).label(RecordKind.EPISODE.value),
+        _count(knowledge.c.id, knowledge.c.superseded_by.is_(None)).label(RecordKind.KNOWLEDGE.value),
+    )
+    row = (await session.run("status", statement))[0]
+    indexable = {kind: int(getattr(row, kind.value)) for kind in RecordKind}
+    return StoreStatus(outbox_depth=row.depth, dead_letters=row.dead, indexable=indexable, oldest_outbox_at=row.oldest_at)
+
+
+async def count(session: Session, scope: Scope) -> Mapping[RecordKind, int]:
+    totals = [_count(table.c.namespace, *admitted(table, scope)).label(kind.value) for kind, table in TABLES.items()]
+    row = (await session.run("count", select(*totals)))[0]
+    return {kind: int(getattr(row, kind.value)) for kind in RecordKind}
+
+
+def _count(column: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ColumnElement[int]:
+    return select(func.count(column)).where(*conditions).scalar_subquery()

@@ -1,0 +1,190 @@
+"""The connection to PostgreSQL: the pool, the one place where driver errors become ours, and a timed session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import asyncpg
+import orjson
+from sqlalchemy import URL, Executable, Row, event, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.errors import Conflict, HybridMemoryError, InvalidInput, TierUnavailable
+from app.observability import timed
+from app.records import Tier
+
+TIER: Final = Tier.EPISODIC.value
+
+_FOREIGN_KEY_VIOLATION: Final = "23503"
+_UNIQUE_VIOLATION: Final = "23505"
+_DATA_EXCEPTION_CLASS: Final = "22"
+
+
+def create_engine(
+    url: str,
+    *,
+    pool_size: int = 10,
+    statement_timeout: timedelta = timedelta(seconds=30),
+    lock_timeout: timedelta = timedelta(seconds=10),
+    connect_timeout: timedelta = timedelta(seconds=5),
+) -> AsyncEngine:
+    """A pool of at most `pool_size` connections to `postgresql+asyncpg://…`; connects on first use.
+
+    `?pgbouncer=true` in the URL says that a PgBouncer in transaction mode answers: prepared statements then get
+    names of their own and none are kept, and the timeouts are held by the client alone, since PgBouncer refuses
+    unknown start-up parameters.
+    """
+    address = make_url(url)
+    is_pgbouncer = address.query.get("pgbouncer") == "true"
+    arguments = _through_pgbouncer() if is_pgbouncer else _direct(statement_timeout, lock_timeout)
+    engine = create_async_engine(
+        _without_flag(address),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=connect_timeout.total_seconds(),
+        pool_use_lifo=True,
+        hide_parameters=True,  # an error's text may be logged, a memory's may not
+        json_serializer=dump_json,
+        json_deserializer=orjson.loads,
+        # The client waits a little longer than the server, so that the server's own, clearer error wins.
+        connect_args={
+            "timeout": connect_timeout.total_seconds(),
+            "command_timeout": statement_timeout.total_seconds() + 5,
+            **arguments,
+        },
+    )
+    event.listen(engine.sync_engine, "checkout", _replace_if_closed)
+    return engine
+
+
+def _without_flag(address: URL) -> URL:
+    return address.difference_update_query(["pgbouncer"])
+
+
+def _direct(statement_timeout: timedelta, lock_timeout: timedelta) -> dict[str, Any]:
+    return {
+        "server_settings": {
+            "application_name": "hybrid-memory",
+            "statement_timeout": _milliseconds(statement_timeout),
+            "lock_timeout": _milliseconds(lock_timeout),
+            "idle_in_transaction_session_timeout": _milliseconds(2 * statement_timeout),
+            "jit": "off",  # compiling costs more than any of these short statements
+            # Tenants and words differ in size and frequency by orders of magnitude: one plan for all suits none.
+            "plan_cache_mode": "force_custom_plan",
+        }
+    }
+
+
+def _through_pgbouncer() -> dict[str, Any]:
+    return {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: f"__hybrid_memory_{uuid4().hex}__",
+    }
+
+
+def _milliseconds(duration: timedelta) -> str:
+    return str(round(duration / timedelta(milliseconds=1)))
+
+
+def _replace_if_closed(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection whose socket is gone; knowing that costs no round trip, a pre-ping would."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+def dump_json(value: object) -> str:
+    """JSON text of `value`, whose mappings may be of any kind and whose integers may be of any size."""
+    try:
+        return orjson.dumps(value, default=_plain).decode()
+    except TypeError:  # orjson stops at 64-bit integers; PostgreSQL's numeric does not
+        return json.dumps(value, default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise this project's errors in place of the driver's.
+
+    Raises:
+        Conflict: an id, a sequence or a parent record is not as the caller believed.
+        InvalidInput: a value that the tables refuse; it should have been refused at the door.
+        TierUnavailable: anything else; the transaction is gone and may be repeated.
+    """
+    try:
+        yield
+    except IntegrityError as exc:
+        raise _refusal(exc) from exc
+    except DBAPIError as exc:
+        raise _failure(exc) from exc
+    except StatementError as exc:
+        raise InvalidInput("value", f"cannot be stored: {type(exc.orig).__name__}") from exc
+    except (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        raise TierUnavailable(TIER, _first_line(exc)) from exc
+
+
+def _refusal(exc: IntegrityError) -> HybridMemoryError:
+    state = getattr(exc.orig, "sqlstate", None)
+    constraint = str(getattr(_driver_error(exc), "constraint_name", None) or "value")
+    if state in {_UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION}:
+        return Conflict(constraint, "the record changed meanwhile; read it again")
+    return InvalidInput(constraint, "outside what the table allows")
+
+
+def _failure(exc: DBAPIError) -> HybridMemoryError:
+    driver_error = _driver_error(exc)
+    state = str(getattr(driver_error, "sqlstate", None) or "")
+    if isinstance(driver_error, ValueError) or state.startswith(_DATA_EXCEPTION_CLASS):
+        return InvalidInput("value", f"cannot be stored: {type(driver_error).__name__}")
+    return TierUnavailable(TIER, f"{_first_line(driver_error)} {state}".strip())
+
+
+def _driver_error(exc: DBAPIError) -> BaseException:
+    """asyncpg's own exception, which SQLAlchemy wraps twice."""
+    adapted = exc.orig or exc
+    return adapted.__cause__ or adapted
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).splitlines() or [""])[0] or type(exc).__name__
+
+
+class Session:
+    """One connection, on which every statement is timed and its errors translated."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def run(self, operation: str, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """Execute one statement; its rows, or none where it returns none. `operation` names it in metrics."""
+        with timed(TIER, operation), translated():
+            result = await self._connection.execute(statement, parameters)
+            return result.all() if result.returns_rows else ()
+
+    async def commit(self) -> None:
+        with timed(TIER, "commit"), translated():
+            await self._connection.commit()
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[Session]:
+    """A session on a pooled connection; what was not committed when the context ends is rolled back."""
+    connection = engine.connect()
+    with timed(TIER, "connect"), translated():
+        await connection
+    try:
+        yield Session(connection)
+    finally:
+        with translated():
+            await connection.__aexit__(None, None, None)  # closes even if this task is being cancelled

@@ -1,0 +1,83 @@
+"""Queries about episodes and their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Integer, Text, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import DateTime, Uuid
+
+from app.episodic import rows
+from app.episodic.engine import Session, dump_json
+from app.episodic.owned import OwnedTable
+from app.episodic.tables import episode_steps, episodes
+from app.errors import NotFound
+from app.records import Episode, EpisodeKind, EpisodeStep, Json, SessionKey
+
+EPISODES: Final = OwnedTable(
+    episodes, tuple(c for c in episodes.c if c.name not in {"search", "created_at", "updated_at"}), rows.episode
+)
+_IS_OPEN_CONVERSATION: Final = episodes.c.is_open & (episodes.c.kind == EpisodeKind.CONVERSATION.value)
+
+
+async def idle(session: Session, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
+    statement = EPISODES.select().where(_IS_OPEN_CONVERSATION).order_by(episodes.c.ended_at, episodes.c.id).limit(limit)
+    if idle_since is not None:
+        statement = statement.where(episodes.c.ended_at < idle_since)
+    return rows.readable(await session.run("open_episodes", statement), rows.episode)
+
+
+async def open_of(session: Session, key: SessionKey) -> Episode | None:
+    statement = EPISODES.select().where(
+        _IS_OPEN_CONVERSATION, episodes.c.namespace == key.namespace, episodes.c.session_id == key.session_id
+    )
+    return rows.only(await session.run("open_episode", statement), rows.episode)
+
+
+async def steps(session: Session, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
+    position = episode_steps.c["index"]
+    statement = (
+        # `Row.index` is a method of the tuple, hence the label.
+        select(position.label("position"), episode_steps.c.content, episode_steps.c.created_at)
+        .where(episode_steps.c.episode_id == episode_id, position > after)
+        .order_by(position)
+        .limit(limit)
+    )
+    return rows.readable(await session.run("steps", statement), rows.step)
+
+
+_APPEND_STEPS: Final = (
+    text(
+        """
+    INSERT INTO episode_steps (episode_id, "index", content, created_at)
+    SELECT :episode_id, last.position + new.ordinality, new.content::jsonb, :at
+    FROM unnest(:contents) WITH ORDINALITY AS new (content, ordinality),
+         (SELECT coalesce(max("index"), -1) AS position FROM episode_steps WHERE episode_id = :episode_id) AS last
+    RETURNING "index" AS position, content, created_at
+    """
+    )
+    .bindparams(
+        bindparam("episode_id", type_=Uuid()),
+        bindparam("contents", type_=ARRAY(Text)),
+        bindparam("at", type_=DateTime(timezone=True)),
+    )
+    .columns(position=Integer, content=episode_steps.c.content.type, created_at=DateTime(timezone=True))
+)
+
+
+async def append_steps(session: Session, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
+    await _lock(session, episode_id)
+    parameters = {"episode_id": episode_id, "contents": [dump_json(content) for content in contents], "at": at}
+    added = rows.readable(await session.run("append_steps", _APPEND_STEPS, parameters), rows.step)
+    return tuple(sorted(added, key=lambda step: step.index))
+
+
+async def _lock(session: Session, episode_id: UUID) -> None:
+    """Keep other writers from numbering this episode's steps until the transaction ends."""
+    statement = select(episodes.c.id).where(episodes.c.id == episode_id).with_for_update()
+    if not await session.run("lock_episode", statement):
+        raise NotFound("episode", str(episode_id))

@@ -1,0 +1,162 @@
+"""Deleting records: each leaves a delete entry in the outbox, and no trace in the episode it was part of."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, Text, and_, delete, exists, false, func, literal, null, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import DateTime, Uuid
+
+from app.episodic import outbox
+from app.episodic.engine import Session
+from app.episodic.scoping import admitted, narrowings
+from app.episodic.tables import consolidation_checkpoints, episodes, knowledge, messages, sessions
+from app.ports import OutboxEntry, OutboxOp
+from app.records import EpisodeKind, RecordKind, Scope
+
+_KEYS: Final = {
+    RecordKind.MESSAGE: messages.c.uid,
+    RecordKind.EPISODE: episodes.c.id,
+    RecordKind.KNOWLEDGE: knowledge.c.id,
+}
+
+
+async def delete_records(session: Session, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
+    """Delete these records of the namespace; how many there were.
+
+    An episode takes its messages with it. A message leaves its episode as `forget` says.
+    """
+    is_asked = and_(_KEYS[kind].table.c.namespace == namespace, _among(_KEYS[kind], uids))
+    if kind is RecordKind.EPISODE:
+        await _lock_episodes(session, is_asked)
+        await _delete_messages(session, and_(messages.c.namespace == namespace, _among(messages.c.episode_id, uids)))
+    if kind is RecordKind.MESSAGE:
+        removed, homes = await _delete_messages(session, is_asked)
+        await _mend(session, homes)
+        return removed
+    return await _delete(session, kind, is_asked)
+
+
+async def forget(session: Session, scope: Scope) -> Mapping[RecordKind, int]:
+    """Delete every record that `scope` admits; how many there were of each kind.
+
+    A conversation episode that is left without messages goes too. One that still holds messages which `scope` does
+    not admit (another speaker's) stays as their home, but forgets: it is counted anew, its summary and documents are
+    emptied, the forgotten owner is taken off it, and, unless it is open, it is queued to be summarised and indexed
+    again.
+    """
+    if scope.session_id is not None or not any(narrowings(scope)):
+        await _forget_sessions(session, scope)
+    removed, homes = await _delete_messages(session, and_(*admitted(messages, scope)))
+    affected = await _lock_episodes(session, or_(and_(*admitted(episodes, scope)), _among(episodes.c.id, homes)))
+    emptied = await _delete_emptied(session, affected, is_forgotten=and_(*admitted(episodes, scope)))
+    await _clear(session, affected, scope)
+    return {
+        RecordKind.MESSAGE: removed,
+        RecordKind.EPISODE: emptied,
+        RecordKind.KNOWLEDGE: await _delete(session, RecordKind.KNOWLEDGE, and_(*admitted(knowledge, scope))),
+    }
+
+
+async def _forget_sessions(session: Session, scope: Scope) -> None:
+    """Checkpoints go first: that waits for whoever is draining one of these sessions right now."""
+    for table in (consolidation_checkpoints, sessions):
+        is_asked = table.c.namespace == scope.namespace
+        if scope.session_id is not None:
+            is_asked &= table.c.session_id == scope.session_id
+        await session.run("forget_sessions", delete(table).where(is_asked))
+
+
+async def _mend(session: Session, episode_ids: Collection[UUID]) -> None:
+    """Bring episodes into line with the messages they have left."""
+    affected = await _lock_episodes(session, _among(episodes.c.id, episode_ids))
+    await _delete_emptied(session, affected, is_forgotten=false())
+    await _clear(session, affected, forgotten=None)
+
+
+async def _lock_episodes(session: Session, condition: ColumnElement[bool]) -> Sequence[UUID]:
+    """Keep others from adding messages to these episodes until the transaction ends."""
+    statement = select(episodes.c.id).where(condition).order_by(episodes.c.id).with_for_update()
+    return [row.id for row in await session.run("lock_episodes", statement)]
+
+
+async def _delete_emptied(session: Session, episode_ids: Collection[UUID], *, is_forgotten: ColumnElement[bool]) -> int:
+    has_messages = exists().where(messages.c.episode_id == episodes.c.id)
+    is_conversation = episodes.c.kind == EpisodeKind.CONVERSATION.value
+    is_empty = and_(_among(episodes.c.id, episode_ids), ~has_messages, or_(is_forgotten, is_conversation))
+    return await _delete(session, RecordKind.EPISODE, is_empty)
+
+
+async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Scope | None) -> None:
+    """Count these episodes anew and empty what was made from messages that are gone."""
+    owners = dict(narrowings(forgotten)) if forgotten else {}
+    left = _what_is_left(episode_ids).subquery()
+    statement = (
+        update(episodes)
+        .where(episodes.c.id == left.c.episode_id)
+        .values(
+            **{column.name: column for column in left.c if column.name != "episode_id"},
+            **{name: func.nullif(episodes.c[name], owner) for name, owner in owners.items()},
+            **{name: {} for name in ("perception", "reasoning", "action")},
+            summary="",
+            updated_at=func.now(),
+        )
+        .returning(episodes.c.id, episodes.c.namespace, episodes.c.is_open)
+    )
+    cleared = await session.run("clear_episodes", statement)
+    closed = [row for row in cleared if not row.is_open]
+    await outbox.enqueue(session, [OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, row.namespace, row.id) for row in closed])
+
+
+def _what_is_left(episode_ids: Collection[UUID]) -> Select[Any]:
+    return (
+        select(
+            messages.c.episode_id,
+            func.count().label("message_count"),
+            func.sum(messages.c.token_count).label("token_count"),
+            func.min(messages.c.sequence).label("first_sequence"),
+            func.max(messages.c.sequence).label("last_sequence"),
+            func.min(messages.c.created_at).label("started_at"),
+            func.max(messages.c.created_at).label("ended_at"),
+        )
+        .where(_among(messages.c.episode_id, episode_ids))
+        .group_by(messages.c.episode_id)
+    )
+
+
+async def _delete_messages(session: Session, condition: ColumnElement[bool]) -> tuple[int, Sequence[UUID]]:
+    """How many there were, and the episodes they were part of."""
+    row = await _delete_returning(session, RecordKind.MESSAGE, condition, messages.c.episode_id)
+    return row.removed, row.extras or ()
+
+
+async def _delete(session: Session, kind: RecordKind, condition: ColumnElement[bool]) -> int:
+    row = await _delete_returning(session, kind, condition, _KEYS[kind])
+    return int(row.removed)
+
+
+async def _delete_returning(session: Session, kind: RecordKind, condition: ColumnElement[bool], extra: ColumnElement[Any]) -> Any:
+    """Delete rows and queue their deletion from the index, without moving their ids to and fro.
+
+    Returns `removed`, the number of rows, and `extras`, the distinct values of the column `extra`.
+    """
+    key = _KEYS[kind]
+    returned = (key.label("uid"), key.table.c.namespace.label("namespace"), extra.label("extra"))
+    gone = delete(key.table).where(condition).returning(*returned).cte("gone")
+    entries = select(
+        literal(OutboxOp.DELETE.value, Text),
+        literal(kind.value, Text),
+        gone.c.namespace,
+        gone.c.uid,
+        null().cast(DateTime(timezone=True)),
+    )
+    queued = outbox.opening(entries).cte("queued")
+    totals = select(func.count().label("removed"), func.array_agg(gone.c.extra.distinct()).label("extras")).select_from(gone)
+    return (await session.run(f"delete_{kind.value}", totals.add_cte(queued)))[0]
+
+
+def _among(column: ColumnElement[Any], ids: Collection[UUID]) -> ColumnElement[bool]:
+    return column == func.any(literal(list(ids), ARRAY(Uuid)))

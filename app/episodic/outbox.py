@@ -1,0 +1,203 @@
+"""Queries about the outbox: what the vector index has yet to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Select, Text, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
+from sqlalchemy.types import BigInteger, Boolean, DateTime, Uuid
+
+from app.episodic import rows
+from app.episodic.engine import Session
+from app.episodic.tables import outbox
+from app.ports import OutboxEntry
+from app.records import RecordKind, SessionKey
+
+_MAX_ERROR_CHARACTERS: Final = 2000
+_MOMENT: Final = DateTime(timezone=True)
+_ENTRIES: Final = tuple(c for c in outbox.c if c.name not in {"leased_until", "created_at"})
+_RETURNED: Final = ", ".join(f"outbox.{c.name}" for c in _ENTRIES)
+
+
+def opening(records: Select[Any]) -> Insert:
+    """Open an entry for each of `records` (op, kind, namespace, record_uid, next_attempt_at), or renew the open one.
+
+    A renewed entry starts afresh, but keeps its lease: two workers on one record could write the older version
+    last. Who holds the lease ends it, in `complete` or `release`, or it runs out.
+    """
+    statement = insert(outbox).from_select(["op", "kind", "namespace", "record_uid", "next_attempt_at"], records)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=[outbox.c.kind, outbox.c.record_uid],
+        set_={
+            "op": new.op,
+            "namespace": new.namespace,
+            "generation": outbox.c.generation + 1,
+            "attempts": 0,
+            "next_attempt_at": new.next_attempt_at,
+            "last_error": None,
+            "is_dead": False,
+        },
+    )
+
+
+_GIVEN: Final = (
+    func.unnest(
+        bindparam("ops", type_=ARRAY(Text)),
+        bindparam("kinds", type_=ARRAY(Text)),
+        bindparam("namespaces", type_=ARRAY(Text)),
+        bindparam("uids", type_=ARRAY(Uuid)),
+        bindparam("times", type_=ARRAY(_MOMENT)),
+    )
+    .table_valued("op", "kind", "namespace", "record_uid", "next_attempt_at")
+    .render_derived()
+)
+
+_ENQUEUE: Final = opening(select(*_GIVEN.c))
+
+
+async def enqueue(session: Session, entries: Sequence[OutboxEntry]) -> None:
+    """The last of several entries for one record counts. They are worked on in the order given."""
+    distinct = {(entry.kind, entry.record_uid): entry for entry in entries}.values()
+    if not distinct:
+        return
+    arrays = {
+        "ops": [entry.op.value for entry in distinct],
+        "kinds": [entry.kind.value for entry in distinct],
+        "namespaces": [entry.namespace for entry in distinct],
+        "uids": [entry.record_uid for entry in distinct],
+        "times": [entry.next_attempt_at for entry in distinct],
+    }
+    await session.run("enqueue", _ENQUEUE, arrays)
+
+
+_CLAIM: Final = (
+    text(
+        f"""
+        WITH due AS MATERIALIZED (
+            SELECT id FROM outbox
+            WHERE NOT is_dead
+              AND (next_attempt_at IS NULL OR next_attempt_at <= :now)
+              AND (leased_until IS NULL OR leased_until <= :now)
+            ORDER BY id
+            LIMIT :limit
+            FOR UPDATE SKIP LOCKED
+        )
+        UPDATE outbox SET attempts = attempts + 1, leased_until = :leased_until
+        WHERE id = ANY (ARRAY(SELECT id FROM due))
+        RETURNING {_RETURNED}
+        """  # noqa: S608 - column names of this module
+    )
+    .bindparams(bindparam("now", type_=_MOMENT), bindparam("leased_until", type_=_MOMENT), bindparam("limit", type_=BigInteger()))
+    .columns(*_ENTRIES)
+)
+
+
+async def claim(session: Session, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
+    claimed = await session.run("claim_outbox", _CLAIM, {"limit": limit, "now": now, "leased_until": now + lease})
+    return rows.readable(sorted(claimed, key=lambda row: row.id), rows.outbox_entry)
+
+
+_COMPLETE: Final = text(
+    """
+    WITH finished AS (SELECT * FROM unnest(:ids, :generations) AS f (id, generation)),
+    removed AS (
+        DELETE FROM outbox USING finished WHERE outbox.id = finished.id AND outbox.generation = finished.generation
+    )
+    UPDATE outbox SET leased_until = NULL
+    FROM finished WHERE outbox.id = finished.id AND outbox.generation <> finished.generation
+    """
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("generations", type_=ARRAY(BigInteger)))
+
+
+async def complete(session: Session, entries: Sequence[OutboxEntry]) -> None:
+    await session.run("complete_outbox", _COMPLETE, _identified(entries))
+
+
+_RELEASE: Final = text(
+    """
+    WITH failed AS (SELECT * FROM unnest(:ids, :generations) AS f (id, generation)),
+    given_back AS (
+        UPDATE outbox SET leased_until = NULL, last_error = :error, next_attempt_at = :next_attempt_at, is_dead = :is_dead
+        FROM failed WHERE outbox.id = failed.id AND outbox.generation = failed.generation
+    )
+    UPDATE outbox SET leased_until = NULL
+    FROM failed WHERE outbox.id = failed.id AND outbox.generation <> failed.generation
+    """
+).bindparams(
+    bindparam("ids", type_=ARRAY(BigInteger)),
+    bindparam("generations", type_=ARRAY(BigInteger)),
+    bindparam("error", type_=Text()),
+    bindparam("next_attempt_at", type_=_MOMENT),
+    bindparam("is_dead", type_=Boolean()),
+)
+
+
+async def release(
+    session: Session, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
+) -> None:
+    verdict = {"error": error[:_MAX_ERROR_CHARACTERS], "next_attempt_at": next_attempt_at, "is_dead": is_dead}
+    await session.run("release_outbox", _RELEASE, _identified(entries) | verdict)
+
+
+def _identified(entries: Sequence[OutboxEntry]) -> dict[str, Any]:
+    return {"ids": [entry.id for entry in entries], "generations": [entry.generation for entry in entries]}
+
+
+async def retry_dead(session: Session, ids: Sequence[int] | None, now: datetime) -> int:
+    statement = update(outbox).where(outbox.c.is_dead).values(is_dead=False, attempts=0, next_attempt_at=now)
+    if ids is not None:
+        statement = statement.where(outbox.c.id == func.any(bindparam("ids", list(ids), ARRAY(BigInteger))))
+    return len(await session.run("retry_dead", statement.returning(outbox.c.id)))
+
+
+async def page(session: Session, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
+    statement = select(*_ENTRIES).order_by(outbox.c.id).limit(limit)
+    if is_dead is not None:
+        statement = statement.where(outbox.c.is_dead if is_dead else ~outbox.c.is_dead)
+    return rows.readable(await session.run("list_outbox", statement), rows.outbox_entry)
+
+
+async def next_at(session: Session) -> datetime | None:
+    due_at = func.greatest(func.coalesce(outbox.c.next_attempt_at, outbox.c.created_at), outbox.c.leased_until)
+    statement = select(func.min(due_at, type_=_MOMENT)).where(~outbox.c.is_dead)
+    earliest: datetime | None = (await session.run("next_outbox_at", statement))[0][0]
+    return earliest
+
+
+async def open_count(session: Session, uids: Sequence[UUID]) -> int:
+    is_asked = outbox.c.record_uid == func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
+    # The kinds are named so that the unique index on (kind, record_uid) is of use.
+    statement = select(func.count()).where(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked, ~outbox.c.is_dead)
+    return int((await session.run("open_entries", statement))[0][0])
+
+
+_INDEXED_THROUGH: Final = text(
+    """
+    WITH asked AS (SELECT * FROM unnest(:namespaces, :session_ids) AS s (namespace, session_id)),
+    waiting AS (
+        SELECT m.namespace, m.session_id, min(m.sequence) AS sequence
+        FROM asked
+        JOIN messages AS m USING (namespace, session_id)
+        JOIN outbox AS o ON o.kind = 'message' AND o.record_uid = m.uid AND NOT o.is_dead
+        GROUP BY m.namespace, m.session_id
+    )
+    SELECT asked.namespace, asked.session_id, coalesce(
+        waiting.sequence - 1,
+        (SELECT max(m.sequence) FROM messages AS m
+         WHERE m.namespace = asked.namespace AND m.session_id = asked.session_id),
+        0
+    ) AS sequence
+    FROM asked LEFT JOIN waiting USING (namespace, session_id)
+    """
+).bindparams(bindparam("namespaces", type_=ARRAY(Text)), bindparam("session_ids", type_=ARRAY(Text)))
+
+
+async def indexed_through(session: Session, keys: Sequence[SessionKey]) -> Mapping[SessionKey, int]:
+    arrays = {"namespaces": [key.namespace for key in keys], "session_ids": [key.session_id for key in keys]}
+    found = await session.run("indexed_through", _INDEXED_THROUGH, arrays)
+    return {SessionKey(row.namespace, row.session_id): row.sequence for row in found}

@@ -1,0 +1,75 @@
+"""What episodes and knowledge have in common: an id of their own, an owner, pages, and rows that are replaced whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Generic
+from uuid import UUID
+
+from sqlalchemy import Column, Select, Table, bindparam, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.types import Uuid
+
+from app.episodic import rows
+from app.episodic.engine import Session
+from app.episodic.rows import Decode, Record
+from app.episodic.scoping import admitted
+from app.errors import Conflict
+from app.records import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedTable(Generic[Record]):
+    """A table of records with the columns they are made of (`id` first) and how to make them."""
+
+    table: Table
+    columns: tuple[Column[Any], ...]
+    decode: Decode[Record]
+
+    def select(self) -> Select[Any]:
+        return select(*self.columns)
+
+    async def one(self, session: Session, namespace: str, record_id: UUID) -> Record | None:
+        statement = self.select().where(self.table.c.namespace == namespace, self.table.c.id == record_id)
+        return rows.only(await session.run(f"{self.table.name}_one", statement), self.decode)
+
+    async def by_uid(self, session: Session, uids: Sequence[UUID]) -> tuple[Record, ...]:
+        statement = self.select().where(self.table.c.id == func.any(bindparam("uids", list(uids), ARRAY(Uuid))))
+        return rows.readable(await session.run(f"{self.table.name}_by_uid", statement), self.decode)
+
+    async def page(
+        self, session: Session, scope: Scope, *, kind: str | None, before: UUID | None, limit: int
+    ) -> tuple[Record, ...]:
+        ids = self.table.c.id
+        statement = self.select().where(*admitted(self.table, scope)).order_by(ids.desc()).limit(limit)
+        if kind is not None:
+            statement = statement.where(self.table.c.kind == kind)
+        if before is not None:
+            statement = statement.where(ids < before)
+        return rows.readable(await session.run(f"{self.table.name}_page", statement), self.decode)
+
+    async def save(self, session: Session, record: Record, scope: Scope) -> None:
+        """Insert, or replace all but `created_at`.
+
+        Raises:
+            Conflict: the id belongs to a record of another namespace, which is left as it is.
+        """
+        values = self._values(record, scope)
+        statement = (
+            insert(self.table)
+            .values(values)
+            .on_conflict_do_update(
+                index_elements=[self.table.c.id],
+                set_={name: values[name] for name in values if name != "created_at"} | {"updated_at": func.now()},
+                where=self.table.c.namespace == scope.namespace,
+            )
+            .returning(self.table.c.id)
+        )
+        if not await session.run(f"{self.table.name}_save", statement):
+            raise Conflict("id", f"taken in {self.table.name} by another namespace")
+
+    def _values(self, record: Record, scope: Scope) -> Mapping[str, Any]:
+        """Each column's value: from the owner, or from the record's field of the same name."""
+        owner = asdict(scope)
+        return {c.name: owner[c.name] if c.name in owner else getattr(record, c.name) for c in self.columns}

@@ -1,0 +1,202 @@
+"""Tier 2: `EpisodicMemory` on PostgreSQL. What the queries are is in the modules this one delegates to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.episodic import bookkeeping, episodes, forgetting, outbox, search, sessions
+from app.episodic import messages as transcripts
+from app.episodic.engine import Session, connected
+from app.episodic.episodes import EPISODES
+from app.episodic.knowledge import KNOWLEDGE
+from app.ports import Checkpoint, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.records import (
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    Hit,
+    Json,
+    Knowledge,
+    KnowledgeKind,
+    Message,
+    Query,
+    RecordKind,
+    RunReport,
+    Scope,
+    SessionKey,
+    SessionState,
+)
+
+
+class Reader:
+    """A read session; see `EpisodicReader`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
+        return await transcripts.history(self._session, session, after=after, limit=limit)
+
+    async def recent(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
+        return await transcripts.recent(self._session, session, limit)
+
+    async def last_sequence(self, session: SessionKey) -> int:
+        return await transcripts.last_sequence(self._session, session)
+
+    async def messages_by_id(self, session: SessionKey, ids: Sequence[UUID]) -> Mapping[UUID, Message]:
+        return await transcripts.by_id(self._session, session, ids)
+
+    async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
+        return await transcripts.in_context(self._session, uids)
+
+    async def search_text(self, query: Query) -> tuple[Hit, ...]:
+        return await search.search_text(self._session, query)
+
+    async def session(self, session: SessionKey) -> SessionRecord | None:
+        return await sessions.one(self._session, session)
+
+    async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
+        return await EPISODES.one(self._session, namespace, episode_id)
+
+    async def episodes_by_uid(self, uids: Sequence[UUID]) -> tuple[Episode, ...]:
+        return await EPISODES.by_uid(self._session, uids)
+
+    async def list_episodes(
+        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Episode, ...]:
+        return await EPISODES.page(self._session, scope, kind=kind, before=before, limit=limit)
+
+    async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]:
+        return await transcripts.of_episode(self._session, episode_id)
+
+    async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
+        return await episodes.steps(self._session, episode_id, after=after, limit=limit)
+
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        return await KNOWLEDGE.one(self._session, namespace, knowledge_id)
+
+    async def knowledge_by_uid(self, uids: Sequence[UUID]) -> tuple[Knowledge, ...]:
+        return await KNOWLEDGE.by_uid(self._session, uids)
+
+    async def list_knowledge(
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Knowledge, ...]:
+        return await KNOWLEDGE.page(self._session, scope, kind=kind, before=before, limit=limit)
+
+    async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
+        return await episodes.idle(self._session, idle_since=idle_since, limit=limit)
+
+    async def indexed_through(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, int]:
+        return await outbox.indexed_through(self._session, sessions)
+
+    async def open_entries(self, uids: Sequence[UUID]) -> int:
+        return await outbox.open_count(self._session, uids)
+
+    async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
+        return await outbox.page(self._session, is_dead=is_dead, limit=limit)
+
+    async def next_outbox_at(self) -> datetime | None:
+        return await outbox.next_at(self._session)
+
+    async def runs(self, limit: int) -> tuple[RunReport, ...]:
+        return await bookkeeping.runs(self._session, limit)
+
+    async def status(self) -> StoreStatus:
+        return await bookkeeping.status(self._session)
+
+    async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
+        return await bookkeeping.count(self._session, scope)
+
+
+class Writer(Reader):
+    """A write session, committed by the context that opened it; see `EpisodicWriter`."""
+
+    async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
+        return await sessions.lock_checkpoint(self._session, session)
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        await sessions.save_checkpoint(self._session, checkpoint)
+
+    async def insert_messages(self, messages: Sequence[Message], episode_ids: Sequence[UUID]) -> frozenset[UUID]:
+        return await transcripts.insert(self._session, messages, episode_ids)
+
+    async def save_episode(self, episode: Episode) -> None:
+        await EPISODES.save(self._session, episode, episode.scope)
+
+    async def open_episode(self, session: SessionKey) -> Episode | None:
+        return await episodes.open_of(self._session, session)
+
+    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
+        return await episodes.append_steps(self._session, episode_id, contents, at)
+
+    async def save_session(
+        self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
+    ) -> None:
+        await sessions.save(self._session, session, state=state, last_message_at=last_message_at, now=now)
+
+    async def end_session(self, session: SessionKey, at: datetime) -> None:
+        await sessions.end(self._session, session, at)
+
+    async def save_knowledge(self, knowledge: Knowledge) -> None:
+        await KNOWLEDGE.save(self._session, knowledge, knowledge.scope)
+
+    async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
+        await outbox.enqueue(self._session, entries)
+
+    async def claim_outbox(self, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
+        return await outbox.claim(self._session, limit, lease=lease, now=now)
+
+    async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
+        await outbox.complete(self._session, entries)
+
+    async def release_outbox(
+        self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
+    ) -> None:
+        await outbox.release(self._session, entries, error=error, next_attempt_at=next_attempt_at, is_dead=is_dead)
+
+    async def retry_dead(self, ids: Sequence[int] | None, now: datetime) -> int:
+        return await outbox.retry_dead(self._session, ids, now)
+
+    async def record_run(self, run: RunReport) -> None:
+        await bookkeeping.record_run(self._session, run)
+
+    async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
+        return await forgetting.delete_records(self._session, kind, namespace, uids)
+
+    async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
+        return await forgetting.forget(self._session, scope)
+
+    async def delete_expired_sessions(self, idle_since: datetime, limit: int) -> int:
+        return await sessions.delete_expired(self._session, idle_since, limit)
+
+
+class PostgresRepository:
+    """`EpisodicMemory` on the engine it is given, which its maker disposes of."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._writing = engine
+        # A transaction around a single SELECT would make three round trips of one, on the path of every recall.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Reader]:
+        """Each call on the reader sees a snapshot of its own, and is one round trip."""
+        async with connected(self._reading) as session:
+            yield Reader(session)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Writer]:
+        async with connected(self._writing) as session:
+            yield Writer(session)
+            await session.commit()
+
+    async def ping(self) -> str:
+        async with connected(self._reading) as session:
+            version = (await session.run("ping", text("SHOW server_version")))[0][0]
+        return f"PostgreSQL {version}"

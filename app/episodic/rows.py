@@ -1,0 +1,183 @@
+"""Rows to records. A row may have been written by a newer version of this program, so reading one can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Row
+
+from app.episodic.engine import TIER
+from app.errors import TierUnavailable
+from app.observability import STORE_ERRORS
+from app.ports import OutboxEntry, OutboxOp, SessionRecord
+from app.records import (
+    SCHEMA_VERSION,
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    Json,
+    Knowledge,
+    KnowledgeKind,
+    Message,
+    RecordKind,
+    Role,
+    RunReport,
+    Scope,
+    SessionKey,
+    SessionState,
+)
+
+log = structlog.get_logger(__name__)
+
+Record = TypeVar("Record")
+Decode = Callable[[Row[Any]], Record]
+
+
+def readable(rows: Iterable[Row[Any]], decode: Decode[Record]) -> tuple[Record, ...]:
+    """The records of these rows. One that this version cannot read is left out, logged and counted."""
+    records: list[Record] = []
+    for row in rows:
+        try:
+            records.append(decode(row))
+        except ValueError as error:
+            STORE_ERRORS.labels(TIER, decode.__name__).inc()
+            log.warning("row_skipped", decode=decode.__name__, key=str(row[0]), problem=str(error))
+    return tuple(records)
+
+
+def only(rows: Iterable[Row[Any]], decode: Decode[Record]) -> Record | None:
+    """The record of the one row asked for, None when there is none.
+
+    Raises:
+        TierUnavailable: this version cannot read the row; during a rolling upgrade a newer instance can.
+    """
+    for row in rows:
+        try:
+            return decode(row)
+        except ValueError as error:
+            raise TierUnavailable(TIER, f"{decode.__name__} {row[0]}: {error}") from error
+    return None
+
+
+def scope_of(row: Row[Any]) -> Scope:
+    return Scope(row.namespace, row.user_id, row.agent_id, row.session_id, row.project_id)
+
+
+def message(row: Row[Any]) -> Message:
+    return Message(
+        id=row.id,
+        scope=scope_of(row),
+        role=Role(row.role),
+        content=row.content,
+        created_at=row.created_at,
+        name=row.name,
+        metadata=row.metadata,
+        sequence=row.sequence,
+    )
+
+
+def episode(row: Row[Any]) -> Episode:
+    if row.schema_version > SCHEMA_VERSION:
+        raise ValueError(f"schema version {row.schema_version}, this program reads up to {SCHEMA_VERSION}")
+    return Episode(
+        id=row.id,
+        kind=EpisodeKind(row.kind),
+        scope=scope_of(row),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        perception=row.perception,
+        reasoning=row.reasoning,
+        action=row.action,
+        outcome=row.outcome,
+        outcome_quality=row.outcome_quality,
+        summary=row.summary,
+        quality=row.quality,
+        is_open=row.is_open,
+        message_count=row.message_count,
+        token_count=row.token_count,
+        first_sequence=row.first_sequence,
+        last_sequence=row.last_sequence,
+        metadata=row.metadata,
+        schema_version=row.schema_version,
+    )
+
+
+def step(row: Row[Any]) -> EpisodeStep:
+    return EpisodeStep(index=row.position, content=row.content, created_at=row.created_at)
+
+
+def knowledge(row: Row[Any]) -> Knowledge:
+    return Knowledge(
+        id=row.id,
+        kind=KnowledgeKind(row.kind),
+        scope=scope_of(row),
+        description=row.description,
+        created_at=row.created_at,
+        content=row.content,
+        confidence=row.confidence,
+        supporting_episodes=tuple(row.supporting_episodes),
+        contradicting_episodes=tuple(row.contradicting_episodes),
+        times_applied=row.times_applied,
+        success_count=row.success_count,
+        failure_count=row.failure_count,
+        valid_from=row.valid_from,
+        valid_to=row.valid_to,
+        superseded_by=row.superseded_by,
+    )
+
+
+def session(row: Row[Any]) -> SessionRecord:
+    return SessionRecord(
+        session=SessionKey(row.namespace, row.session_id),
+        state=state_from(row.state),
+        created_at=row.created_at,
+        last_message_at=row.last_message_at,
+        ended_at=row.ended_at,
+    )
+
+
+def state_from(document: Json) -> SessionState:
+    """The inverse of `state_document`; what the document lacks is empty."""
+    return SessionState(
+        goal=document.get("goal"),
+        active_context=document.get("active_context", {}),
+        thoughts=tuple(document.get("thoughts", ())),
+        related_episodes=tuple(UUID(text) for text in document.get("related_episodes", ())),
+    )
+
+
+def state_document(state: SessionState) -> Json:
+    return {
+        "goal": state.goal,
+        "active_context": state.active_context,
+        "thoughts": list(state.thoughts),
+        "related_episodes": [str(episode_id) for episode_id in state.related_episodes],
+    }
+
+
+def outbox_entry(row: Row[Any]) -> OutboxEntry:
+    return OutboxEntry(
+        id=row.id,
+        op=OutboxOp(row.op),
+        kind=RecordKind(row.kind),
+        namespace=row.namespace,
+        record_uid=row.record_uid,
+        generation=row.generation,
+        attempts=row.attempts,
+        next_attempt_at=row.next_attempt_at,
+        last_error=row.last_error,
+        is_dead=row.is_dead,
+    )
+
+
+def run_report(row: Row[Any]) -> RunReport:
+    return RunReport(
+        id=row.id,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        counts=row.counts,
+        errors=tuple(row.errors),
+    )

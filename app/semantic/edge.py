@@ -1,0 +1,137 @@
+"""Tier 3 embedded: Qdrant Edge on this machine, no server. One directory, and one process of ours, a space."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from app.ports import IndexQuery, SparseEncoder
+from app.records import Candidate, Point, Scope, Space
+from app.semantic.edge_space import EdgeSpace, IndexingPolicy
+from app.semantic.filters import within_scope
+from app.semantic.fusion import newest_first
+from app.semantic.generations import Home, homes
+from app.semantic.payload import candidate_of, payload_of
+from app.semantic.plan import check_dimension, plan
+from app.semantic.shard import PointRow
+
+_POINTS_A_WRITE: Final = 100
+"""About 10 ms of the engine's time, for which a search may have to wait."""
+
+
+class EdgeRepository:
+    """Implements `SemanticMemory`. The directory belongs to one opener at a time."""
+
+    def __init__(self, directory: Path, encoder: SparseEncoder, policy: IndexingPolicy, patience: timedelta) -> None:
+        self._directory = directory
+        self._encoder = encoder
+        self._policy = policy
+        self._patience = patience
+        self._spaces: dict[str, EdgeSpace] = {}
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls,
+        directory: Path,
+        *,
+        encoder: SparseEncoder,
+        policy: IndexingPolicy | None = None,
+        patience: timedelta = timedelta(seconds=10),
+    ) -> EdgeRepository:
+        """Open all spaces in `directory`, which is made if need be. `patience` bounds each call to the engine.
+
+        Raises:
+            TierUnavailable: a space's files cannot be opened.
+        """
+        repository = cls(directory, encoder, policy or IndexingPolicy(), patience)
+        try:
+            for home in homes(directory):
+                await repository._open(home)
+        except BaseException:
+            await repository.close()
+            raise
+        return repository
+
+    async def close(self) -> None:
+        """Finish what was asked and end the processes; an indexing under way is dropped, and begun anew some day."""
+        await asyncio.gather(*(space.close() for space in self._spaces.values()))
+        self._spaces.clear()
+
+    async def ping(self) -> str:
+        for space in self._spaces.values():
+            await space.state()
+        return f"qdrant-edge {version('qdrant-edge-py')}"
+
+    async def upsert(self, space: Space, points: Sequence[Point]) -> None:
+        for point in points:
+            check_dimension(space, point.dense)
+        if points:
+            opened = self._spaces.get(space.name) or await self._make(space)
+            await opened.write("upsert", self._batches(space, points))
+
+    async def delete(self, point_ids: Sequence[UUID]) -> None:
+        if point_ids:
+            await self._write_everywhere("delete", list(point_ids))
+
+    async def forget(self, scope: Scope) -> None:
+        await self._write_everywhere("forget", within_scope(scope))
+
+    async def search(self, space: Space, query: IndexQuery) -> tuple[Candidate, ...]:
+        search = plan(space, query, self._encoder)
+        opened = self._spaces.get(space.name)
+        found = await opened.search(search) if opened is not None else []
+        return newest_first(
+            search,
+            [candidate_of(i, payload, dense=d, bm25=b, weight=search.weight) for i, d, b, payload in found],
+        )
+
+    async def spaces(self) -> tuple[Space, ...]:
+        return tuple(opened.space for _, opened in sorted(self._spaces.items()))
+
+    async def count(self, space: Space | None = None, scope: Scope | None = None) -> int:
+        asked = [opened for name, opened in self._spaces.items() if space is None or name == space.name]
+        conditions = within_scope(scope) if scope is not None else ()
+        return sum([await opened.read("count", conditions) for opened in asked])
+
+    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
+        opened = self._spaces.get(space.name)
+        offset: UUID | None = None
+        while opened is not None:
+            batch, offset = await opened.read("scroll", offset, batch_size)
+            if batch:
+                yield batch
+            if offset is None:
+                return
+
+    async def settled(self) -> None:
+        """Wait until no space is being indexed."""
+        for space in self._spaces.values():
+            await space.settled()
+
+    async def _make(self, space: Space) -> EdgeSpace:
+        async with self._opening:
+            return self._spaces.get(space.name) or await self._open(Home.of(self._directory, space))
+
+    async def _open(self, home: Home) -> EdgeSpace:
+        opened = await EdgeSpace.open(home, policy=self._policy, patience=self._patience)
+        self._spaces[home.space.name] = opened
+        return opened
+
+    async def _write_everywhere(self, operation: str, batch: object) -> None:
+        for opened in list(self._spaces.values()):
+            await opened.write(operation, [batch])
+
+    def _batches(self, space: Space, points: Sequence[Point]) -> Iterator[list[PointRow]]:
+        """Rows are made batch by batch, while the engine writes the one before. Of points with one id the last counts."""
+        distinct = list({point.id: point for point in points}.values())
+        for start in range(0, len(distinct), _POINTS_A_WRITE):
+            yield [self._row(space, point) for point in distinct[start : start + _POINTS_A_WRITE]]
+
+    def _row(self, space: Space, point: Point) -> PointRow:
+        return PointRow(point.id, point.dense, self._encoder.encode_document(point.sparse_text), payload_of(point, space))

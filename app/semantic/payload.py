@@ -1,0 +1,72 @@
+"""Record ↔ payload, the same for both engines: all that a hit needs, so that recall works with Postgres away (pure)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from app.records import Candidate, Hit, Point, RecordKind, Scope, Space, Tier
+from app.semantic.filters import metadata_terms
+
+
+def payload_of(point: Point, space: Space) -> dict[str, Any]:
+    """The payload of `point`; absent values are left out.
+
+    `metadata` is JSON text: the engines' own numbers end at 64 bits. Filters ask `metadata_terms`.
+    """
+    created_at = point.created_at.astimezone(UTC)
+    payload = {
+        "record_id": str(point.record_id),
+        "kind": point.kind.value,
+        "namespace": point.scope.namespace,
+        "user_id": point.scope.user_id,
+        "agent_id": point.scope.agent_id,
+        "session_id": point.scope.session_id,
+        "project_id": point.scope.project_id,
+        "text": point.text,
+        "role": point.role,
+        "author": point.author,
+        "sequence": point.sequence,
+        "created_at": created_at.isoformat(),
+        "day": created_at.year * 10_000 + created_at.month * 100 + created_at.day,
+        "quality": point.quality,
+        "content_sha256": point.content_sha256,
+        "model": space.model,
+        "dimension": space.dimension,
+        "metadata": json.dumps(dict(point.metadata)) if point.metadata else None,
+        "metadata_terms": metadata_terms(point.metadata) or None,
+    }
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def candidate_of(point_id: UUID, payload: Mapping[str, Any], *, dense: float, bm25: float, weight: float) -> Candidate:
+    """The point as it was found; its hit's components are the two terms of `fused` = dense + weight · bm25."""
+    components = {"dense": dense, "bm25": weight * bm25}
+    fused = components["dense"] + components["bm25"]
+    return Candidate(_hit_of(payload, fused, components), point_id, dense, bm25, fused)
+
+
+def _hit_of(payload: Mapping[str, Any], score: float, components: Mapping[str, float]) -> Hit:
+    return Hit(
+        id=UUID(payload["record_id"]),
+        kind=RecordKind(payload["kind"]),
+        text=payload["text"],
+        score=score,
+        components=components,
+        tier=Tier.SEMANTIC,
+        scope=Scope(
+            payload["namespace"],
+            payload.get("user_id"),
+            payload.get("agent_id"),
+            payload.get("session_id"),
+            payload.get("project_id"),
+        ),
+        created_at=datetime.fromisoformat(payload["created_at"]),
+        metadata=json.loads(payload.get("metadata", "{}")),
+        role=payload.get("role"),
+        author=payload.get("author"),
+        sequence=payload.get("sequence"),
+    )

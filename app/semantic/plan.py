@@ -1,0 +1,69 @@
+"""What to ask an engine: a question of the port, planned once for both (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from app.errors import DimensionMismatch
+from app.ports import FusionWeights, IndexQuery, SparseEncoder
+from app.records import Mode, Space, Vector
+from app.semantic.filters import Condition, between, matching, of_kinds, within_scope
+
+_LEAST_PREFETCH: Final = 100
+_PREFETCH_FACTOR: Final = 5
+"""A leg brings at least 100 points and 5 for each that is wanted. Measured in `app.semantic.fusion`'s experiment: with
+50 the overlap falls as low as 0.89, with 200 it gains nothing on prose and costs a third more time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A question as the engines understand it. `dense` and `sparse` are the legs to run; one of them may be missing."""
+
+    conditions: tuple[Condition, ...]
+    namespace: str
+    dense: Vector | None
+    sparse: dict[int, float] | None
+    limit: int
+    prefetch: int
+    weight: float
+    is_exact: bool
+
+
+def plan(space: Space, query: IndexQuery, encoder: SparseEncoder) -> Search:
+    """What to ask the engine. A leg that the mode leaves out still runs when the query has nothing for the other.
+
+    Raises:
+        DimensionMismatch: the query's vector is not of the space's size.
+        InvalidInput: the filter names a field that cannot be filtered by.
+    """
+    if query.dense is not None:
+        check_dimension(space, query.dense)
+    has_words = query.sparse_text is not None and (query.mode is not Mode.DENSE or query.dense is None)
+    has_vector = query.dense is not None and (query.mode is not Mode.SPARSE or query.sparse_text is None)
+    return Search(
+        conditions=_conditions_of(query),
+        namespace=query.scope.namespace,
+        dense=query.dense if has_vector else None,
+        sparse=dict(encoder.encode_query(query.sparse_text or "")) if has_words else None,
+        limit=query.limit,
+        prefetch=prefetch_of(query.limit, query.weights),
+        weight=query.weights.bm25,
+        is_exact=query.mode is Mode.EXACT,
+    )
+
+
+def prefetch_of(limit: int, weights: FusionWeights) -> int:
+    """How many points a leg brings: `weights.prefetch` at most, unless more are wanted."""
+    return max(limit, min(weights.prefetch, max(_LEAST_PREFETCH, _PREFETCH_FACTOR * limit)))
+
+
+def check_dimension(space: Space, vector: Vector) -> None:
+    """Raise `DimensionMismatch` unless `vector` fits into the space."""
+    if vector.shape != (space.dimension,):
+        raise DimensionMismatch(space.dimension, int(vector.shape[-1]) if vector.ndim else 0)
+
+
+def _conditions_of(query: IndexQuery) -> tuple[Condition, ...]:
+    wanted = of_kinds(query.kinds) + matching(query.filter) + between(query.since, query.until)
+    return within_scope(query.scope) + wanted

@@ -1,0 +1,404 @@
+"""The in-memory twin of `EpisodicMemory`: it commits or forgets as PostgreSQL does at READ COMMITTED.
+
+A writer keeps the changes it made and shows them on top of what is committed by now; committing makes them again on
+the newest books. What another open writer holds (a checkpoint, a claimed outbox entry) is skipped, never waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+from uuid import UUID
+
+from app.errors import NotFound, TierUnavailable
+from app.ports import Checkpoint, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.records import (
+    SCHEMA_VERSION,
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    Hit,
+    Json,
+    Knowledge,
+    KnowledgeKind,
+    Message,
+    Query,
+    RecordKind,
+    RunReport,
+    Scope,
+    SessionKey,
+    SessionState,
+    Tier,
+)
+from app.testing.episodic_books import Archived, Books, Owned, Queued, RecordRef, is_open_conversation, session_of
+from app.testing.episodic_search import is_visible, search
+
+_Answer = TypeVar("_Answer")
+_Record = TypeVar("_Record", Episode, Knowledge)
+_NEIGHBOURS: Final = 2
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What all sessions of one twin see: the committed books, and what open writers hold."""
+
+    books: Books = field(default_factory=Books)
+    sessions: dict[SessionKey, object] = field(default_factory=dict)
+    claims: dict[RecordRef, object] = field(default_factory=dict)
+
+    def let_go(self, writer: object) -> None:
+        self.sessions = {key: holder for key, holder in self.sessions.items() if holder is not writer}
+        self.claims = {ref: holder for ref, holder in self.claims.items() if holder is not writer}
+
+
+class InMemoryEpisodicMemory:
+    """A tier 2 that lives as long as the object does."""
+
+    def __init__(self) -> None:
+        self._shared = _Shared()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[InMemoryReader]:
+        yield InMemoryReader(self._shared)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[InMemoryWriter]:
+        writer = InMemoryWriter(self._shared)
+        try:
+            yield writer
+            writer.commit()
+        finally:
+            self._shared.let_go(writer)
+
+    async def ping(self) -> str:
+        return "in-memory twin"
+
+
+class InMemoryReader:
+    """See `EpisodicReader`."""
+
+    def __init__(self, shared: _Shared) -> None:
+        self._shared = shared
+
+    @property
+    def _books(self) -> Books:
+        return self._shared.books
+
+    async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
+        return tuple(m for m in self._books.of_session(session) if m.sequence > after)[:limit]
+
+    async def recent(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
+        messages = self._books.of_session(session)
+        return tuple(messages[max(0, len(messages) - limit) :])
+
+    async def last_sequence(self, session: SessionKey) -> int:
+        return max((m.sequence for m in self._books.of_session(session)), default=0)
+
+    async def messages_by_id(self, session: SessionKey, ids: Sequence[UUID]) -> Mapping[UUID, Message]:
+        return {m.id: m for m in self._books.of_session(session) if m.id in set(ids)}
+
+    async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
+        found = (self._books.messages[uid].message for uid in set(uids) if uid in self._books.messages)
+        return tuple(MessageInContext(m, self._before(m)) for m in found)
+
+    def _before(self, message: Message) -> tuple[Message, ...]:
+        older = [m for m in self._books.of_session(message.session) if m.sequence < message.sequence]
+        return tuple(older[-_NEIGHBOURS:])
+
+    async def search_text(self, query: Query) -> tuple[Hit, ...]:
+        return search(query, (record for kind in query.kinds for record in self._books.records(kind)))
+
+    async def session(self, session: SessionKey) -> SessionRecord | None:
+        archived = self._books.sessions.get(session)
+        return archived.record if archived else None
+
+    async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
+        episode = self._books.episodes.get(episode_id)
+        if episode is None or episode.scope.namespace != namespace:
+            return None
+        if not _is_readable(episode):
+            raise TierUnavailable(Tier.EPISODIC, f"episode {episode_id}: schema version {episode.schema_version}")
+        return episode
+
+    async def episodes_by_uid(self, uids: Sequence[UUID]) -> tuple[Episode, ...]:
+        return tuple(e for e in self._books.episodes.values() if e.id in set(uids) and _is_readable(e))
+
+    async def list_episodes(
+        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Episode, ...]:
+        readable = (e for e in self._books.episodes.values() if _is_readable(e))
+        return _page((e for e in readable if kind in {None, e.kind}), scope, before, limit)
+
+    async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]:
+        return tuple(self._books.of_episode(episode_id))
+
+    async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
+        return tuple(s for s in self._books.steps.get(episode_id, ()) if s.index > after)[:limit]
+
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        found = self._books.knowledge.get(knowledge_id)
+        return found if found and found.scope.namespace == namespace else None
+
+    async def knowledge_by_uid(self, uids: Sequence[UUID]) -> tuple[Knowledge, ...]:
+        return tuple(k for k in self._books.knowledge.values() if k.id in set(uids))
+
+    async def list_knowledge(
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Knowledge, ...]:
+        return _page((k for k in self._books.knowledge.values() if kind in {None, k.kind}), scope, before, limit)
+
+    async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
+        readable = (e for e in self._books.episodes.values() if is_open_conversation(e) and _is_readable(e))
+        idle = (e for e in readable if idle_since is None or e.ended_at < idle_since)
+        return tuple(sorted(idle, key=lambda e: (e.ended_at, e.id))[:limit])
+
+    async def indexed_through(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, int]:
+        return {session: self._indexed_through(session) for session in sessions}
+
+    def _indexed_through(self, session: SessionKey) -> int:
+        messages = self._books.of_session(session)
+        waiting = (m.sequence - 1 for m in messages if self._is_waiting((RecordKind.MESSAGE, m.uid)))
+        return min(waiting, default=max((m.sequence for m in messages), default=0))
+
+    def _is_waiting(self, ref: RecordRef) -> bool:
+        queued = self._books.outbox.get(ref)
+        return queued is not None and not queued.entry.is_dead
+
+    async def open_entries(self, uids: Sequence[UUID]) -> int:
+        return sum(q.entry.record_uid in set(uids) and not q.entry.is_dead for q in self._books.outbox.values())
+
+    async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
+        entries = (q.entry for q in self._books.outbox.values() if is_dead in {None, q.entry.is_dead})
+        return tuple(sorted(entries, key=lambda e: e.id)[:limit])
+
+    async def next_outbox_at(self) -> datetime | None:
+        return min((q.due_at for q in self._books.outbox.values() if not q.entry.is_dead), default=None)
+
+    async def runs(self, limit: int) -> tuple[RunReport, ...]:
+        return tuple(sorted(self._books.runs.values(), key=lambda r: (r.started_at, r.id), reverse=True)[:limit])
+
+    async def status(self) -> StoreStatus:
+        waiting = [q.created_at for q in self._books.outbox.values() if not q.entry.is_dead]
+        return StoreStatus(
+            outbox_depth=len(waiting),
+            dead_letters=len(self._books.outbox) - len(waiting),
+            indexable={kind: sum(map(is_visible, self._books.records(kind))) for kind in RecordKind},
+            oldest_outbox_at=min(waiting, default=None),
+        )
+
+    async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
+        return {kind: len(_admitted(self._books.records(kind), scope)) for kind in RecordKind}
+
+
+class InMemoryWriter(InMemoryReader):
+    """See `EpisodicWriter`."""
+
+    def __init__(self, shared: _Shared) -> None:
+        super().__init__(shared)
+        self._base = shared.books
+        self._view = shared.books.copy()
+        self._changes: list[Callable[[Books], object]] = []
+
+    @property
+    def _books(self) -> Books:
+        if self._base is not self._shared.books:
+            self._base, self._view = self._shared.books, self._replayed()
+        return self._view
+
+    def _replayed(self) -> Books:
+        books = self._shared.books.copy()
+        for change in self._changes:
+            change(books)
+        return books
+
+    def _change(self, change: Callable[[Books], _Answer]) -> _Answer:
+        answer = change(self._books)
+        self._changes.append(change)
+        return answer
+
+    def commit(self) -> None:
+        self._shared.books = self._replayed()
+
+    async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
+        if self._shared.sessions.setdefault(session, self) is not self:
+            return None
+        return Checkpoint(session, self._change(lambda books: books.checkpoints.setdefault(session, 0)))
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self._change(lambda books: books.checkpoints.update({checkpoint.session: checkpoint.sequence}))
+
+    async def insert_messages(self, messages: Sequence[Message], episode_ids: Sequence[UUID]) -> frozenset[UUID]:
+        pairs = list(zip(messages, episode_ids, strict=True))
+        return self._change(lambda books: books.insert_messages(pairs))
+
+    async def save_episode(self, episode: Episode) -> None:
+        self._change(lambda books: books.save_episode(episode))
+
+    async def open_episode(self, session: SessionKey) -> Episode | None:
+        is_open = (e for e in self._books.episodes.values() if is_open_conversation(e) and session_of(e) == session)
+        return next(is_open, None)
+
+    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
+        def append(books: Books) -> tuple[EpisodeStep, ...]:
+            if episode_id not in books.episodes:
+                raise NotFound("episode", str(episode_id))
+            known = books.steps.get(episode_id, ())
+            new = tuple(EpisodeStep(index, content, at) for index, content in enumerate(contents, start=len(known)))
+            books.steps[episode_id] = known + new
+            return new
+
+        return self._change(append)
+
+    async def save_session(
+        self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
+    ) -> None:
+        def save(books: Books) -> None:
+            known = books.sessions.get(session)
+            record = known.record if known else SessionRecord(session, SessionState(), now, None, None)
+            books.sessions[session] = Archived(_updated(record, state, last_message_at), now)
+
+        self._change(save)
+
+    async def end_session(self, session: SessionKey, at: datetime) -> None:
+        def end(books: Books) -> None:
+            known = books.sessions.get(session, Archived(SessionRecord(session, SessionState(), at, None, None), at))
+            ended = replace(known.record, ended_at=known.record.ended_at or at)
+            books.sessions[session] = replace(known, record=ended)
+
+        self._change(end)
+
+    async def save_knowledge(self, knowledge: Knowledge) -> None:
+        self._change(lambda books: books.save_knowledge(knowledge))
+
+    async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
+        distinct = {(entry.kind, entry.record_uid): entry for entry in entries}
+        self._change(lambda books: books.enqueue(distinct.values()))
+
+    async def claim_outbox(self, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
+        free = [ref for ref in self._books.outbox if self._shared.claims.get(ref, self) is self]
+        due = sorted((self._books.outbox[ref] for ref in free if self._books.outbox[ref].is_due(now)), key=lambda q: q.entry.id)
+        refs = [(q.entry.kind, q.entry.record_uid) for q in due[:limit]]
+        self._shared.claims.update(dict.fromkeys(refs, self))
+        return self._change(lambda books: tuple(_claim(books, ref, now + lease) for ref in refs))
+
+    async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
+        self._change(lambda books: _finish(books, entries, lambda _: None))
+
+    async def release_outbox(
+        self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
+    ) -> None:
+        def give_back(entry: OutboxEntry) -> OutboxEntry:
+            return replace(entry, last_error=error, next_attempt_at=next_attempt_at, is_dead=is_dead)
+
+        self._change(lambda books: _finish(books, entries, give_back))
+
+    async def retry_dead(self, ids: Sequence[int] | None, now: datetime) -> int:
+        def revive(books: Books) -> int:
+            dead = {ref: q for ref, q in books.outbox.items() if q.entry.is_dead and (ids is None or q.entry.id in ids)}
+            for ref, queued in dead.items():
+                entry = replace(queued.entry, is_dead=False, attempts=0, next_attempt_at=now)
+                books.outbox[ref] = replace(queued, entry=entry)
+            return len(dead)
+
+        return self._change(revive)
+
+    async def record_run(self, run: RunReport) -> None:
+        self._change(lambda books: books.runs.update({run.id: run}))
+
+    async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
+        def delete(books: Books) -> int:
+            mine = {r.uid for r in books.records(kind) if r.scope.namespace == namespace and r.uid in set(uids)}
+            if kind is RecordKind.EPISODE:
+                books.delete_messages([uid for uid, filed in books.messages.items() if filed.episode_id in mine])
+            if kind is RecordKind.MESSAGE:
+                removed, homes = books.delete_messages(mine)
+                _mend(books, homes, forgotten=None)
+                return removed
+            return books.delete(kind, mine)
+
+        return self._change(delete)
+
+    async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
+        return self._change(lambda books: _forget(books, scope))
+
+    async def delete_expired_sessions(self, idle_since: datetime, limit: int) -> int:
+        def delete(books: Books) -> int:
+            expired = [key for key, archived in books.sessions.items() if archived.last_active_at < idle_since]
+            oldest_first = sorted(expired, key=lambda key: books.sessions[key].last_active_at)[:limit]
+            for key in oldest_first:
+                del books.sessions[key]
+            return len(oldest_first)
+
+        return self._change(delete)
+
+
+def _admitted(records: Iterable[Owned], scope: Scope) -> list[UUID]:
+    return [record.uid for record in records if scope.admits(record.scope)]
+
+
+def _page(records: Iterable[_Record], scope: Scope, before: UUID | None, limit: int) -> tuple[_Record, ...]:
+    wanted = (r for r in records if scope.admits(r.scope) and (before is None or r.id < before))
+    return tuple(sorted(wanted, key=lambda r: r.id, reverse=True)[:limit])
+
+
+def _is_readable(episode: Episode) -> bool:
+    return episode.schema_version <= SCHEMA_VERSION
+
+
+def _updated(record: SessionRecord, state: SessionState | None, last_message_at: datetime | None) -> SessionRecord:
+    if state is not None:
+        record = replace(record, state=state)
+    if last_message_at is not None:
+        newest = max(last_message_at, record.last_message_at or last_message_at)
+        record = replace(record, last_message_at=newest, ended_at=None)
+    return record
+
+
+def _claim(books: Books, ref: RecordRef, leased_until: datetime) -> OutboxEntry:
+    queued = books.outbox[ref]
+    entry = replace(queued.entry, attempts=queued.entry.attempts + 1)
+    books.outbox[ref] = replace(queued, entry=entry, leased_until=leased_until)
+    return entry
+
+
+def _finish(books: Books, entries: Iterable[OutboxEntry], outcome: Callable[[OutboxEntry], OutboxEntry | None]) -> None:
+    """End the leases; `outcome` decides what is left of an entry, unless it was renewed meanwhile."""
+    for worked_on in entries:
+        ref = (worked_on.kind, worked_on.record_uid)
+        queued = books.outbox.get(ref)
+        if queued is None or queued.entry.id != worked_on.id:
+            continue
+        is_same = queued.entry.generation == worked_on.generation
+        entry = outcome(queued.entry) if is_same else queued.entry
+        if entry is None:
+            del books.outbox[ref]
+        else:
+            books.outbox[ref] = Queued(entry, queued.created_at)
+
+
+def _forget(books: Books, scope: Scope) -> Mapping[RecordKind, int]:
+    if scope.session_id is not None or scope == Scope(scope.namespace):
+        _forget_sessions(books, scope)
+    removed, homes = books.delete_messages(_admitted(books.records(RecordKind.MESSAGE), scope))
+    affected = homes | set(_admitted(books.records(RecordKind.EPISODE), scope))
+    return {
+        RecordKind.MESSAGE: removed,
+        RecordKind.EPISODE: _mend(books, affected, forgotten=scope),
+        RecordKind.KNOWLEDGE: books.delete(RecordKind.KNOWLEDGE, _admitted(books.records(RecordKind.KNOWLEDGE), scope)),
+    }
+
+
+def _forget_sessions(books: Books, scope: Scope) -> None:
+    for key in {*books.sessions, *books.checkpoints}:
+        if key.namespace == scope.namespace and scope.session_id in {None, key.session_id}:
+            books.sessions.pop(key, None)
+            books.checkpoints.pop(key, None)
+
+
+def _mend(books: Books, episode_ids: Collection[UUID], *, forgotten: Scope | None) -> int:
+    removed = books.delete_emptied(episode_ids, forgotten=forgotten)
+    books.clear([i for i in episode_ids if i in books.episodes], forgotten=forgotten)
+    return removed

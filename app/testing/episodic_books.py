@@ -1,0 +1,243 @@
+"""What the in-memory twin of tier 2 holds, and the changes that keep it consistent. No transactions: see `episodic`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+from app.errors import Conflict, InvalidInput
+from app.ports import OutboxEntry, OutboxOp, SessionRecord
+from app.records import (
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    Knowledge,
+    Message,
+    RecordKind,
+    RunReport,
+    Scope,
+    SessionKey,
+    utc_now,
+)
+from app.tokens import estimate_tokens
+
+Owned: TypeAlias = Message | Episode | Knowledge
+RecordRef: TypeAlias = tuple[RecordKind, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A message and the episode it is part of."""
+
+    message: Message
+    episode_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A session as it is known, and when it last changed."""
+
+    record: SessionRecord
+    updated_at: datetime
+
+    @property
+    def last_active_at(self) -> datetime:
+        return self.record.ended_at or max(self.record.last_message_at or self.updated_at, self.updated_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An outbox entry with what only the outbox knows of it."""
+
+    entry: OutboxEntry
+    created_at: datetime
+    leased_until: datetime | None = None
+
+    def is_due(self, now: datetime) -> bool:
+        entry = self.entry
+        is_time = entry.next_attempt_at is None or entry.next_attempt_at <= now
+        is_free = self.leased_until is None or self.leased_until <= now
+        return not entry.is_dead and is_time and is_free
+
+    @property
+    def due_at(self) -> datetime:
+        asked = self.entry.next_attempt_at or self.created_at
+        return max(asked, self.leased_until or asked)
+
+
+@dataclass(slots=True)
+class Books:
+    """One dictionary a table. Values are frozen, so that a copy of the dictionaries is a copy of everything."""
+
+    messages: dict[UUID, Filed] = field(default_factory=dict)
+    episodes: dict[UUID, Episode] = field(default_factory=dict)
+    steps: dict[UUID, tuple[EpisodeStep, ...]] = field(default_factory=dict)
+    knowledge: dict[UUID, Knowledge] = field(default_factory=dict)
+    sessions: dict[SessionKey, Archived] = field(default_factory=dict)
+    checkpoints: dict[SessionKey, int] = field(default_factory=dict)
+    runs: dict[UUID, RunReport] = field(default_factory=dict)
+    outbox: dict[RecordRef, Queued] = field(default_factory=dict)
+    last_outbox_id: int = 0
+
+    def copy(self) -> Books:
+        return Books(
+            messages=dict(self.messages),
+            episodes=dict(self.episodes),
+            steps=dict(self.steps),
+            knowledge=dict(self.knowledge),
+            sessions=dict(self.sessions),
+            checkpoints=dict(self.checkpoints),
+            runs=dict(self.runs),
+            outbox=dict(self.outbox),
+            last_outbox_id=self.last_outbox_id,
+        )
+
+    def of_session(self, session: SessionKey) -> list[Message]:
+        """By rising sequence."""
+        found = (f.message for f in self.messages.values() if f.message.session == session)
+        return sorted(found, key=lambda m: m.sequence)
+
+    def of_episode(self, episode_id: UUID) -> list[Message]:
+        """By rising sequence."""
+        found = (f.message for f in self.messages.values() if f.episode_id == episode_id)
+        return sorted(found, key=lambda m: m.sequence)
+
+    def records(self, kind: RecordKind) -> Iterable[Owned]:
+        if kind is RecordKind.MESSAGE:
+            return (filed.message for filed in self.messages.values())
+        return self.episodes.values() if kind is RecordKind.EPISODE else self.knowledge.values()
+
+    def insert_messages(self, filed: Iterable[tuple[Message, UUID]]) -> frozenset[UUID]:
+        """File those that are not there yet; returns their uids."""
+        taken = {(f.message.session, f.message.sequence) for f in self.messages.values()}
+        new: set[UUID] = set()
+        for message, episode_id in filed:
+            if message.uid in self.messages:
+                continue
+            self._refuse_unfit(message, episode_id, taken)
+            taken.add((message.session, message.sequence))
+            self.messages[message.uid] = Filed(message, episode_id)
+            new.add(message.uid)
+        return frozenset(new)
+
+    def _refuse_unfit(self, message: Message, episode_id: UUID, taken: Collection[tuple[SessionKey, int]]) -> None:
+        if message.sequence < 1:
+            raise InvalidInput("sequence", "counts from 1")
+        if episode_id not in self.episodes:
+            raise Conflict("episode_id", "no such episode")
+        if (message.session, message.sequence) in taken:
+            raise Conflict("sequence", f"{message.sequence} is taken")
+
+    def save_episode(self, episode: Episode) -> None:
+        _refuse_other_namespace(self.episodes.get(episode.id), episode)
+        _refuse_unless_share(quality=episode.quality, outcome_quality=episode.outcome_quality)
+        others = (e for e in self.episodes.values() if e.id != episode.id and is_open_conversation(e))
+        if is_open_conversation(episode) and any(session_of(e) == session_of(episode) for e in others):
+            raise Conflict("session_id", "the session has an open episode")
+        self.episodes[episode.id] = episode
+
+    def save_knowledge(self, knowledge: Knowledge) -> None:
+        known = self.knowledge.get(knowledge.id)
+        _refuse_other_namespace(known, knowledge)
+        _refuse_unless_share(confidence=knowledge.confidence)
+        self.knowledge[knowledge.id] = replace(knowledge, created_at=known.created_at) if known else knowledge
+
+    def enqueue(self, entries: Iterable[OutboxEntry]) -> None:
+        for entry in entries:
+            ref = (entry.kind, entry.record_uid)
+            self.outbox[ref] = self._renewed(self.outbox[ref], entry) if ref in self.outbox else self._opened(entry)
+
+    def _opened(self, entry: OutboxEntry) -> Queued:
+        self.last_outbox_id += 1
+        return Queued(_fresh(entry, self.last_outbox_id, generation=1), utc_now())
+
+    def _renewed(self, known: Queued, entry: OutboxEntry) -> Queued:
+        return replace(known, entry=_fresh(entry, known.entry.id, generation=known.entry.generation + 1))
+
+    def delete(self, kind: RecordKind, uids: Collection[UUID]) -> int:
+        """Remove records and queue their deletion from the index."""
+        tables: Mapping[RecordKind, dict[UUID, Filed] | dict[UUID, Episode] | dict[UUID, Knowledge]] = {
+            RecordKind.MESSAGE: self.messages,
+            RecordKind.EPISODE: self.episodes,
+            RecordKind.KNOWLEDGE: self.knowledge,
+        }
+        namespaces = {r.uid: r.scope.namespace for r in self.records(kind) if r.uid in set(uids)}
+        for uid, namespace in namespaces.items():
+            del tables[kind][uid]
+            self.steps.pop(uid, None)
+            self.enqueue([OutboxEntry(OutboxOp.DELETE, kind, namespace, uid)])
+        return len(namespaces)
+
+    def delete_messages(self, uids: Collection[UUID]) -> tuple[int, set[UUID]]:
+        """How many there were, and the episodes they were part of."""
+        homes = {filed.episode_id for uid, filed in self.messages.items() if uid in set(uids)}
+        return self.delete(RecordKind.MESSAGE, uids), homes
+
+    def delete_emptied(self, episode_ids: Collection[UUID], *, forgotten: Scope | None) -> int:
+        """Delete those of these episodes that hold no messages and were conversations or are forgotten."""
+        empty = [self.episodes[i] for i in episode_ids if not self.of_episode(i)]
+        going = [e.id for e in empty if e.kind is EpisodeKind.CONVERSATION or (forgotten and forgotten.admits(e.scope))]
+        return self.delete(RecordKind.EPISODE, going)
+
+    def clear(self, episode_ids: Collection[UUID], *, forgotten: Scope | None) -> None:
+        """Count these episodes anew and empty what was made from messages that are gone."""
+        for episode_id in episode_ids:
+            left = self.of_episode(episode_id)
+            if not left:
+                continue
+            episode = _cleared(self.episodes[episode_id], left, forgotten)
+            self.episodes[episode_id] = episode
+            if not episode.is_open:
+                self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
+
+
+def is_open_conversation(episode: Episode) -> bool:
+    return episode.is_open and episode.kind is EpisodeKind.CONVERSATION
+
+
+def session_of(episode: Episode) -> SessionKey:
+    return SessionKey(episode.scope.namespace, episode.scope.session_id or "")
+
+
+def _fresh(entry: OutboxEntry, entry_id: int, *, generation: int) -> OutboxEntry:
+    return replace(entry, id=entry_id, generation=generation, attempts=0, last_error=None, is_dead=False)
+
+
+def _cleared(episode: Episode, left: list[Message], forgotten: Scope | None) -> Episode:
+    return replace(
+        episode,
+        scope=_without_owner(episode.scope, forgotten) if forgotten else episode.scope,
+        message_count=len(left),
+        token_count=sum(estimate_tokens(m.content) for m in left),
+        first_sequence=left[0].sequence,
+        last_sequence=left[-1].sequence,
+        started_at=min(m.created_at for m in left),
+        ended_at=max(m.created_at for m in left),
+        perception={},
+        reasoning={},
+        action={},
+        summary="",
+    )
+
+
+def _without_owner(scope: Scope, forgotten: Scope) -> Scope:
+    return replace(
+        scope,
+        user_id=None if scope.user_id == forgotten.user_id else scope.user_id,
+        agent_id=None if scope.agent_id == forgotten.agent_id else scope.agent_id,
+        project_id=None if scope.project_id == forgotten.project_id else scope.project_id,
+    )
+
+
+def _refuse_other_namespace(known: Owned | None, new: Owned) -> None:
+    if known is not None and known.scope.namespace != new.scope.namespace:
+        raise Conflict("id", "taken by another namespace")
+
+
+def _refuse_unless_share(**shares: float | None) -> None:
+    for name, value in shares.items():
+        if value is not None and not 0 <= value <= 1:
+            raise InvalidInput(name, "outside [0, 1]")

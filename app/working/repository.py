@@ -1,0 +1,258 @@
+"""`WorkingMemory` on Redis or Valkey, one server or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from app.errors import Conflict
+from app.ports import Backlog, Clock, Settlement, Window
+from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
+from app.working import scripts
+from app.working.calls import Call, answer, calling, run, run_then
+from app.working.client import Client
+from app.working.codec import decode_message, decode_scratch, decode_state, encode_message, encode_scratch, encode_state
+from app.working.keys import (
+    PARTITIONS,
+    SessionKeys,
+    dirty_key,
+    index_key,
+    match_namespace,
+    session_keys,
+    session_of_key,
+    session_of_listed,
+    session_of_member,
+    unreleased_key,
+)
+from app.working.window import Waiting, backlog, from_microseconds, narrows_within_session, newest, to_microseconds, window
+
+_T = TypeVar("_T")
+
+_LISTED_SESSIONS: Final = 1000
+"""A search looks at no more sessions of a namespace than these, the last appended to first."""
+_SESSIONS_A_ROUND: Final = 16
+_WHOLE_TAIL: Final = 10_000
+"""Messages of one session looked at when the scope admits some of them only."""
+_METAS_A_ROUND: Final = 500
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+class RedisRepository:
+    """Conversation buffers, session state and scratchpads. The client is the caller's to close."""
+
+    def __init__(self, client: Client, *, clock: Clock = utc_now) -> None:
+        self._client = client
+        self._clock = clock
+
+    async def ping(self) -> str:
+        with calling("ping"):
+            info: Mapping[str, object] = await self._client.execute_command("INFO", "server")
+        name = str(info.get("server_name", "redis"))
+        return f"{name} {info.get(f'{name}_version', 'of unknown version')}"
+
+    # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def append(
+        self, session: SessionKey, messages: Sequence[Message], *, floor: int | None = None
+    ) -> tuple[Appended, ...] | None:
+        if not messages:
+            return ()
+        keys, at = session_keys(session), to_microseconds(self._clock())
+        call = Call(scripts.APPEND, _script_keys(keys), ["" if floor is None else floor, at, keys.member, *_packed(messages)])
+        with calling("append"):
+            outcome, *facts = await run_then(self._client, call, *_listing(keys, at))
+            if outcome == b"ok" and facts[0] and int(facts[0]) > at:  # our clock lags behind another's
+                await self._client.execute_command(*_listing(keys, int(facts[0])))
+        if outcome == b"conflict":
+            raise Conflict(f"messages[{facts[0]}].id", "is taken by a message with other content in this session")
+        if outcome == b"cold":
+            return None
+        return tuple(Appended(m.id, int(sequence)) for m, sequence in zip(messages, facts[1:], strict=True))
+
+    async def recent(self, session: SessionKey, limit: int) -> Window:
+        keys = session_keys(session)
+        with calling("recent"):
+            base, entries = await run(self._client, Call(scripts.RECENT, (keys.messages, keys.meta), (limit,)))
+        messages = tuple(_message(session, entry_id, fields[3]) for entry_id, fields in reversed(entries))
+        return window(messages, base=None if base is None else int(base), limit=limit)
+
+    async def read(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
+        if limit < 1:
+            return ()
+        with calling("read"):
+            entries = await answer(self._client.xrange(session_keys(session).messages, min=str(after + 1), count=limit))
+        return tuple(_message(session, entry_id, fields[b"m"]) for entry_id, fields in entries)
+
+    async def unsettled(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
+        with calling("unsettled"):
+            settled = await answer(self._client.hget(session_keys(session).meta, "settled"))
+        return await self.read(session, after=int(settled or 0), limit=limit)
+
+    async def unindexed(self, scope: Scope, limit: int) -> tuple[Message, ...]:
+        if scope.session_id is not None:
+            return newest(await self._tail(SessionKey(scope.namespace, scope.session_id), scope, limit), scope, limit)
+        found: list[Message] = []
+        listed = await self._listed(scope.namespace)
+        for round_ in _chunks(listed, _SESSIONS_A_ROUND):
+            tails = await self._tails([session for session, _ in round_], scope, limit)
+            await self._unlist([entry for entry, tail in zip(round_, tails, strict=True) if not tail])
+            found += newest((m for tail in tails for m in tail), scope, limit)
+            if len(found) >= limit:
+                break
+        return newest(found, scope, limit)
+
+    async def settle(self, session: SessionKey, mark: Settlement, *, retain: int, ttl: timedelta) -> None:
+        keys = session_keys(session)
+        archived = b"" if mark.state is None else encode_state(mark.state)
+        arguments = (mark.through, retain, ttl // _MILLISECOND, archived, keys.member, mark.stored)
+        call = Call(scripts.SETTLE, _script_keys(keys), arguments)
+        with calling("settle"):
+            at = await run(self._client, call)
+        await self._unlist([(session, at)])
+
+    async def release(self, session: SessionKey, *, through: int, retain: int) -> bool:
+        keys = session_keys(session)
+        with calling("release"):
+            is_last, at = await run(self._client, Call(scripts.RELEASE, _script_keys(keys), (through, retain, keys.member)))
+        await self._unlist([(session, at)])
+        return bool(is_last)
+
+    # ── state and scratchpad ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def save_state(self, session: SessionKey, state: SessionState) -> None:
+        keys = session_keys(session)
+        arguments = (to_microseconds(self._clock()), keys.member, encode_state(state))
+        with calling("save_state"):
+            await run(self._client, Call(scripts.SAVE_STATE, _script_keys(keys), arguments))
+
+    async def load_state(self, session: SessionKey) -> SessionState | None:
+        with calling("load_state"):
+            raw = await answer(self._client.get(session_keys(session).state))
+        return None if raw is None else decode_state(raw)
+
+    async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
+        arguments = (key, encode_scratch(value), ttl // _MILLISECOND)
+        with calling("write_scratch"):
+            await run(self._client, Call(scripts.WRITE_SCRATCH, (session_keys(session).scratch,), arguments))
+
+    async def read_scratch(self, session: SessionKey) -> Mapping[str, object]:
+        with calling("read_scratch"):
+            pad = await answer(self._client.hgetall(session_keys(session).scratch))
+        return {key.decode(): decode_scratch(raw) for key, raw in pad.items()}
+
+    async def delete_scratch(self, session: SessionKey, key: str) -> bool:
+        with calling("delete_scratch"):
+            return bool(await self._client.hdel(session_keys(session).scratch, key))
+
+    # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def dirty_sessions(self, limit: int, *, namespace: str | None = None) -> tuple[SessionKey, ...]:
+        return await self._longest_waiting(dirty_key, limit, namespace)
+
+    async def unreleased_sessions(self, limit: int, *, namespace: str | None = None) -> tuple[SessionKey, ...]:
+        return await self._longest_waiting(unreleased_key, limit, namespace)
+
+    async def forget_session(self, session: SessionKey) -> int:
+        keys = session_keys(session)
+        with calling("forget_session"):
+            count, at = await run(self._client, Call(scripts.FORGET, (*_script_keys(keys), keys.scratch), (keys.member,)))
+        await self._unlist([(session, at)])
+        return int(count)
+
+    async def sessions_of(self, namespace: str) -> tuple[SessionKey, ...]:
+        with calling("sessions_of"):
+            keys = self._client.scan_iter(match=match_namespace(namespace), count=1000)
+            return tuple(sorted({session_of_key(key.decode()) async for key in keys}))
+
+    async def backlog(self) -> Backlog:
+        waiting: list[Waiting] = []
+        for round_ in _chunks(await self._queue(dirty_key), _METAS_A_ROUND):
+            waiting += await self._waiting(round_)
+        return backlog(waiting)
+
+    # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _longest_waiting(self, key: Callable[[int], str], limit: int, namespace: str | None) -> tuple[SessionKey, ...]:
+        waiting = await self._queue(key, limit if namespace is None else None)
+        return tuple(session for session, _ in waiting if namespace in {None, session.namespace})[:limit]
+
+    async def _queue(self, key: Callable[[int], str], limit: int | None = None) -> list[tuple[SessionKey, float]]:
+        """The sessions in the partitions' sets, each with since when, the longest-waiting first; `limit` a partition."""
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipeline.zrange(key(partition), 0, -1 if limit is None else limit - 1, withscores=True)
+        with calling("queue"):
+            partitions = await pipeline.execute()
+        members = sorted((entry for partition in partitions for entry in partition), key=lambda entry: entry[1])
+        return [(session_of_member(member.decode()), since) for member, since in members]
+
+    async def _waiting(self, dirty: Sequence[tuple[SessionKey, float]]) -> list[Waiting]:
+        pipeline = self._client.pipeline(transaction=False)
+        for session, _ in dirty:
+            pipeline.hmget(session_keys(session).meta, ["last", "settled", "unarchived"])
+        with calling("backlog"):
+            metas = await pipeline.execute()
+        return [
+            Waiting(from_microseconds(since), int(last or 0) - int(settled or 0), unarchived is not None)
+            for (_, since), (last, settled, unarchived) in zip(dirty, metas, strict=True)
+        ]
+
+    async def _listed(self, namespace: str) -> list[tuple[SessionKey, float]]:
+        """Sessions that may have unindexed messages, the last appended to first, each with when that was."""
+        with calling("unindexed"):
+            members = await answer(self._client.zrevrange(index_key(namespace), 0, _LISTED_SESSIONS - 1, withscores=True))
+        return [(session_of_listed(namespace, member.decode()), at) for member, at in members]
+
+    async def _tail(self, session: SessionKey, scope: Scope, limit: int) -> list[Message]:
+        return (await self._tails([session], scope, limit))[0]
+
+    async def _tails(self, sessions: Sequence[SessionKey], scope: Scope, limit: int) -> list[list[Message]]:
+        """For each session its newest unindexed messages, newest first."""
+        count = _WHOLE_TAIL if narrows_within_session(scope) else limit
+        pipeline = self._client.pipeline(transaction=False)
+        for keys in map(session_keys, sessions):
+            pipeline.hget(keys.meta, "released")
+            pipeline.xrevrange(keys.messages, count=count)
+        with calling("unindexed"):
+            answers = await pipeline.execute()
+        return [
+            _above(int(released or 0), session, entries)
+            for session, released, entries in zip(sessions, answers[::2], answers[1::2], strict=True)
+        ]
+
+    async def _unlist(self, seen: Iterable[tuple[SessionKey, float | bytes | None]]) -> None:
+        """Take sessions out of their namespace's index, but for those appended to after what was seen of them."""
+        with calling("unlist"):
+            for session, at in seen:
+                if at is not None:
+                    keys = session_keys(session)
+                    score = at if isinstance(at, bytes) else f"{at:.0f}"
+                    await run(self._client, Call(scripts.UNLIST, (keys.index,), (keys.listed, score)))
+
+
+def _script_keys(keys: SessionKeys) -> tuple[str, ...]:
+    return keys.messages, keys.meta, keys.ids, keys.state, keys.dirty, keys.unreleased
+
+
+def _packed(messages: Sequence[Message]) -> Iterable[str | bytes]:
+    for message in messages:
+        yield from (str(message.id), message.content_sha256[:32], encode_message(message))
+
+
+def _listing(keys: SessionKeys, at: int) -> tuple[Any, ...]:
+    """The command that puts a session into its namespace's index; GT, so that two appends may arrive in any order."""
+    return ("ZADD", keys.index, "GT", at, keys.listed)
+
+
+def _message(session: SessionKey, entry_id: bytes, raw: bytes) -> Message:
+    return decode_message(session, int(entry_id.partition(b"-")[0]), raw)
+
+
+def _above(released: int, session: SessionKey, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Message]:
+    messages = (_message(session, entry_id, fields[b"m"]) for entry_id, fields in entries)
+    return [message for message in messages if message.sequence > released]
+
+
+def _chunks(items: Sequence[_T], size: int) -> Iterable[Sequence[_T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

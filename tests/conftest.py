@@ -1,0 +1,66 @@
+"""Engines for tests: one Valkey and one PostgreSQL a session, an empty database a test."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg
+import pytest
+import redis
+from sqlalchemy.engine import make_url
+
+from app.embedded import start_postgres, start_valkey
+
+pytest_plugins = ["databases"]
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Valkey of this test session; its content is anybody's: see `redis_url`."""
+    server = start_valkey(tmp_path_factory.mktemp("valkey"), fsync="everysec")
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A PostgreSQL of this test session, as its superuser, with the database `postgres`: see `empty_database_url`."""
+    server = start_postgres(tmp_path_factory.mktemp("postgres") / "cluster")
+    _run(_administrate(server.url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"))  # tests survive no power cut
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(valkey_url: str) -> str:
+    """A Redis with nothing in it."""
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+    return valkey_url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of the test's own with nothing in it, for SQLAlchemy with asyncpg."""
+    name = f"test_{uuid.uuid4().hex}"
+    await _administrate(postgres_url, f"CREATE DATABASE {name}")
+    yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    await _administrate(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _run(work: Coroutine[object, object, None]) -> None:
+    """Run `work` in a thread of its own: this thread's event loop belongs to the test runner."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
+async def _administrate(postgres_url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(make_url(postgres_url).set(drivername="postgresql").render_as_string(hide_password=False))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

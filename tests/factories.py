@@ -1,0 +1,132 @@
+"""The policy put together on in-memory twins: what `bootstrap` does with engines, and what a test needs to look inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from given import NOW, SESSION
+
+from app.consolidation.drain import Drain, DrainPolicy
+from app.consolidation.forget import Forgetting
+from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.representation import ContextPolicy
+from app.consolidation.run import Consolidation, RunPolicy
+from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.summaries import ExtractiveSummarizer
+from app.embedding.hashing import HashingEmbedder
+from app.ingestion.limits import Limits
+from app.ingestion.messages import MessageIngestion
+from app.ports import Embedder, EpisodicMemory, OutboxEntry, SemanticMemory, Summarizer, WorkingMemory
+from app.records import Draft, Episode, Message, Query, Role, Scope, SessionKey, new_id
+from app.retrieval.recall import Recall, RecallPolicy
+from app.semantic.bm25 import Bm25Encoder
+from app.testing.clock import FixedClock
+from app.testing.episodic import InMemoryEpisodicMemory
+from app.testing.semantic import InMemorySemanticMemory
+from app.testing.working import InMemoryWorkingMemory
+
+EVERYWHERE = Scope(SESSION.namespace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiers:
+    """Three twins, an embedder and a clock; `dataclasses.replace` puts a troubled one in."""
+
+    clock: FixedClock
+    working: WorkingMemory
+    episodic: EpisodicMemory = field(default_factory=InMemoryEpisodicMemory)
+    semantic: SemanticMemory = field(default_factory=lambda: InMemorySemanticMemory(Bm25Encoder()))
+    embedder: Embedder = field(default_factory=HashingEmbedder)
+
+
+def tiers() -> Tiers:
+    """Empty twins on one clock that stands at `NOW`."""
+    clock = FixedClock(NOW)
+    return Tiers(clock=clock, working=InMemoryWorkingMemory(clock))
+
+
+def drain_of(tiers: Tiers, policy: DrainPolicy | None = None, segmentation: SegmentationPolicy | None = None) -> Drain:
+    return Drain(
+        tiers.working,
+        tiers.episodic,
+        policy=policy or DrainPolicy(),
+        segmentation=segmentation or SegmentationPolicy(),
+        clock=tiers.clock,
+        new_id=new_id,
+    )
+
+
+def ingestion_of(tiers: Tiers) -> MessageIngestion:
+    return MessageIngestion(tiers.working, tiers.episodic, drain_of(tiers), limits=Limits(), clock=tiers.clock)
+
+
+def indexer_of(tiers: Tiers, policy: IndexingPolicy | None = None, summarizer: Summarizer | None = None) -> Indexer:
+    return Indexer(
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        summarizer or ExtractiveSummarizer(tiers.embedder),
+        policy=policy or IndexingPolicy(),
+        context=ContextPolicy(),
+        clock=tiers.clock,
+    )
+
+
+def consolidation_of(tiers: Tiers, policy: RunPolicy | None = None) -> Consolidation:
+    return Consolidation(
+        tiers.working,
+        tiers.episodic,
+        tiers.semantic,
+        drain=drain_of(tiers),
+        indexer=indexer_of(tiers),
+        policy=policy or RunPolicy(),
+        clock=tiers.clock,
+    )
+
+
+def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recall:
+    return Recall(
+        tiers.working,
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        encoder=Bm25Encoder(),
+        policy=RecallPolicy(deadline=deadline),
+    )
+
+
+def forgetting_of(tiers: Tiers) -> Forgetting:
+    return Forgetting(tiers.working, tiers.episodic, tiers.semantic)
+
+
+async def append(tiers: Tiers, *contents: str, session: SessionKey = SESSION) -> list[UUID]:
+    """Append these as a user's messages; their ids."""
+    drafts = [Draft(Role.USER, content) for content in contents]
+    receipt = await ingestion_of(tiers).append(Scope(session.namespace, session_id=session.session_id), drafts)
+    return [appended.id for appended in receipt.messages]
+
+
+async def history_of(tiers: Tiers, session: SessionKey = SESSION) -> tuple[Message, ...]:
+    """What Postgres has of a session."""
+    async with tiers.episodic.reading() as reader:
+        return await reader.history(session, after=0, limit=100_000)
+
+
+async def outbox_of(tiers: Tiers, *, is_dead: bool | None = None) -> tuple[OutboxEntry, ...]:
+    async with tiers.episodic.reading() as reader:
+        return await reader.list_outbox(is_dead=is_dead, limit=100_000)
+
+
+async def episodes_of(tiers: Tiers, scope: Scope = EVERYWHERE) -> tuple[Episode, ...]:
+    """Oldest first."""
+    async with tiers.episodic.reading() as reader:
+        return (await reader.list_episodes(scope, kind=None, before=None, limit=100_000))[::-1]
+
+
+async def texts_found(tiers: Tiers, text: str, scope: Scope = EVERYWHERE) -> Sequence[str]:
+    """The texts of the hits for a query, best first."""
+    recollection = await recall_of(tiers).recall(Query(text, scope))
+    return [hit.text for hit in recollection.hits]

@@ -1,0 +1,133 @@
+"""The migrations against a real server: up, down, up again, at the same time, and equal to the tables in code."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from databases import administrate
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.episodic.engine import create_engine
+from app.episodic.migrations import downgrade, is_current, upgrade
+from app.episodic.tables import metadata
+from app.errors import ConfigurationError, TierUnavailable
+
+REPOSITORY = Path(__file__).parents[2]
+
+# Everything PostgreSQL itself says about the tables: columns with their generation expressions, constraints, indexes.
+_CATALOGUE = """
+    SELECT concat_ws(' ', table_name, column_name, data_type, udt_name, is_nullable, column_default,
+                     is_identity, generation_expression)
+    FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> ALL (:ignored)
+    UNION ALL
+    SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid))
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> ALL (:ignored)
+    UNION ALL
+    SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> ALL (:ignored)
+"""
+_VIEWS = ["episode_quality_by_project", "strategy_effectiveness", "system_health"]
+
+
+@pytest.fixture
+async def empty(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Connections to a database with no tables."""
+    engine = create_engine(empty_database_url)
+    yield engine
+    await engine.dispose()
+
+
+async def catalogue(engine: AsyncEngine) -> Sequence[str]:
+    async with engine.connect() as connection:
+        rows = await connection.execute(text(_CATALOGUE), {"ignored": ["alembic_version", *_VIEWS]})
+        return sorted(row[0] for row in rows)
+
+
+async def test_up_down_and_up_again(empty: AsyncEngine) -> None:
+    """Every migration can be undone, to the last table, and done again with the same result."""
+    assert not await is_current(empty)
+    await upgrade(empty)
+    assert await is_current(empty)
+    first = await catalogue(empty)
+    await downgrade(empty, "base")
+    assert await catalogue(empty) == []
+    assert not await is_current(empty)
+    await upgrade(empty)
+    assert await catalogue(empty) == first
+
+
+async def test_migrating_a_current_database_changes_nothing(empty: AsyncEngine) -> None:
+    """Upgrading again is harmless: every start does it."""
+    await upgrade(empty)
+    before = await catalogue(empty)
+    await upgrade(empty)
+    assert await catalogue(empty) == before
+
+
+async def test_processes_that_start_together_do_not_race(empty_database_url: str) -> None:
+    """Of several that migrate an empty database at once, one does it and the others find it done."""
+    engines = [create_engine(empty_database_url) for _ in range(4)]
+    await asyncio.gather(*(upgrade(engine) for engine in engines))
+    assert await is_current(engines[0])
+    for engine in engines:
+        await engine.dispose()
+
+
+async def test_alembic_finds_no_difference(engine: AsyncEngine) -> None:
+    """Alembic would generate no further migration from the tables in code."""
+
+    def difference(connection: Connection) -> object:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return compare_metadata(context, metadata)
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(difference) == []
+
+
+async def test_the_migrated_tables_are_those_in_code(engine: AsyncEngine, empty: AsyncEngine) -> None:
+    """Columns, defaults, generated expressions, checks and indexes are the same, migrated or made from the code."""
+    async with empty.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    assert await catalogue(engine) == await catalogue(empty)
+
+
+async def test_views_answer(engine: AsyncEngine) -> None:
+    """The views can be read; on an empty database the system is healthy and has nothing."""
+    async with engine.connect() as connection:
+        for view in _VIEWS[:2]:
+            assert (await connection.execute(text(f"SELECT * FROM {view}"))).all() == []  # noqa: S608 - names of ours
+        assert (await connection.execute(text("SELECT * FROM system_health"))).all() == [(0, 0, 0, 0, 0, 0, None, None)]
+
+
+async def test_a_newer_database_is_refused(empty: AsyncEngine, empty_database_url: str) -> None:
+    """A database that a newer version has migrated is left alone, with an error that says so."""
+    await upgrade(empty)
+    await administrate(empty_database_url, "UPDATE alembic_version SET version_num = '9999'")
+    assert not await is_current(empty)
+    with pytest.raises(ConfigurationError, match="9999"):
+        await upgrade(empty)
+
+
+async def test_a_server_that_is_away(tmp_path: Path) -> None:
+    """Where no server answers, migrating fails as the tier being unavailable."""
+    engine = create_engine(f"postgresql+asyncpg://postgres@/postgres?host={tmp_path}")
+    with pytest.raises(TierUnavailable):
+        await upgrade(engine)
+    with pytest.raises(TierUnavailable):
+        await is_current(engine)
+
+
+async def test_the_command_line_migrates(empty_database_url: str) -> None:
+    """Developers can run Alembic itself, from the top of the repository."""
+    command = [sys.executable, "-m", "alembic", "-x", f"url={empty_database_url}", "upgrade", "head"]
+    await asyncio.to_thread(subprocess.run, command, cwd=REPOSITORY, check=True, capture_output=True)
+    engine = create_engine(empty_database_url)
+    assert await is_current(engine)
+    await engine.dispose()

@@ -1,0 +1,94 @@
+"""Reading the LoCoMo format, with a made-up file."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import InvalidInput
+from app.locomo import Category, LocomoConversation, LocomoQuestion, LocomoTurn, load_locomo, repair_evidence
+
+KNOWN = ("D1:1", "D4:4", "D4:6", "D8:6", "D9:1", "D9:17", "D11:26", "D30:5")
+MORNING = datetime(2024, 3, 1, 9, 5, tzinfo=UTC)
+EVENING = datetime(2024, 4, 12, 19, 30, tzinfo=UTC)
+
+SAMPLE: dict[str, Any] = {
+    "sample_id": "tiny",
+    "conversation": {
+        "speaker_a": "Ines",
+        "speaker_b": "Tom",
+        "session_10_date_time": "7:30 pm on 12 April, 2024",
+        "session_10": [{"speaker": "Tom", "dia_id": "D10:1", "text": " The kayak is sold. "}],
+        "session_2_date_time": "9:05 am on 1 March, 2024",
+        "session_2": [
+            {
+                "speaker": "Ines",
+                "dia_id": "D2:1",
+                "text": "Look at this!",
+                "blip_caption": "a red kayak on a lawn",
+                "img_url": [],
+            },
+            {"speaker": "Tom", "dia_id": "D2:2", "text": "Is it yours?", "blip_caption": None},
+        ],
+        "session_11_date_time": "8:00 am on 2 May, 2024",
+    },
+    "qa": [
+        {"question": "What happened to the kayak?", "answer": "sold", "evidence": ["D2:1; D:10:01", "D99:1"], "category": 1},
+        {"question": "Who keeps bees?", "evidence": ["D99:1"], "category": 4, "answer": "nobody"},
+        {"question": "When did Ines sell it?", "evidence": ["D10:1"], "category": 5, "adversarial_answer": 2024},
+        {"question": "Is it raining?", "category": 3, "answer": "no"},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "ids"),
+    [
+        (["D8:6; D9:17"], ("D8:6", "D9:17")),
+        (["D:11:26"], ("D11:26",)),
+        (["D9:1 D4:4 D4:6"], ("D9:1", "D4:4", "D4:6")),
+        (["D30:05"], ("D30:5",)),
+        (["D4:4", "D4:4, D1:1"], ("D4:4", "D1:1")),
+        (["D", "", "see D7:7"], ()),
+    ],
+)
+def test_malformed_evidence_is_repaired(evidence: list[str], ids: tuple[str, ...]) -> None:
+    """Whatever way ids were typed, those that exist are found, in order and once."""
+    assert repair_evidence(evidence, KNOWN) == ids
+
+
+def test_a_file_is_read_into_conversations(tmp_path: Path) -> None:
+    """Sessions come by number, captions end the text, and a question that no turn answers is left out."""
+    path = tmp_path / "locomo.json"
+    path.write_text(json.dumps([SAMPLE]))
+    assert load_locomo(path) == (
+        LocomoConversation(
+            id="tiny",
+            speakers=("Ines", "Tom"),
+            turns=(
+                LocomoTurn("D2:1", 2, "Ines", "Look at this! [image: a red kayak on a lawn]", MORNING),
+                LocomoTurn("D2:2", 2, "Tom", "Is it yours?", MORNING),
+                LocomoTurn("D10:1", 10, "Tom", "The kayak is sold.", EVENING),
+            ),
+            questions=(
+                LocomoQuestion("tiny/q0", "What happened to the kayak?", ("D2:1", "D10:1"), Category.MULTI_HOP, "sold"),
+                LocomoQuestion("tiny/q2", "When did Ines sell it?", ("D10:1",), Category.ADVERSARIAL, "2024"),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "content", ["no json", "[3]", '[{"conversation": {}}]', json.dumps([SAMPLE | {"qa": [{"category": 6}]}])]
+)
+def test_another_format_is_named_as_such(tmp_path: Path, content: str) -> None:
+    """A file in any other format is refused with its path, instead of a stray KeyError."""
+    path = tmp_path / "other.json"
+    path.write_text(content)
+    with pytest.raises(InvalidInput, match="not in the LoCoMo format") as refused:
+        load_locomo(path)
+    assert refused.value.field == str(path)
