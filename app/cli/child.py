@@ -55,7 +55,7 @@ async def started(**environment: str) -> AsyncIterator[Child]:
         StartupError: it ended or was not ready in time; quotes the end of what it said on stderr.
     """
     with TemporaryDirectory(prefix="hybrid-memory-child-") as directory:
-        port = _free_port()
+        port = free_port()
         variables = environment_of_child(os.environ, {**environment, "MEMORY_HOST": "127.0.0.1", "MEMORY_PORT": str(port)})
         process = await _launch(Path(directory), variables)
         try:
@@ -85,7 +85,7 @@ def _log_file(directory: Path) -> Path:
     return directory / "stderr.log"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Free a moment ago: whoever takes it first has it, and the service then says so."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -8,16 +8,21 @@ next drain finds the checkpoint moved and only has to trim Redis.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from app.consolidation.segmentation import Segmentation, SegmentationPolicy, close, segment
-from app.errors import TierUnavailable
+from app.errors import Conflict, TierUnavailable
 from app.ports import Checkpoint, Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, Settlement, WorkingMemory
 from app.records import Appended, Episode, Message, RecordKind, SessionKey, Tier
+
+log = structlog.get_logger(__name__)
 
 _LOCK_ATTEMPTS: Final = 100
 _LOCK_PAUSE_SECONDS: Final = 0.02
@@ -51,34 +56,42 @@ class Drain:
 
         A session that another worker holds is left to it.
         """
+        inserted, _ = await self._drain(session)
+        return inserted
+
+    async def drain_now(self, session: SessionKey) -> int:
+        """Drain a session like `drain`, but wait for another worker that holds it: nothing older is left behind.
+
+        Raises:
+            TierUnavailable: a tier is away, or another worker kept the session locked.
+        """
         total = 0
-        while (drained := await self._drain_batch(session)) is not None:
-            total += drained.inserted
-            await self._working.settle(session, drained.mark, retain=self._policy.retain, ttl=self._policy.ttl)
-            if not drained.is_full:
-                break
-        return total
+        for _ in range(_LOCK_ATTEMPTS):
+            inserted, is_done = await self._drain(session)
+            total += inserted
+            if is_done:
+                return total
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+        raise _still_locked(session)
 
     async def store(self, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
         """Store messages without Redis, numbered on from what Postgres has (`ingestion.DirectStore`).
 
         Raises:
+            Conflict: an id is taken by other content in this session; nothing was written.
             TierUnavailable: Postgres is away, or another worker kept the session locked.
         """
-        for _ in range(_LOCK_ATTEMPTS):
-            async with self._episodic.writing() as tx:
-                checkpoint = await tx.lock_checkpoint(session)
-                if checkpoint is not None:
-                    return await self._store_locked(tx, session, messages)
-            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
-        raise TierUnavailable(Tier.EPISODIC, f"session {session.session_id!r} stayed locked by another worker")
+        async with self._locked(session) as tx:
+            return await self._store_locked(tx, session, messages)
 
     async def end(self, session: SessionKey) -> None:
-        """Drain the session, close its open episode and mark it ended."""
-        await self.drain(session)
-        async with self._episodic.writing() as tx:
-            if await tx.lock_checkpoint(session) is None:
-                raise TierUnavailable(Tier.EPISODIC, f"session {session.session_id!r} is locked by another worker")
+        """Drain the session, close its open episode and mark it ended.
+
+        Raises:
+            TierUnavailable: a tier is away, or another worker kept the session locked.
+        """
+        await self.drain_now(session)
+        async with self._locked(session) as tx:
             episode = await tx.open_episode(session)
             if episode is not None:
                 await _save_closed(tx, episode)
@@ -101,6 +114,27 @@ class Drain:
             await _save_closed(tx, current)
             return True
 
+    @asynccontextmanager
+    async def _locked(self, session: SessionKey) -> AsyncIterator[EpisodicWriter]:
+        """A transaction that holds the session, after waiting for another worker to let go of it."""
+        for _ in range(_LOCK_ATTEMPTS):
+            async with self._episodic.writing() as tx:
+                if await tx.lock_checkpoint(session) is not None:
+                    yield tx
+                    return
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+        raise _still_locked(session)
+
+    async def _drain(self, session: SessionKey) -> tuple[int, bool]:
+        """How many messages were new to Postgres; False when another worker holds the session."""
+        total = 0
+        while (drained := await self._drain_batch(session)) is not None:
+            total += drained.inserted
+            await self._working.settle(session, drained.mark, retain=self._policy.retain, ttl=self._policy.ttl)
+            if not drained.is_full:
+                return total, True
+        return total, False
+
     async def _drain_batch(self, session: SessionKey) -> _Drained | None:
         """Bring one batch into Postgres; None when another worker holds the session."""
         async with self._episodic.writing() as tx:
@@ -109,8 +143,9 @@ class Drain:
             messages = await self._working.unsettled(session, self._policy.batch)
             state = await self._working.load_state(session)
             inserted = await self._insert(tx, session, messages)
-            last_message_at = messages[-1].created_at if messages else None
-            await tx.save_session(session, state=state, last_message_at=last_message_at, now=self._clock())
+            if messages or state is not None:
+                last_message_at = messages[-1].created_at if messages else None
+                await tx.save_session(session, state=state, last_message_at=last_message_at, now=self._clock())
             stored = await tx.last_sequence(session)
             await tx.save_checkpoint(Checkpoint(session, stored))
         mark = Settlement(messages[-1].sequence if messages else 0, state, stored)
@@ -118,6 +153,8 @@ class Drain:
 
     async def _store_locked(self, tx: EpisodicWriter, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
         stored = await tx.messages_by_id(session, [m.id for m in messages])
+        for position in _conflicts(messages, stored):
+            raise Conflict(f"messages[{position}].id", "is taken by a message with other content in this session")
         last = await tx.last_sequence(session)
         fresh = [m for m in messages if m.id not in stored]
         numbered = [m.numbered(last + n) for n, m in enumerate(fresh, start=1)]
@@ -132,6 +169,9 @@ class Drain:
         if not messages:
             return 0
         known = await tx.messages_by_id(session, [m.id for m in messages])
+        for position in _conflicts(messages, known):
+            # Acknowledged while Postgres could not be asked whether the id was taken: the caller's mistake, but say so.
+            log.error("message_dropped", session=session.session_id, message=str(messages[position].id), problem="id is taken")
         fresh = _renumber([m for m in messages if m.id not in known], await tx.last_sequence(session))
         cut = segment(await tx.open_episode(session), fresh, self._segmentation, self._new_id)
         for episode in cut.episodes:
@@ -146,6 +186,15 @@ class _Drained:
     inserted: int
     mark: Settlement
     is_full: bool
+
+
+def _conflicts(messages: Sequence[Message], known: Mapping[UUID, Message]) -> list[int]:
+    """The positions of messages whose id stands for other content already."""
+    return [n for n, m in enumerate(messages) if m.id in known and known[m.id].content != m.content]
+
+
+def _still_locked(session: SessionKey) -> TierUnavailable:
+    return TierUnavailable(Tier.EPISODIC, f"session {session.session_id!r} stayed locked by another worker")
 
 
 def _renumber(messages: Sequence[Message], last: int) -> list[Message]:

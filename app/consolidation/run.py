@@ -104,8 +104,8 @@ class Consolidation:
             return report
 
     async def drain_session(self, session: SessionKey) -> int:
-        """Drain one session now; returns how many messages were new to Postgres."""
-        return await self._drain.drain(session)
+        """Drain one session now, whoever else is at it; returns how many messages were new to Postgres."""
+        return await self._drain.drain_now(session)
 
     async def end_session(self, session: SessionKey) -> None:
         await self._drain.end(session)

@@ -55,7 +55,8 @@ def unit_rows(vectors: Matrix) -> Matrix:
     is_zero = norms[:, 0] == 0
     exact[is_zero, 0] = 1
     norms[is_zero] = 1
-    return (exact / norms).astype(np.float32)
+    scaled: Matrix = (exact / norms).astype(np.float32)
+    return scaled
 
 
 def nothing_embedded(space: Space, provider: str) -> Embedded:

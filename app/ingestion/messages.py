@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
@@ -63,34 +63,42 @@ class MessageIngestion:
         return AppendReceipt(await self._direct.store(session, messages), Tier.EPISODIC, (Tier.WORKING.value,))
 
     async def _append_working(self, session: SessionKey, messages: Sequence[Message], ids: Sequence[UUID]) -> AppendReceipt:
-        appended = await self._working.append(session, messages)
-        if appended is not None:
-            return AppendReceipt(appended, Tier.WORKING)
-        return await self._append_cold(session, messages, ids)
+        """What Postgres has already is left out and keeps its sequence: Redis forgets what is drained."""
+        stored, degraded = await self._stored(session, ids)
+        _refuse_other_content(messages, stored)
+        known = {i: Appended(i, m.sequence) for i, m in stored.items()}
+        fresh = [m for m in messages if m.id not in stored]
+        if fresh:
+            appended = await self._working.append(session, fresh)
+            if appended is None:
+                floor, degraded = await self._floor(session)
+                appended = await self._working.append(session, fresh, floor=floor)
+            known |= {a.id: a for a in appended or ()}
+        return AppendReceipt(tuple(known[m.id] for m in messages), Tier.WORKING if fresh else Tier.EPISODIC, degraded)
 
-    async def _append_cold(self, session: SessionKey, messages: Sequence[Message], ids: Sequence[UUID]) -> AppendReceipt:
-        """A session Redis does not know: number on from Postgres, and leave out what Postgres has already."""
+    async def _stored(self, session: SessionKey, ids: Sequence[UUID]) -> tuple[Mapping[UUID, Message], tuple[str, ...]]:
+        """Those of these messages that Postgres has, and the tiers that could not be asked."""
+        if not ids:
+            return {}, ()
         try:
-            floor, stored = await self._look_up(session, ids)
-            degraded: tuple[str, ...] = ()
+            async with self._episodic.reading() as reader:
+                return await reader.messages_by_id(session, ids), ()
+        except TierUnavailable as error:
+            log.warning("append_looks_up_no_ids", problem=error.problem)
+            return {}, (Tier.EPISODIC.value,)
+
+    async def _floor(self, session: SessionKey) -> tuple[int, tuple[str, ...]]:
+        """What a session that Redis does not know is numbered on from, and the tiers that could not be asked."""
+        try:
+            async with self._episodic.reading() as reader:
+                return await reader.last_sequence(session), ()
         except TierUnavailable as error:
             # Sequences need not be contiguous, only rising: seconds since 1970 lie above any count of messages.
             log.warning("append_numbers_from_clock", problem=error.problem)
-            floor, stored = int(self._clock().timestamp()), {}
-            degraded = (Tier.EPISODIC.value,)
-        _refuse_other_content(messages, stored)
-        fresh = [m for m in messages if m.id not in stored]
-        appended = await self._working.append(session, fresh, floor=floor) if fresh else ()
-        known = {a.id: a for a in appended or ()} | {i: Appended(i, m.sequence) for i, m in stored.items()}
-        return AppendReceipt(tuple(known[m.id] for m in messages), Tier.WORKING if fresh else Tier.EPISODIC, degraded)
-
-    async def _look_up(self, session: SessionKey, ids: Sequence[UUID]) -> tuple[int, dict[UUID, Message]]:
-        async with self._episodic.reading() as reader:
-            stored = dict(await reader.messages_by_id(session, ids)) if ids else {}
-            return await reader.last_sequence(session), stored
+            return int(self._clock().timestamp()), (Tier.EPISODIC.value,)
 
 
-def _refuse_other_content(messages: Sequence[Message], stored: dict[UUID, Message]) -> None:
+def _refuse_other_content(messages: Sequence[Message], stored: Mapping[UUID, Message]) -> None:
     for position, message in enumerate(messages):
         known = stored.get(message.id)
         if known is not None and known.content_sha256 != message.content_sha256:

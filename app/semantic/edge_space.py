@@ -49,7 +49,7 @@ class IndexingPolicy:
 
     def is_due(self, state: ShardState, unindexable: int) -> bool:
         """`unindexable` is what the last indexing left over: small segments stay as they are."""
-        waiting = state.points - state.indexed - unindexable
+        waiting = state.unindexed - unindexable
         return waiting >= max(self.least_points, self.share * state.points)
 
 
@@ -152,18 +152,18 @@ class EdgeSpace:
             self._journal.append((operation, batch))
 
     async def _index_when_due(self) -> None:
-        if self._indexing is None and self._policy.is_due(await self.state(), self._unindexable):
+        if self._indexing is None and await self._is_indexing_due():
             self._indexing = asyncio.create_task(self._index_aside())
+
+    async def _is_indexing_due(self) -> bool:
+        return self._policy.is_due(await self.state(), self._unindexable)
 
     async def _index_aside(self) -> None:
         try:
-            state = await self.state()
-            while self._policy.is_due(state, self._unindexable):
+            while await self._is_indexing_due():
                 await self._hand_over(self._home.fresh())
-                state = await self.state()
-                self._unindexable = ...
         except (HybridMemoryError, OSError):
-            # It serves on as it is, and tries again when as many points have come again.
+            # The shard serves on as it is; `sweep` removes what the successor left at the next chance.
             BACKGROUND_ERRORS.labels("index_aside").inc()
             log.exception("indexing_aside_failed", space=self.space.name)
         finally:
@@ -171,10 +171,12 @@ class EdgeSpace:
             self._indexing = None
 
     async def _hand_over(self, generation: Path) -> None:
-        journal = await self._copy_to(generation)
+        waiting, journal = await self._copy_to(generation)
+        self._unindexable = waiting  # should this fail, it is tried again when as many have come again
         successor = await ShardProcess.start(generation, self.space.dimension)
         try:
             await successor.call("optimize")
+            self._unindexable = (await successor.call("state")).unindexed
             await _replay(successor, journal)
             async with self._writing:
                 await _replay(successor, journal)
@@ -186,14 +188,18 @@ class EdgeSpace:
             raise
         log.info("indexed_aside", space=self.space.name)
         await predecessor.close()
+        await asyncio.to_thread(self._home.sweep)
 
-    async def _copy_to(self, generation: Path) -> _Journal:
-        """Copy the shard's files as they are between two writes; from then on writes are also kept in the journal."""
+    async def _copy_to(self, generation: Path) -> tuple[int, _Journal]:
+        """Copy the shard's files as they are between two writes; from then on writes are also kept in the journal.
+
+        Returns how many points are not indexed in the copy, and the journal.
+        """
         async with self._writing:
-            await self.state()  # answered once all that was ever sent is written, also what nobody waits for any more
+            state = await self.state()  # answered once all that was ever sent is written, also what nobody waits for
             await asyncio.to_thread(shutil.copytree, self._home.current or generation, generation)
             self._journal = deque()
-            return self._journal
+            return state.unindexed, self._journal
 
 
 async def _replay(engine: ShardProcess, journal: _Journal) -> None:

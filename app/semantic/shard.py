@@ -49,6 +49,10 @@ class ShardState:
     segments: int
     tenant_fields: tuple[str, ...]
 
+    @property
+    def unindexed(self) -> int:
+        return self.points - self.indexed
+
 
 class Shard:
     """What can be done with one space's points. Ids that are not there are no error."""

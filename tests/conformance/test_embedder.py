@@ -53,7 +53,7 @@ async def embedder(
     request: pytest.FixtureRequest, minilm: SentenceTransformerEmbedder, server: OllamaServer, redis_url: str
 ) -> AsyncIterator[Embedder]:
     async with httpx.AsyncClient() as client, connect(redis_url) as redis, whole_stack(server, redis_url) as whole:
-        yield {
+        embedders: dict[str, Embedder] = {
             "hashing": HashingEmbedder(),
             "minilm": minilm,
             "ollama": OllamaEmbedder(client, server.url, "all-minilm"),
@@ -61,7 +61,8 @@ async def embedder(
             "batching": BatchingEmbedder(HashingEmbedder()),
             "cached": CachedEmbedder(HashingEmbedder(), RedisCache(redis), ttl=timedelta(minutes=1)),
             "whole": whole,
-        }[request.param]
+        }
+        yield embedders[request.param]
 
 
 async def rows(embedder: Embedder, texts: list[str]) -> Matrix:
@@ -72,7 +73,8 @@ async def test_rows_are_unit_vectors_of_the_space(embedder: Embedder) -> None:
     """One float32 row of length one a text, as wide as the space says, and in the space that was announced."""
     answer = await embedder.embed(TEXTS)
     assert answer.space == embedder.space
-    assert (answer.vectors.shape, answer.vectors.dtype) == ((3, answer.space.dimension), np.float32)
+    assert answer.vectors.shape == (3, answer.space.dimension)
+    assert answer.vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(answer.vectors, axis=1), 1, atol=1e-5)
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from databases import administrate, migrated, run
 from given import NOW, SESSION
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.episodic.engine import create_engine
+from app.episodic.engine import connected, create_engine
 from app.episodic.repository import PostgresRepository, Writer
 from app.records import EpisodeKind, Query, RecordKind, Scope, new_id
 
@@ -97,13 +97,24 @@ async def test_last_sequence_reads_one_entry(plans: Plans) -> None:
 
 
 async def test_full_text_uses_its_indexes(plans: Plans) -> None:
-    """A search of a large tenant goes through the full-text indexes, one for each kind, however often it is asked."""
+    """A search of a large tenant goes through the full-text indexes, one for each kind it asks for."""
     query = Query("which word7 was the rest of it?", Scope("acme"), kinds=(RecordKind.MESSAGE, RecordKind.EPISODE))
-    for _ in range(8):  # from the sixth on, PostgreSQL would like to keep one plan for all questions
-        plan = await plans.of(lambda tx: tx.search_text(query))
+    plan = await plans.of(lambda tx: tx.search_text(query))
     assert "Bitmap Index Scan on ix_messages_search" in plan
     assert "Bitmap Index Scan on ix_episodes_search" in plan
     assert "Seq Scan" not in plan
+
+
+async def test_every_question_is_planned_for_itself(populated_url: str) -> None:
+    """However often it is asked, a question is planned for its own words and tenant."""
+    engine = create_engine(populated_url, pool_size=1)
+    for _ in range(8):  # from the sixth on, PostgreSQL would like to keep one plan for all
+        async with PostgresRepository(engine).reading() as reader:
+            await reader.search_text(Query("word7", Scope("tenant7")))
+    async with connected(engine) as session:
+        plans = text("SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT anon%'")
+        assert await session.run("plans", plans) == [(0, 8)]
+    await engine.dispose()
 
 
 async def test_a_small_tenant_is_searched_by_its_own_rows(plans: Plans) -> None:

@@ -95,7 +95,7 @@ async def test_an_error_reaches_those_it_concerns() -> None:
 class Broken(StandIn):
     """Fails as no provider should."""
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str]) -> Embedded:  # noqa: ARG002 -- the port's signature
         raise RuntimeError("a bug")
 
 

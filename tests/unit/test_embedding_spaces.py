@@ -39,4 +39,4 @@ def test_an_unknown_model_keeps_its_name() -> None:
 def test_rows_are_scaled_and_never_zero() -> None:
     """A row of zeros becomes the first axis; tiny and huge rows keep their direction."""
     vectors = np.array([[3, 4], [0, 0], [0, 1e-30], [-1e30, 0]], np.float32)
-    np.testing.assert_allclose(unit_rows(vectors), [[0.6, 0.8], [1, 0], [0, 1], [-1, 0]], atol=1e-6)
+    np.testing.assert_allclose(unit_rows(vectors), np.array([[0.6, 0.8], [1, 0], [0, 1], [-1, 0]]), atol=1e-6)

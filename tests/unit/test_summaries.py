@@ -18,6 +18,7 @@ from app.consolidation.summaries import (
     SummaryPolicy,
     candidate_lines,
     choose,
+    content_share,
     conversation_length,
     rendered,
     shortened,
@@ -84,10 +85,10 @@ async def test_a_long_message_is_taken_sentence_by_sentence() -> None:
     assert lines == [Line("Ana", texts[0]), Line("Ana", texts[1]), Line("Ana", "word " * 29 + "word…")]
 
 
-def test_a_short_message_is_one_line() -> None:
-    """Its text is the message's, letter by letter, so that its vector is in the cache already."""
-    lines = candidate_lines(conversation("Ana: The plumber comes on Tuesday. The boiler valve broke."), POLICY)
-    assert lines == [Line("Ana", "The plumber comes on Tuesday. The boiler valve broke.")]
+def test_a_statement_says_more_than_a_question() -> None:
+    """Counted in content words, from nothing for a greeting to one for a dozen."""
+    texts = ["Hi there, how are you?", "Ben booked rooms.", "Ben booked rooms?", "boiler " * 20]
+    assert [content_share(text) for text in texts] == [0, 3 / 12, 1.5 / 12, 1]
 
 
 def test_tools_and_systems_do_not_speak() -> None:
@@ -109,15 +110,15 @@ def test_the_choice_is_central_and_diverse() -> None:
     """The most typical line is taken first, then not its double but something new."""
     vectors = np.array([[1, 0, 0], [1, 0, 0], [0.9, 0.436, 0], [0, 0.6, 0.8]], np.float32)
     lines = [Line("Ana", f"line {i}") for i in range(4)]
-    assert choose(lines, vectors, SummaryPolicy(max_lines=2)) == [0, 2]
-    assert choose(lines, vectors, SummaryPolicy(max_lines=2, centrality_weight=0.1)) == [2, 3]
+    assert choose(lines, vectors, SummaryPolicy(max_lines=2, content_weight=0)) == [0, 2]
+    assert choose(lines, vectors, SummaryPolicy(max_lines=2, centrality_weight=0.1, content_weight=0)) == [2, 3]
 
 
 def test_words_are_a_budget() -> None:
     """A line that does not fit is passed over for one that does."""
     lines = [Line("Ana", "one two three"), Line("Ana", "one two three four"), Line("Ana", "one")]
     vectors = np.array([[1, 0], [0.96, 0.28], [0, 1]], np.float32)
-    assert choose(lines, vectors, SummaryPolicy(max_words=5, centrality_weight=1)) == [1, 2]
+    assert choose(lines, vectors, SummaryPolicy(max_words=5, centrality_weight=1, content_weight=0)) == [1, 2]
 
 
 def test_names_are_left_out_where_there_is_no_room() -> None:
@@ -157,7 +158,7 @@ async def test_without_vectors_there_is_no_summary() -> None:
 class Unavailable:
     """A summarizer whose model is away."""
 
-    async def summarize(self, messages: Sequence[Message]) -> Summary:
+    async def summarize(self, messages: Sequence[Message]) -> Summary:  # noqa: ARG002 -- the port's signature
         raise TierUnavailable("summarizer", "down")
 
 

@@ -1,0 +1,89 @@
+"""Figures of the real service in a process of its own, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from app.cli.child import started
+from app.client import MemoryClient
+from app.settings import EmbedderChoice
+from benchmarks.report import Sample, time_each
+from benchmarks.workload import NAMESPACE, Question, Workload
+
+_BUDGET_TOKENS: Final = 2000
+_POLL_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service with its model loaded: how long it took to be ready, and what it takes up at rest."""
+
+    client: MemoryClient
+    seconds_to_ready: float
+    own_bytes: int
+    tree_bytes: int
+
+    async def time_recall(self, questions: Sequence[Question]) -> tuple[Sample, int]:
+        """How long each search took, and how many went without a tier or stage."""
+        answers: list[dict[str, Any]] = []
+
+        async def ask(question: Question) -> None:
+            answers.append(await self.client.search(question.text, namespace=NAMESPACE))
+
+        sample = await time_each(partial(ask, question) for question in questions)
+        return sample, sum(bool(answer["degraded"]) for answer in answers)
+
+    async def time_context(self, questions: Sequence[Question], workload: Workload) -> Sample:
+        """Context for questions that were asked before: their vectors are known."""
+        talks = workload.talks
+        calls = (
+            partial(
+                self.client.context,
+                question.text,
+                budget_tokens=_BUDGET_TOKENS,
+                namespace=NAMESPACE,
+                session_id=talks[number % len(talks)].session_id,
+            )
+            for number, question in enumerate(questions)
+        )
+        return await time_each(calls)
+
+    async def time_append(self, workload: Workload, count: int) -> Sample:
+        """One message a request, to sessions that exist."""
+        drafts = [(talk.session_id, draft) for talk in workload.talks for draft in talk.drafts][:count]
+        bodies = [(session_id, {"role": "user", "name": d.name, "content": d.content}) for session_id, d in drafts]
+        return await time_each(partial(self.client.append, s, [body], namespace=NAMESPACE) for s, body in bodies)
+
+
+@asynccontextmanager
+async def serving(home: Path, embedder: EmbedderChoice) -> AsyncIterator[Service]:
+    """Serve the data directory `home`, which exists, with the default settings."""
+    began = time.perf_counter()
+    async with started(MEMORY_DATA_DIR=str(home), MEMORY_EMBEDDER=embedder.value) as child:
+        seconds = time.perf_counter() - began
+        async with MemoryClient(child.base_url) as client:
+            await _until_whole(client)
+            process = psutil.Process(child.pid)
+            tree = sum(_proportional_bytes(member) for member in (process, *process.children(recursive=True)))
+            yield Service(client, seconds, process.memory_info().rss, tree)
+
+
+async def _until_whole(client: MemoryClient) -> None:
+    """Ask until an answer lacks nothing: until its model is loaded a service answers by words alone."""
+    while (await client.search("hello", namespace=NAMESPACE))["degraded"]:  # noqa: ASYNC110 - it is another process that loads
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _proportional_bytes(process: psutil.Process) -> int:
+    """Resident, shared pages divided among those who share them where the system knows (Linux)."""
+    memory = process.memory_full_info()
+    return int(getattr(memory, "pss", memory.rss))
