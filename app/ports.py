@@ -241,7 +241,7 @@ class StoreStatus:
 
 
 class EpisodicReader(Protocol):
-    """A read session: sees one snapshot, writes nothing."""
+    """A read session: writes nothing; each call sees one snapshot, two calls may see two."""
 
     async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
         """Messages with a sequence above `after`, by rising sequence, at most `limit`."""

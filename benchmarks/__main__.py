@@ -1,45 +1,51 @@
-"""`python -m benchmarks`: runs the stages and prints a table."""
+"""`python -m benchmarks`: run the stages, print a table."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from app.consolidation.representation import ContextPolicy, draft_message
 from app.observability import configure_logging
-from app.settings import EmbedderChoice
-from benchmarks import floors, http, in_process
-from benchmarks.report import Figure, Floor, as_json, rate, table_of, time_each
-from benchmarks.workload import Workload, in_context, make_workload
+from benchmarks.report import Figure, as_json, table_of
+from benchmarks.stages import STAGES, Bench
+from benchmarks.workload import make_workload
 
-_MEGABYTE: Final = 1e6
-_TASKS: Final = 32
-_WARM_UP: Final = 200
 _MESSAGES: Final = 10_000
 _QUICK_MESSAGES: Final = 1_000
+_QUESTIONS: Final = 3_000
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What is measured on: a workload, and a directory with one data directory an embedder."""
+def main(
+    quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK_MESSAGES:,} messages instead of {_MESSAGES:,}")] = False,
+    only: Annotated[list[str] | None, typer.Option(help=f"May be repeated: {', '.join(STAGES)}")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures here, too")] = None,
+) -> None:
+    """Measure, each figure beside its floor: what the bare engine or library needs for the same in the same run."""
+    unknown = set(only or ()) - set(STAGES)
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(STAGES)}", param_hint="--only")
+    configure_logging("ERROR", "console")
+    console = Console()
+    figures = asyncio.run(_measure(only or list(STAGES), _QUICK_MESSAGES if quick else _MESSAGES, console))
+    console.print(table_of(figures))
+    if json_file is not None:
+        json_file.write_text(json.dumps(as_json(figures), indent=1) + "\n", encoding="utf-8")
 
-    workload: Workload
-    home: Path
-    progress: Progress
 
-    @contextmanager
-    def step(self, what: str) -> Iterator[None]:
-        task = self.progress.add_task(what, total=1)
-        yield
-        self.progress.advance(task)
+async def _measure(stages: list[str], messages: int, console: Console) -> list[Figure]:
+    columns = SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"), TimeElapsedColumn()
+    home = TemporaryDirectory(prefix="hybrid-memory-benchmarks-", ignore_cleanup_errors=True)
+    with home as directory, Progress(*columns, console=console) as progress:
+        bench = Bench(make_workload(messages, _QUESTIONS), Path(directory), progress)
+        return [figure for name, stage in STAGES.items() if name in stages for figure in await stage(bench)]
+
+
+if __name__ == "__main__":
+    typer.run(main)

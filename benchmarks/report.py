@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeVar
+from itertools import cycle
+from typing import Any, Final
 
 import numpy as np
 from rich import box
 from rich.table import Table
-
-T = TypeVar("T")
 
 _MILLISECONDS: Final = 1e3
 
@@ -69,12 +68,22 @@ class Sample:
 
 async def time_each(calls: Iterable[Callable[[], Awaitable[object]]]) -> Sample:
     """Await the calls one after the other."""
-    taken = []
-    for call in calls:
-        started = time.perf_counter()
+    return Sample(tuple([await _milliseconds(call) for call in calls]))
+
+
+async def warm_up(calls: Sequence[Callable[[], Awaitable[object]]], *, seconds: float) -> None:
+    """Await the calls, over and over, until the time is up."""
+    ends = time.perf_counter() + seconds
+    for call in cycle(calls):
+        if time.perf_counter() >= ends:
+            return
         await call()
-        taken.append((time.perf_counter() - started) * _MILLISECONDS)
-    return Sample(tuple(taken))
+
+
+async def _milliseconds(call: Callable[[], Awaitable[object]]) -> float:
+    started = time.perf_counter()
+    await call()
+    return (time.perf_counter() - started) * _MILLISECONDS
 
 
 async def rate(calls: Iterable[Callable[[], Awaitable[object]]], *, tasks: int) -> float:

@@ -131,11 +131,12 @@ class Indexer:
         summarised = [await self._summarised(e) for e in episodes if not e.is_open]
         return [
             *(draft_message(m, self._context) for m in messages),
-            *(draft_episode(e) for e in summarised),
+            *(draft_episode(e) for e in summarised if e is not None),
             *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
         ]
 
-    async def _summarised(self, episode: Episode) -> Episode:
+    async def _summarised(self, episode: Episode) -> Episode | None:
+        """The episode with a summary; None when it was forgotten or changed while the summary was made."""
         if episode.summary or episode.kind is not EpisodeKind.CONVERSATION:
             return episode
         async with self._episodic.reading() as reader:
@@ -145,6 +146,9 @@ class Indexer:
         summary = await self._summarizer.summarize(messages)
         summarised = replace(episode, summary=summary.text, metadata={**episode.metadata, "summarised_by": summary.provider})
         async with self._episodic.writing() as tx:
+            # Read again: a summary must not bring back what was forgotten while the model was at work.
+            if await tx.episode(episode.scope.namespace, episode.id) != episode:
+                return None
             await tx.save_episode(summarised)
         CONSOLIDATED.labels("summarised").inc()
         return summarised

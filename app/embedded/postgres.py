@@ -90,6 +90,15 @@ def start_postgres(directory: Path) -> EmbeddedServer:
     return _run(directory, binaries, identity, sockets)
 
 
+def postgres_url(directory: Path) -> str:
+    """Where the server in `directory` answers as long as its owner runs it."""
+    return _url(socket_directory_for(directory, _SOCKET))
+
+
+def _url(sockets: Path) -> str:
+    return f"postgresql+asyncpg://{_USER}@/{_USER}?host={sockets}"
+
+
 def _run(directory: Path, binaries: Path, identity: _Identity, sockets: Path) -> EmbeddedServer:
     settings = _SETTINGS | {"unix_socket_directories": str(sockets)}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -100,7 +109,7 @@ def _run(directory: Path, binaries: Path, identity: _Identity, sockets: Path) ->
         await_ready(process, partial(_is_ready, directory), log_file=log_file)
     log.info("engine started", engine="postgres", pid=process.pid)
     # SIGINT is the "fast" shutdown: sessions are ended, everything is written, no recovery at the next start.
-    return EmbeddedServer(f"postgresql+asyncpg://{_USER}@/{_USER}?host={sockets}", process, signal.SIGINT, sockets)
+    return EmbeddedServer(_url(sockets), process, signal.SIGINT, sockets)
 
 
 def _binaries(directory: Path) -> Path:

@@ -79,7 +79,7 @@ class RecordIngestion:
         return knowledge
 
     async def delete(self, kind: RecordKind, namespace: str, record_id: UUID) -> None:
-        """Delete an episode (its messages stay) or a piece of knowledge, here now and in the index soon after."""
+        """Delete an episode with its messages, or a piece of knowledge: here now, in the index soon after."""
         async with self._episodic.writing() as tx:
             if not await tx.delete_records(kind, namespace, [record_id]):
                 raise NotFound(kind.value, str(record_id))

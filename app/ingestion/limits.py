@@ -33,7 +33,7 @@ class Limits:
     document_bytes: int = 1_048_576
     document_depth: int = 32
     steps_per_call: int = 1000
-    label_length: int = 256
+    label_length: int = 255
     query_bytes: int = 65_536
     results: int = 1000
     filter_terms: int = 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -68,11 +68,11 @@ class Recall:
         attempt = Attempt(self._policy.deadline)
         buffered = asyncio.create_task(attempt.stage(Tier.WORKING, self._unindexed(query)))
         embedded = await self._embed(attempt, query)
-        indexed = await self._search(attempt, query, embedded)
-        messages = await buffered
-        if indexed is None and not messages:
+        indexed, ranked = await asyncio.gather(
+            self._search(attempt, query, embedded), self._rank(attempt, query, buffered, embedded)
+        )
+        if indexed is None and not ranked:
             raise TierUnavailable(Tier.SEMANTIC, "neither the index nor full text answered in time")
-        ranked = await self._rank(attempt, query, messages, embedded) if messages else ()
         hits = merge((*(indexed or ()), *ranked), query.limit)
         RECALL_LATENCY.labels("total").observe(attempt.elapsed_ms / 1e3)
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
@@ -129,7 +129,7 @@ class Recall:
             filter=query.filter,
             since=query.since,
             until=query.until,
-            mode=query.mode,
+            mode=Mode.SPARSE if dense is None else query.mode,
             weights=self._policy.weights,
         )
 
@@ -138,9 +138,12 @@ class Recall:
             return await reader.search_text(query)
 
     async def _rank(
-        self, attempt: Attempt, query: Query, messages: Sequence[Message], embedded: Embedded | None
+        self, attempt: Attempt, query: Query, buffered: Awaitable[Sequence[Message] | None], embedded: Embedded | None
     ) -> Sequence[Hit]:
         """Score buffered messages like indexed ones: dense + weight · BM25 (their own text, no context vector)."""
+        messages = await buffered
+        if not messages:
+            return ()
         policy = self._policy.buffer
         words = self._words(query, messages) if query.mode in _USES_WORDS or embedded is None else [0.0] * len(messages)
         dense = [0.0] * len(messages)

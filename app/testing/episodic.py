@@ -6,6 +6,7 @@ the newest books. What another open writer holds (a checkpoint, a claimed outbox
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -101,12 +102,9 @@ class InMemoryReader:
         return {m.id: m for m in self._books.of_session(session) if m.id in set(ids)}
 
     async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
-        found = (self._books.messages[uid].message for uid in set(uids) if uid in self._books.messages)
-        return tuple(MessageInContext(m, self._before(m)) for m in found)
-
-    def _before(self, message: Message) -> tuple[Message, ...]:
-        older = [m for m in self._books.of_session(message.session) if m.sequence < message.sequence]
-        return tuple(older[-_NEIGHBOURS:])
+        found = [self._books.messages[uid].message for uid in set(uids) if uid in self._books.messages]
+        sessions = {key: self._books.of_session(key) for key in {m.session for m in found}}
+        return tuple(_in_context(m, sessions[m.session]) for m in found)
 
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         return search(query, (record for kind in query.kinds for record in self._books.records(kind)))
@@ -333,6 +331,11 @@ class InMemoryWriter(InMemoryReader):
             return len(oldest_first)
 
         return self._change(delete)
+
+
+def _in_context(message: Message, session: Sequence[Message]) -> MessageInContext:
+    place = bisect_left(session, message.sequence, key=lambda m: m.sequence)
+    return MessageInContext(message, tuple(session[max(0, place - _NEIGHBOURS) : place]))
 
 
 def _admitted(records: Iterable[Owned], scope: Scope) -> list[UUID]:

@@ -113,7 +113,7 @@ async def test_every_question_is_planned_for_itself(populated_url: str) -> None:
             await reader.search_text(Query("word7", Scope("tenant7")))
     async with connected(engine) as session:
         plans = text("SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT anon%'")
-        assert await session.run("plans", plans) == [(0, 8)]
+        assert [tuple(row) for row in await session.run("plans", plans)] == [(0, 8)]
     await engine.dispose()
 
 

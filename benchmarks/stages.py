@@ -1,0 +1,194 @@
+"""What is measured, in four stages: each opens a service, times it, and times the bare engines beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.progress import Progress
+
+from app.consolidation.representation import ContextPolicy, draft_message
+from app.settings import EmbedderChoice
+from benchmarks import floors, http, in_process
+from benchmarks.report import Figure, Floor, rate, time_each, warm_up
+from benchmarks.workload import Workload, in_context
+
+_GIGABYTE: Final = 1e9
+_TASKS: Final = 32
+_WARM_UP_SECONDS: Final = 5.0
+"""Long enough for the embedded index to finish what it does aside after a bulk load."""
+_SINGLE: Final = 500
+_SHARE_OF_MODEL: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is measured on: a workload, and a directory that holds one data directory an embedder."""
+
+    workload: Workload
+    home: Path
+    progress: Progress
+
+    def data_dir(self, embedder: EmbedderChoice) -> Path:
+        return self.home / embedder.value
+
+    @contextmanager
+    def step(self, what: str) -> Iterator[None]:
+        task = self.progress.add_task(what, total=1)
+        yield
+        self.progress.advance(task)
+
+
+async def measure_in_process(bench: Bench) -> list[Figure]:
+    """The façade with the hashing embedder: the service's own share of every call."""
+    workload = bench.workload
+    async with in_process.opened(bench.data_dir(EmbedderChoice.HASHING), EmbedderChoice.HASHING) as installation:
+        service = installation.service
+        with bench.step("append to indexed"):
+            indexed = workload.messages / await in_process.append_and_index(service, workload)
+        searches = in_process.searches(service, workload.questions)
+        with bench.step("search in process"):
+            await warm_up(searches[-_SINGLE:], seconds=_WARM_UP_SECONDS)
+            search = await time_each(searches[:_SINGLE])
+            search_rate = await rate(searches[_SINGLE:-_SINGLE], tasks=_TASKS)
+        with bench.step("append in process"):
+            append = await time_each(in_process.appends(service, workload, _SINGLE))
+            await service.consolidate()
+    floor = await _in_process_floors(bench)
+    return [
+        Figure("append, in process, p50", append.p50, "ms", 1.0, floor.append),
+        Figure("filtered hybrid search, in process, p50", search.p50, "ms", 2.0, floor.search),
+        Figure("the same, 32 at a time", search_rate, "/s", 800.0, floor.search_rate, more_is_better=True),
+        Figure("append to indexed, hashing", indexed, "messages/s", 3000.0, floor.index, more_is_better=True),
+    ]
+
+
+async def measure_http(bench: Bench) -> list[Figure]:
+    """The API with the hashing embedder."""
+    await _ensure_indexed(bench, EmbedderChoice.HASHING)
+    with bench.step("HTTP with the hashing embedder"):
+        async with http.serving(bench.data_dir(EmbedderChoice.HASHING), EmbedderChoice.HASHING) as service:
+            await service.warm_up(bench.workload.questions[-_SINGLE:], seconds=_WARM_UP_SECONDS)
+            recall, degraded = await service.time_recall(bench.workload.questions[:_SINGLE])
+            append = await service.time_append(bench.workload, _SINGLE)
+    with bench.step("floor: an empty endpoint"):
+        async with floors.empty_endpoint() as endpoint:
+            empty = await endpoint.time([{"text": question.text} for question in bench.workload.questions[:_SINGLE]])
+    return [
+        Figure("append over HTTP, p50", append.p50, "ms", 3.0, Floor("an empty endpoint", empty.p50)),
+        Figure(
+            "recall over HTTP, hashing, p95", recall.p95, "ms", 15.0, Floor("an empty endpoint", empty.p95), note=_note(degraded)
+        ),
+    ]
+
+
+async def measure_model(bench: Bench) -> list[Figure]:
+    """Indexing with MiniLM, beside the model alone on the very texts that the service embeds."""
+    workload = bench.workload
+    async with in_process.opened(bench.data_dir(EmbedderChoice.LOCAL), EmbedderChoice.LOCAL) as installation:
+        with bench.step("append to indexed with MiniLM"):
+            indexed = workload.messages / await in_process.append_and_index(installation.service, workload)
+    with bench.step("floor: MiniLM alone"), floors.bare_model() as model:
+        alone = workload.messages / floors.encode_all(model, _texts(workload))
+    floor = Floor("MiniLM alone, same texts", alone)
+    target = _SHARE_OF_MODEL * alone
+    return [Figure("append to indexed, MiniLM", indexed, "messages/s", target, floor, more_is_better=True)]
+
+
+async def measure_model_http(bench: Bench) -> list[Figure]:
+    """The API with MiniLM, from its start on."""
+    await _ensure_indexed(bench, EmbedderChoice.LOCAL)
+    with bench.step("HTTP with MiniLM"):
+        async with http.serving(bench.data_dir(EmbedderChoice.LOCAL), EmbedderChoice.LOCAL) as service:
+            await service.warm_up(bench.workload.questions[-_SINGLE:], seconds=_WARM_UP_SECONDS)
+            recall, degraded = await service.time_recall(bench.workload.questions[:_SINGLE])
+            context = await service.time_context(bench.workload.questions[:_SINGLE], bench.workload)
+    floor = await _model_http_floors(bench)
+    tree = service.tree_bytes / _GIGABYTE
+    return [
+        Figure("recall over HTTP, MiniLM, p95", recall.p95, "ms", 100.0, floor.recall, note=_note(degraded)),
+        Figure("context over HTTP, vector known, p95", context.p95, "ms", 50.0, floor.context),
+        Figure("start to ready, existing data", service.seconds_to_ready, "s", 3.0, floor.start),
+        Figure("resident, model loaded", service.own_bytes / _GIGABYTE, "GB", 1.5, floor.memory),
+        Figure("the same with its engines", tree, "GB", None, floor.memory),
+    ]
+
+
+STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
+    "in-process": measure_in_process,
+    "http": measure_http,
+    "model": measure_model,
+    "model-http": measure_model_http,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _InProcessFloors:
+    append: Floor
+    search: Floor
+    search_rate: Floor
+    index: Floor
+
+
+async def _in_process_floors(bench: Bench) -> _InProcessFloors:
+    workload, questions = bench.workload, bench.workload.questions
+    with bench.step("floors: Valkey, PostgreSQL, Qdrant Edge"):
+        append = await floors.append_to_valkey(bench.home / "floor-valkey", workload, _SINGLE)
+        index = floors.BareEdge(bench.home / "floor-edge")
+        written = await floors.insert_and_upsert(bench.home / "floor-postgres", workload, index)
+        index.optimize()
+        single, _ = await floors.search_edge(await index.queries(questions[:_SINGLE]), tasks=1)
+        _, side_by_side = await floors.search_edge(await index.queries(questions), tasks=_TASKS)
+        index.close()
+    return _InProcessFloors(
+        Floor("Valkey XADD, redis-py", append.p50),
+        Floor("Qdrant Edge, formula query", single.p50),
+        Floor("Qdrant Edge, 32 threads", side_by_side),
+        Floor("INSERT + upsert, vectors ready", written),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ModelHttpFloors:
+    recall: Floor
+    context: Floor
+    start: Floor
+    memory: Floor
+
+
+async def _model_http_floors(bench: Bench) -> _ModelHttpFloors:
+    texts = [question.text for question in bench.workload.questions[:_SINGLE]]
+    with bench.step("floors: an empty endpoint, MiniLM alone"):
+        async with floors.empty_endpoint() as endpoint:
+            empty = await endpoint.time([{"text": text} for text in texts])
+        with floors.bare_model() as model:
+            encode = await floors.encode_each(model, texts)
+        memory = await floors.model_bytes()
+    return _ModelHttpFloors(
+        Floor("MiniLM alone, one question", encode.p95),
+        Floor("an empty endpoint", empty.p95),
+        Floor("an empty endpoint", endpoint.seconds_to_ready),
+        Floor("a process with MiniLM", memory / _GIGABYTE),
+    )
+
+
+async def _ensure_indexed(bench: Bench, embedder: EmbedderChoice) -> None:
+    """Fill the data directory, unless a stage before has."""
+    if bench.data_dir(embedder).exists():
+        return
+    with bench.step(f"indexing with {embedder.value}"):
+        async with in_process.opened(bench.data_dir(embedder), embedder) as installation:
+            await in_process.append_and_index(installation.service, bench.workload)
+
+
+def _texts(workload: Workload) -> list[str]:
+    """What the service embeds for these messages, each text once."""
+    items = (item for talk in workload.talks for item in in_context(talk))
+    return list(dict.fromkeys(text for item in items for text in draft_message(item, ContextPolicy()).texts))
+
+
+def _note(degraded: int) -> str:
+    return f"{degraded} answers went without a tier or stage" if degraded else ""
