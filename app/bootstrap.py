@@ -33,7 +33,7 @@ from app.episodic.engine import create_engine
 from app.episodic.keys import PostgresKeyStore
 from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
-from app.errors import ConfigurationError, TierUnavailable
+from app.errors import ConfigurationError, DataDirectoryInUse, StartupError, TierUnavailable
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
@@ -93,20 +93,53 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         engine = create_engine(urls.postgres)
         stack.push_async_callback(engine.dispose)
         await _bring_schema_up_to_date(engine, is_ours=settings.postgres_url is None)
+        episodic = PostgresRepository(engine)
+        if settings.postgres_url is None:
+            await episodic.void_leases()  # nobody else works here: whoever held them was killed
         encoder = Bm25Encoder()
         semantic = await _open_semantic(settings, encoder, stack)
         embedder, chain = await _open_embedder(settings, redis, stack)
-        tiers = _Tiers(RedisRepository(redis), PostgresRepository(engine), semantic, embedder, encoder)
+        tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder)
         summarizer = _summarizer(settings, embedder, await _http_client(stack))
         yield Installation(
             service=HybridMemoryService(_compose(settings, tiers, summarizer)),
-            access=AccessControl(
-                PostgresKeyStore(engine), utc_now, may_be_open=settings.is_loopback or settings.allow_open_access
-            ),
+            access=_access(settings, engine),
             embedder=embedder,
             engines=_describe(settings),
             provider_in_use=lambda: chain.provider_in_use,
         )
+
+
+@asynccontextmanager
+async def open_access(settings: Settings) -> AsyncIterator[AccessControl]:
+    """Open the keys alone. They are in PostgreSQL; an embedded one is started, or shared with the service that runs it.
+
+    Raises:
+        StartupError: what to change is in the message; nothing is left running.
+    """
+    async with AsyncExitStack() as stack:
+        url, is_ours = await _postgres_of_keys(settings, stack)
+        engine = create_engine(url)
+        stack.push_async_callback(engine.dispose)
+        await _bring_schema_up_to_date(engine, is_ours=is_ours)
+        yield _access(settings, engine)
+
+
+async def _postgres_of_keys(settings: Settings, stack: AsyncExitStack) -> tuple[str, bool]:
+    """The URL, and whether the server is ours alone."""
+    if settings.postgres_url is not None:
+        return settings.postgres_url.get_secret_value(), False
+    with _extra_installed():
+        from app.embedded import postgres_url
+    try:
+        await _own_directory(settings, None, stack)
+    except DataDirectoryInUse:
+        return postgres_url(_home(settings, "postgres")), False
+    return await _start(None, lambda: _start_postgres(settings), stack), True
+
+
+def _access(settings: Settings, engine: AsyncEngine) -> AccessControl:
+    return AccessControl(PostgresKeyStore(engine), utc_now, may_be_open=settings.is_loopback or settings.allow_open_access)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +305,15 @@ async def _bring_schema_up_to_date(engine: AsyncEngine, *, is_ours: bool) -> Non
     if is_ours:
         await upgrade(engine)
         return
-    # Servers that are started together come up in any order.
-    async for attempt in stamina.retry_context(on=TierUnavailable, timeout=_PATIENCE_WITH_SERVERS, attempts=None):
-        with attempt:
-            is_up_to_date = await is_current(engine)
+    try:
+        # Servers that are started together come up in any order.
+        async for attempt in stamina.retry_context(on=TierUnavailable, timeout=_PATIENCE_WITH_SERVERS, attempts=None):
+            with attempt:
+                is_up_to_date = await is_current(engine)
+    except TierUnavailable as error:
+        raise StartupError(
+            f"PostgreSQL does not answer ({error.problem}): check MEMORY_POSTGRES_URL, and that it runs"
+        ) from error
     if not is_up_to_date:
         raise ConfigurationError("the schema at MEMORY_POSTGRES_URL is not current: run `hybrid-memory migrate`")
 
@@ -303,10 +341,10 @@ def _connect_qdrant(settings: Settings, url: str, encoder: Bm25Encoder, stack: A
 async def _open_embedder(settings: Settings, redis: Client, stack: AsyncExitStack) -> tuple[Embedder, EmbedderChain]:
     chain = EmbedderChain(await _providers(settings, stack))
     stack.push_async_callback(chain.close)
-    cache = CachedEmbedder(
-        BatchingEmbedder(chain), RedisCache(redis), ttl=timedelta(seconds=settings.embedding_cache_ttl_seconds)
-    )
-    return cache, chain
+    if settings.embedder is EmbedderChoice.HASHING:
+        return chain, chain  # hashing a text costs less than asking a cache for it
+    ttl = timedelta(seconds=settings.embedding_cache_ttl_seconds)
+    return CachedEmbedder(BatchingEmbedder(chain), RedisCache(redis), ttl=ttl), chain
 
 
 async def _providers(settings: Settings, stack: AsyncExitStack) -> list[Embedder]:

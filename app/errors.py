@@ -4,6 +4,7 @@
     ├── InvalidInput              a field breaks a stated limit                      422
     ├── NotFound                  no such record in the caller's namespace           404
     ├── Conflict                  the id or version is taken by other content        409
+    │   └── IdTaken               by a message with other content in this session    409
     ├── AccessError
     │   ├── Unauthenticated       no key, or one that is not known                   401
     │   └── Forbidden             the key does not cover this scope or namespace     403
@@ -52,6 +53,14 @@ class Conflict(HybridMemoryError):
         super().__init__(f"{field}: {problem}")
         self.field: Final = field
         self.problem: Final = problem
+
+
+class IdTaken(Conflict):
+    """A message's id is taken by other content; `position` is its place among the messages that were given."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"messages[{position}].id", "is taken by a message with other content in this session")
+        self.position: Final = position
 
 
 class AccessError(HybridMemoryError):

@@ -496,6 +496,10 @@ class SemanticMemory(Pingable, Protocol):
         """The spaces that have a collection."""
         ...
 
+    async def authors(self, space: Space, scope: Scope, limit: int) -> tuple[str, ...]:
+        """Who wrote the messages that `scope` admits, the most frequent first, at most `limit`. Approximate counts."""
+        ...
+
     async def count(self, space: Space | None = None, scope: Scope | None = None) -> int:
         """How many points there are, in one space or in all, within `scope` or at all."""
         ...

@@ -153,6 +153,7 @@ class HybridMemoryService:
         return await self._parts.records.store_episode(episode, steps)
 
     async def get_episode(self, namespace: str, episode_id: UUID) -> Episode:
+        check_label("namespace", namespace, self._parts.limits)
         async with self._parts.episodic.reading() as reader:
             episode = await reader.episode(namespace, episode_id)
         return _found("episode", episode_id, episode)
@@ -204,6 +205,7 @@ class HybridMemoryService:
         return await self._parts.records.store_knowledge(knowledge)
 
     async def get_knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge:
+        check_label("namespace", namespace, self._parts.limits)
         async with self._parts.episodic.reading() as reader:
             knowledge = await reader.knowledge(namespace, knowledge_id)
         return _found("knowledge", knowledge_id, knowledge)

@@ -22,6 +22,10 @@ _QUICK_MESSAGES: Final = 1_000
 _QUESTIONS: Final = 3_000
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     quick: Annotated[bool, typer.Option("--quick", help=f"{_QUICK_MESSAGES:,} messages instead of {_MESSAGES:,}")] = False,
     only: Annotated[list[str] | None, typer.Option(help=f"May be repeated: {', '.join(STAGES)}")] = None,
@@ -48,4 +52,4 @@ async def _measure(stages: list[str], messages: int, console: Console) -> list[F
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

@@ -28,12 +28,14 @@ class Service:
     """A service with its model loaded: how long it took to be ready, and what it takes up at rest."""
 
     client: MemoryClient
+    pid: int
     seconds_to_ready: float
     own_bytes: int
     tree_bytes: int
 
     async def warm_up(self, questions: Sequence[Question], *, seconds: float) -> None:
-        await warm_up([partial(self.client.search, q.text, namespace=NAMESPACE) for q in questions], seconds=seconds)
+        calls = [partial(self.client.search, question.text, namespace=NAMESPACE) for question in questions]
+        await warm_up(calls, seconds=seconds, pid=self.pid)
 
     async def time_recall(self, questions: Sequence[Question]) -> tuple[Sample, int]:
         """How long each search took, and how many went without a tier or stage."""
@@ -77,7 +79,7 @@ async def serving(home: Path, embedder: EmbedderChoice) -> AsyncIterator[Service
             await _until_whole(client)
             process = psutil.Process(child.pid)
             tree = sum(_proportional_bytes(member) for member in (process, *process.children(recursive=True)))
-            yield Service(client, seconds, process.memory_info().rss, tree)
+            yield Service(client, child.pid, seconds, process.memory_info().rss, tree)
 
 
 async def _until_whole(client: MemoryClient) -> None:

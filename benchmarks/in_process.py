@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from app.bootstrap import Installation, open_installation
+from app.errors import TierUnavailable
 from app.records import FilterTerm, Query, RecordKind, Scope
 from app.service import HybridMemoryService
 from app.settings import EmbedderChoice, Settings
@@ -32,24 +34,33 @@ async def append_and_index(service: HybridMemoryService, workload: Workload) -> 
         await service.append_messages(talk.scope, talk.drafts)
     report = await service.consolidate(Scope(NAMESPACE))
     seconds = time.perf_counter() - started
-    if report.errors or report.counts["messages_drained"] != workload.messages:
-        raise RuntimeError(f"consolidation went wrong: {report.counts} {report.errors}")
+    status = await service.status()
+    if report.errors or status.drift != 0 or (status.indexed_points or 0) < workload.messages:
+        raise RuntimeError(f"consolidation went wrong: {report.errors or status}")
     return seconds
 
 
-def searches(service: HybridMemoryService, questions: Sequence[Question]) -> list[Call]:
-    """Filtered hybrid searches, to be awaited; a search that goes without a tier or stage is an error."""
-    return [partial(_search, service, question) for question in questions]
+@dataclass(slots=True)
+class Asking:
+    """Asks filtered hybrid questions, and counts those that were answered without a tier or stage, or not at all."""
+
+    service: HybridMemoryService
+    degraded: int = 0
+
+    def calls(self, questions: Sequence[Question]) -> list[Call]:
+        return [partial(self._ask, question) for question in questions]
+
+    async def _ask(self, question: Question) -> None:
+        author = (FilterTerm("author", (question.author,)),)
+        try:
+            found = await self.service.search(Query(question.text, Scope(NAMESPACE), (RecordKind.MESSAGE,), author))
+        except TierUnavailable:
+            self.degraded += 1
+        else:
+            self.degraded += bool(found.degraded)
 
 
 def appends(service: HybridMemoryService, workload: Workload, count: int) -> list[Call]:
     """Appends of one message each, to sessions that exist."""
     drafts = [(talk.scope, draft) for talk in workload.talks for draft in talk.drafts]
     return [partial(service.append_messages, scope, [draft]) for scope, draft in drafts[:count]]
-
-
-async def _search(service: HybridMemoryService, question: Question) -> None:
-    author = (FilterTerm("author", (question.author,)),)
-    found = await service.search(Query(question.text, Scope(NAMESPACE), (RecordKind.MESSAGE,), author))
-    if found.degraded:
-        raise RuntimeError(f"a search went without {', '.join(found.degraded)}")

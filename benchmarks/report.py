@@ -10,10 +10,12 @@ from itertools import cycle
 from typing import Any, Final
 
 import numpy as np
+import psutil
 from rich import box
 from rich.table import Table
 
 _MILLISECONDS: Final = 1e3
+_INDEX_PROCESS: Final = "app.semantic.worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,25 @@ async def time_each(calls: Iterable[Callable[[], Awaitable[object]]]) -> Sample:
     return Sample(tuple([await _milliseconds(call) for call in calls]))
 
 
-async def warm_up(calls: Sequence[Callable[[], Awaitable[object]]], *, seconds: float) -> None:
-    """Await the calls, over and over, until the time is up."""
+async def warm_up(calls: Sequence[Callable[[], Awaitable[object]]], *, seconds: float, pid: int) -> None:
+    """Await the calls, over and over, for at least so long, and until process `pid` indexes nothing aside any more."""
     ends = time.perf_counter() + seconds
     for call in cycle(calls):
-        if time.perf_counter() >= ends:
+        if time.perf_counter() >= ends and not _is_indexing_aside(pid):
             return
         await call()
+
+
+def _is_indexing_aside(pid: int) -> bool:
+    """Whether the embedded index has a second process: one serves, the other indexes a copy and takes over."""
+    return sum(_INDEX_PROCESS in _command(child) for child in psutil.Process(pid).children()) > 1
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it has just ended
+        return []
 
 
 async def _milliseconds(call: Callable[[], Awaitable[object]]) -> float:
@@ -102,11 +116,11 @@ async def rate(calls: Iterable[Callable[[], Awaitable[object]]], *, tasks: int) 
 
 
 def table_of(figures: Sequence[Figure]) -> Table:
+    """A row a figure, with what its floor is below its name; fits into 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("figure")
     for heading in ("value", "target", "floor", "ratio"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("the floor is")
     for figure in figures:
         table.add_row(*_cells(figure))
     return table
@@ -118,11 +132,16 @@ def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
 
 def _cells(figure: Figure) -> tuple[str, ...]:
     colour = {True: "green", False: "red", None: "default"}[figure.meets_target]
-    name = f"{figure.name}\n[yellow]{figure.note}[/]" if figure.note else figure.name
     target = "" if figure.target is None else f"{'≥' if figure.more_is_better else '≤'} {_number(figure.target)}"
-    floor = (_number(figure.floor.value), figure.floor.what) if figure.floor else ("", "")
+    floor = "" if figure.floor is None else _number(figure.floor.value)
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-    return (name, f"[{colour}]{_number(figure.value)} {figure.unit}[/]", target, floor[0], ratio, floor[1])
+    return (_label(figure), f"[{colour}]{_number(figure.value)} {figure.unit}[/]", target, floor, ratio)
+
+
+def _label(figure: Figure) -> str:
+    below = f"[dim]  floor: {figure.floor.what}[/]" if figure.floor else ""
+    note = f"[yellow]  {figure.note}[/]" if figure.note else ""
+    return "\n".join(filter(None, (figure.name, below, note)))
 
 
 def _number(value: float) -> str:

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from app.api import errors
-from app.api.middleware import BodyLimit, RequestContext
+from app.api.dependencies import only_known_parameters
+from app.api.middleware import BodyLimit, BugBarrier, RequestContext
+from app.api.openapi import Api
 from app.api.routers import admin, operations, recall, records, sessions
 from app.bootstrap import Installation
 
@@ -30,10 +32,18 @@ def create_app(
             app.state.installation = installation
             yield
 
-    app = FastAPI(title="hybrid-memory", version=version("hybrid-memory"), description=_DESCRIPTION, lifespan=lifespan)
+    app = Api(
+        title="hybrid-memory",
+        version=version("hybrid-memory"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would send the caller, and a key, to whatever the Host header says
+    )
     errors.install(app)
-    for module in (sessions, recall, records, admin, operations):
-        app.include_router(module.router)
+    for module in (sessions, recall, records, admin):
+        app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
+    app.include_router(operations.router)
     app.add_middleware(BodyLimit, max_bytes=max_request_bytes)
+    app.add_middleware(BugBarrier)
     app.add_middleware(RequestContext)
     return app

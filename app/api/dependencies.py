@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, params
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.access import Caller
 from app.bootstrap import Installation
+from app.errors import InvalidInput
 from app.records import DEFAULT_NAMESPACE, Permission, Scope
 from app.service import HybridMemoryService
 
@@ -20,6 +22,25 @@ _bearer = HTTPBearer(auto_error=False, description="An API key; none is needed o
 def installation_of(request: Request) -> Installation:
     """What `bootstrap` opened for this app, kept by the lifespan."""
     return cast(Installation, request.app.state.installation)
+
+
+def only_known_parameters(request: Request) -> None:
+    """A parameter that is misspelt or given twice is refused: ignored, it would widen the answer in silence.
+
+    Raises:
+        InvalidInput: names the parameter.
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    known = _query_parameters(request) if given else set()
+    for name in given:
+        if name not in known:
+            raise InvalidInput(name, f"is not a parameter here; known are {', '.join(sorted(known)) or 'none'}")
+        if given.count(name) > 1:
+            raise InvalidInput(name, "must be given once")
+
+
+def _query_parameters(request: Request) -> set[str]:
+    return {p.alias for p in get_flat_params(request.scope["route"].dependant) if isinstance(p.field_info, params.Query)}
 
 
 def service_of(installation: Annotated[Installation, Depends(installation_of)]) -> HybridMemoryService:

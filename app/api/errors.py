@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app import errors
-from app.api.wire import FieldProblem, Problem
-
-log = structlog.get_logger(__name__)
+from app.api.wire import PROBLEM_MEDIA_TYPE, FieldProblem, Problem
 
 STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -30,28 +27,20 @@ STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
     errors.DataDirectoryInUse: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 _RETRY_AFTER_SECONDS: Final = "1"
-_MEDIA_TYPE: Final = "application/problem+json"
+_FIELDS_NAMED: Final = 20
+"""A body may break limits a million times over; an answer names so many of them."""
 
 _TITLES: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request breaks a limit",
     HTTPStatus.SERVICE_UNAVAILABLE: "A tier is away; the call may be repeated",
     HTTPStatus.CONFLICT: "The record is taken by other content",
 }
-
-RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": Problem, "description": description, "content": {_MEDIA_TYPE: {}}}
-    for status, description in {
-        400: "The body is not JSON",
-        401: "A key is needed",
-        403: "The key does not cover this",
-        404: "No such record in this namespace",
-        409: "The id is taken by other content",
-        413: "The body is too large",
-        422: "A field breaks a limit: `errors` names it",
-        503: "A tier is away; the call may be repeated",
-    }.items()
+_UNREADABLE: Final[dict[type[BaseException], str]] = {
+    UnicodeDecodeError: "must be UTF-8",
+    RecursionError: "is nested too deeply to be read",
+    ValueError: "holds a number with too many digits to be read",
 }
-"""What every endpoint may answer besides its own response."""
+"""Why a body could not be read as JSON, by what the parser raised, most specific first."""
 
 
 def status_of(error: errors.HybridMemoryError) -> HTTPStatus:
@@ -63,7 +52,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.HybridMemoryError, _on_own)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 async def _on_own(request: Request, error: Exception) -> JSONResponse:
@@ -76,38 +64,53 @@ async def _on_own(request: Request, error: Exception) -> JSONResponse:
 
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
-    found = error.errors()
-    fields = [FieldProblem(field=_path(e["loc"]), problem=e["msg"]) for e in found]
-    is_unreadable = any(e["type"] == "json_invalid" for e in found)
-    status = HTTPStatus.BAD_REQUEST if is_unreadable else HTTPStatus.UNPROCESSABLE_ENTITY
-    return problem(request, status, "; ".join(f"{f.field}: {f.problem}" for f in fields[:5]), fields)
+    if isinstance(error.body, bytes):  # only JSON is parsed, and only what calls itself JSON
+        return _of_fields(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, FieldProblem(field="content-type", problem=_NOT_JSON))
+    unreadable = next((e for e in error.errors() if e["type"] == "json_invalid"), None)
+    if unreadable is not None:
+        return _unreadable(request, f"must be JSON: {unreadable['ctx']['error']} at character {unreadable['loc'][1]}")
+    fields = (FieldProblem(field=_path(e["loc"]), problem=e["msg"]) for e in error.errors()[:_FIELDS_NAMED])
+    return _of_fields(request, HTTPStatus.UNPROCESSABLE_ENTITY, *fields)
+
+
+_NOT_JSON: Final = "must be application/json"
 
 
 async def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    reason = next((reason for kind, reason in _UNREADABLE.items() if isinstance(error.__cause__, kind)), None)
+    if reason is not None:
+        return _unreadable(request, reason)
     response = problem(request, HTTPStatus(error.status_code), str(error.detail))
     response.headers.update(error.headers or {})
     return response
 
 
-async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    """The process outlives a bug; the caller learns nothing of its inside, the log everything."""
-    log.error("unhandled_error", path=request.url.path, exc_info=error)
-    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, "an internal error; the log has it under this request id")
+def _unreadable(request: Request, reason: str) -> JSONResponse:
+    return _of_fields(request, HTTPStatus.BAD_REQUEST, FieldProblem(field="body", problem=reason))
+
+
+def _of_fields(request: Request, status: HTTPStatus, *fields: FieldProblem) -> JSONResponse:
+    return problem(request, status, "; ".join(f"{f.field}: {f.problem}" for f in fields), fields)
 
 
 def problem(request: Request, status: HTTPStatus, detail: str, fields: Sequence[FieldProblem] = ()) -> JSONResponse:
     body = Problem(
         title=_TITLES.get(status, status.phrase),
         status=status.value,
-        detail=detail,
+        detail=_encodable(detail),
         instance=request.url.path,
-        errors=list(fields),
+        errors=[FieldProblem(field=_encodable(f.field), problem=_encodable(f.problem)) for f in fields],
     )
     headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body.model_dump(), status.value, headers, media_type=_MEDIA_TYPE)
+    return JSONResponse(body.model_dump(), status.value, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _encodable(text: str) -> str:
+    """A refused field's own name may hold what UTF-8 cannot say."""
+    return text.encode(errors="replace").decode()
 
 
 def _path(loc: Sequence[str | int]) -> str:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import problem
+from app.api.wire import FieldProblem
 from app.observability import HTTP_LATENCY
 from app.records import new_id
 
 log = structlog.get_logger(__name__)
 
-_REQUEST_ID: Final = re.compile(r"[\w.:-]{1,128}")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_METHODS: Final = frozenset(HTTPMethod)
+_LENGTH_DIGITS: Final = 18
 _QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
@@ -50,6 +54,29 @@ class RequestContext:
                 _account(scope, status, time.perf_counter() - started)
 
 
+class BugBarrier:
+    """Outlives a bug: the caller learns nothing of its inside, the log everything under the request's id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_answered = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_answered
+            has_answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception:  # counted by the request's status
+            log.exception("unhandled_error")
+            if scope["type"] != "http" or has_answered:
+                raise  # nothing sensible can be said any more: the server ends the connection
+            await _bug(scope)(scope, receive, send)
+
+
 class BodyLimit:
     """Refuses bodies over the limit, by their declared length or while they arrive, before they fill the memory."""
 
@@ -61,8 +88,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
+        if _declared_bytes(scope) > self._max_bytes:
             await self._refuse(scope, receive, send)
             return
         received = 0
@@ -81,10 +107,22 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        detail = f"body: must have at most {self._max_bytes} bytes"
-        response = problem(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        limit = FieldProblem(field="body", problem=f"must have at most {self._max_bytes} bytes")
+        detail = f"{limit.field}: {limit.problem}"
+        response = problem(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, [limit])
         response.headers["connection"] = "close"
         await response(scope, receive, send)
+
+
+def _declared_bytes(scope: Scope) -> int:
+    """What Content-Length says; 0 where it is absent or makes no sense: what arrives is counted anyway."""
+    declared = Headers(scope=scope).get("content-length", "")
+    return int(declared[:_LENGTH_DIGITS]) if declared.isdecimal() else 0
+
+
+def _bug(scope: Scope) -> Response:
+    detail = "an internal error; the log has it under this request id"
+    return problem(Request(scope), HTTPStatus.INTERNAL_SERVER_ERROR, detail)
 
 
 class _BodyTooLarge(BaseException):
@@ -93,6 +131,7 @@ class _BodyTooLarge(BaseException):
 
 def _account(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unmatched")
-    HTTP_LATENCY.labels(scope["method"], route, str(status)).observe(seconds)
+    method = scope["method"] if scope["method"] in _METHODS else "other"  # callers must not be able to invent labels
+    HTTP_LATENCY.labels(method, route, str(status)).observe(seconds)
     if scope["path"] not in _QUIET:
-        log.info("request", method=scope["method"], route=route, status=status, latency_ms=round(seconds * 1e3, 2))
+        log.info("request", method=method, route=route, status=status, latency_ms=round(seconds * 1e3, 2))

@@ -5,13 +5,27 @@ Types are strict: a number is not a string, and an unknown field is an error rat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from app.consolidation.run import ConsolidationStatus
 from app.ports import OutboxEntry, SessionRecord
@@ -41,16 +55,37 @@ from app.records import (
     new_id,
 )
 
+PROBLEM_MEDIA_TYPE: Final = "application/problem+json"
+_BEGINS_LIKE_RFC3339: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+_INT64_MAX: Final = 2**63 - 1
+_IDS_PER_CALL: Final = 10_000
+
 
 def _rfc3339(value: object) -> object:
-    if not isinstance(value, str | datetime):
-        raise ValueError("must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")  # noqa: TRY004 - pydantic reports ValueError
-    return value
+    """Keep out what pydantic also takes for a time: numbers, numbers in a string, and dates alone."""
+    if isinstance(value, str) and _BEGINS_LIKE_RFC3339.match(value):
+        return value
+    raise PydanticCustomError("rfc3339", "must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")
+
+
+def _filter_value(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """One refusal instead of one for each type that the value might have had."""
+    try:
+        return handler(value)
+    except ValidationError:
+        raise PydanticCustomError("filter_value", "must be a string, a number, a boolean, or a list of these") from None
 
 
 Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
+FilterValue = Annotated[Scalar | list[Scalar], WrapValidator(_filter_value)]
+OutboxId = Annotated[StrictInt, Field(ge=1, le=_INT64_MAX)]
 JsonObject = dict[str, Any]
+
+
+def _example(**fields: Any) -> ConfigDict:
+    """The configuration of a body, with what it may look like."""
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [fields]})
 
 
 class Body(BaseModel):
@@ -85,6 +120,8 @@ class MessageIn(Body):
 
 
 class AppendIn(Scoped):
+    model_config = _example(messages=[{"role": "user", "content": "My cat Miso sees the vet on Thursday."}])
+
     messages: list[MessageIn]
 
 
@@ -158,6 +195,8 @@ class StateFields(Body):
 
 
 class StateIn(StateFields):
+    model_config = _example(goal="Plan the move to Lisbon", active_context={"budget": 4000}, thoughts=["ask Rui for a van"])
+
     namespace: StrictStr = DEFAULT_NAMESPACE
 
     def state(self) -> SessionState:
@@ -166,6 +205,8 @@ class StateIn(StateFields):
 
 class StatePatch(Body):
     """Only what is given changes; `thoughts` are added to those that are there."""
+
+    model_config = _example(thoughts=["Rui has a van"])
 
     namespace: StrictStr = DEFAULT_NAMESPACE
     goal: StrictStr | None = None
@@ -208,6 +249,8 @@ class SessionOut(BaseModel):
 
 
 class ScratchIn(Body):
+    model_config = _example(value={"boxes": 12})
+
     namespace: StrictStr = DEFAULT_NAMESPACE
     value: Any = Field(description="Any JSON value")
 
@@ -221,13 +264,20 @@ class ScratchOut(BaseModel):
 
 
 class EpisodeIn(Scoped):
+    model_config = _example(
+        kind="decision",
+        perception={"backlog": 12, "velocity": 9},
+        action={"decision": "plan nine stories"},
+        steps=[{"did": "vote"}],
+    )
+
     kind: EpisodeKind = EpisodeKind.DECISION
     session_id: StrictStr | None = None
     perception: JsonObject = Field(default_factory=dict, examples=[{"backlog": 12, "velocity": 9}])
     reasoning: JsonObject = Field(default_factory=dict)
     action: JsonObject = Field(default_factory=dict, examples=[{"decision": "plan nine stories"}])
     outcome: JsonObject | None = None
-    outcome_quality: StrictFloat | StrictInt | None = Field(default=None, description="In [0, 1]")
+    outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
     summary: StrictStr = ""
     started_at: Moment | None = None
     ended_at: Moment | None = None
@@ -288,12 +338,16 @@ class EpisodesOut(BaseModel):
 
 
 class OutcomeIn(Body):
+    model_config = _example(outcome={"done": 8}, outcome_quality=0.9)
+
     namespace: StrictStr = DEFAULT_NAMESPACE
     outcome: JsonObject
-    outcome_quality: StrictFloat | StrictInt | None = Field(default=None, description="In [0, 1]")
+    outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
 
 
 class StepsIn(Body):
+    model_config = _example(steps=[{"did": "vote"}])
+
     namespace: StrictStr = DEFAULT_NAMESPACE
     steps: list[JsonObject]
 
@@ -314,11 +368,13 @@ class StepsOut(BaseModel):
 
 
 class KnowledgeIn(Scoped):
+    model_config = _example(kind="fact", description="Mara is allergic to walnuts.", confidence=0.9)
+
     kind: KnowledgeKind = KnowledgeKind.FACT
     session_id: StrictStr | None = None
     description: StrictStr = Field(examples=["Mara is allergic to walnuts."])
     content: JsonObject = Field(default_factory=dict)
-    confidence: StrictFloat | StrictInt = Field(default=1.0, description="In [0, 1]")
+    confidence: StrictFloat = Field(default=1.0, description="In [0, 1]")
     valid_from: Moment | None = None
     valid_to: Moment | None = None
 
@@ -374,7 +430,7 @@ class Question(Scoped):
     text: StrictStr = Field(examples=["When does the cat see the vet?"])
     session_id: StrictStr | None = None
     kinds: list[RecordKind] | None = Field(default=None, description="All kinds, if left out")
-    filter: dict[str, Scalar | list[Scalar]] = Field(
+    filter: dict[str, FilterValue] = Field(
         default_factory=dict,
         description="Field to value, or to several of which one must match; `metadata.<key>` reaches into metadata",
         examples=[{"author": "Mara", "metadata.channel": ["email", "chat"]}],
@@ -398,6 +454,8 @@ class Question(Scoped):
 
 
 class SearchIn(Question):
+    model_config = _example(text="When does the cat see the vet?", limit=5)
+
     limit: StrictInt = 10
     mode: Mode = Mode.HYBRID
 
@@ -449,6 +507,8 @@ class SearchOut(BaseModel):
 
 
 class ContextIn(Question):
+    model_config = _example(text="When does the cat see the vet?", session_id="hello", budget_tokens=500)
+
     budget_tokens: StrictInt = 2000
     limit: StrictInt = Field(default=20, description="How many hits are recalled for packing")
 
@@ -478,6 +538,8 @@ class ContextOut(BaseModel):
 
 
 class ConsolidateIn(Body):
+    model_config = _example(namespace="default", session_id="hello")
+
     namespace: StrictStr | None = None
     session_id: StrictStr | None = None
 
@@ -580,7 +642,9 @@ class OutboxOut(BaseModel):
 
 
 class RetryIn(Body):
-    ids: list[StrictInt] | None = Field(default=None, description="All dead letters, if left out")
+    model_config = _example(ids=[1])
+
+    ids: list[OutboxId] | None = Field(default=None, max_length=_IDS_PER_CALL, description="All dead letters, if left out")
 
 
 class RetryOut(BaseModel):
@@ -588,6 +652,8 @@ class RetryOut(BaseModel):
 
 
 class ForgetIn(Body):
+    model_config = _example(namespace="default", session_id="hello")
+
     namespace: StrictStr = Field(description="Has to be said: there is no default for forgetting")
     session_id: StrictStr | None = None
 

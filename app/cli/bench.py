@@ -26,6 +26,7 @@ from app.cli.scores import Answer, Results, report, results_of, scores_table
 from app.client import MemoryClient
 from app.errors import EmbedderUnavailable, HybridMemoryError, InvalidInput
 from app.locomo import LocomoConversation, LocomoQuestion, LocomoTurn, load_locomo
+from app.metrics import NDCG_CUTOFF
 from app.records import Json
 from app.settings import EmbedderChoice
 
@@ -174,8 +175,8 @@ class _Measurement:
 
 def _print_results(console: Console, results: Results, embedding: Json, asked: int) -> None:
     console.print(scores_table(results))
-    console.print(f"Marks in percent; 95 % is the bootstrap interval of R@10. Embedding space: {embedding['space']}.")
     latency = results.latency
-    console.print(f"A search over HTTP took {latency.p50_ms:.1f} ms (p50), {latency.p95_ms:.1f} ms (p95).")
+    console.print(f"Marks in percent; the interval is R@10's by bootstrap; nDCG is cut at {NDCG_CUTOFF}.")
+    console.print(f"Embedded in {embedding['space']}. A search took {latency.p50_ms:.1f} ms (p95: {latency.p95_ms:.1f} ms).")
     if results.degraded:
         console.print(f"[yellow]{results.degraded} of {asked} answers came without a tier or stage.[/]")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import replace
 
 import httpx
 
+from app.access import UnguardedAccess
 from app.api import create_app
 from app.bootstrap import Installation, open_installation
 from app.client import MemoryClient
@@ -38,6 +40,7 @@ async def connected(settings: Settings, url: str | None) -> AsyncIterator[Memory
 async def in_process(installation: Installation) -> AsyncIterator[MemoryClient]:
     """A client of an installation in this process: the same wire, without a socket, as its owner."""
     app = create_app(lambda: nullcontext(installation))
-    app.state.installation = installation
+    owned = UnguardedAccess(installation.access.store, installation.access.clock, may_be_open=True)
+    app.state.installation = replace(installation, access=owned)
     async with MemoryClient("http://in-process", transport=httpx.ASGITransport(app)) as client:
         yield client

@@ -98,7 +98,7 @@ async def _consolidate(service: HybridMemoryService, messages: int, console: Con
 async def _say_something_new(service: HybridMemoryService, console: Console) -> None:
     await service.append_messages(Scope(_NAMESPACE, session_id="mara-wren-today"), [_NEWS])
     recollection = await service.search(_query(_NEWS_QUESTION, limit=1))
-    console.print("[bold]Said a moment ago[/], and not consolidated yet:\n")
+    console.print("[bold]Said a moment ago[/], and not consolidated yet.\n")
     console.print(answer_grid(Asked(_NEWS_QUESTION, recollection, 1 if _is_news(recollection.hits) else None)))
 
 
@@ -107,7 +107,7 @@ def _is_news(hits: Sequence[Hit]) -> bool:
 
 
 async def _ask_all(service: HybridMemoryService, console: Console) -> None:
-    console.print("[bold]Said over three months[/]:\n")
+    console.print("[bold]Said over three months[/]. A tick: the first hit answers; 2 or 3: the hit of that rank does.\n")
     asked: list[Asked] = []
     for question in load_questions():
         asked.append(await _ask(service, question))

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from app.locomo import Category, LocomoQuestion
-from app.metrics import NDCG_CUTOFF, Interval, RankingScore, bootstrap_interval, macro_average, score_ranking
+from app.metrics import Interval, RankingScore, bootstrap_interval, macro_average, score_ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Results:
     degraded: int
 
 
-_OVERALL: Final = "all but adversarial"
+_OVERALL: Final = "overall"
 _INTERVAL_CUTOFF: Final = 10
 
 
@@ -76,10 +76,10 @@ def results_of(answers: Sequence[Answer]) -> Results:
 
 
 def scores_table(results: Results) -> Table:
-    """Marks in percent, a row a group; 76 columns wide."""
+    """Marks in percent, a row a group; fits into 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    for heading in ("n", "R@1", "R@5", "R@10", "95 %", "R@20", "R@50", f"nDCG{NDCG_CUTOFF}", "MRR"):
+    for heading in ("n", "R@1", "R@5", "R@10", "95 %", "R@20", "R@50", "nDCG", "MRR"):
         table.add_column(heading, justify="right", no_wrap=True, style="bold" if heading == "R@10" else None)
     total, apart = [results.overall] if results.overall else [], [results.adversarial] if results.adversarial else []
     for section in (results.conversations, results.categories, total, apart):

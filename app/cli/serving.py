@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from app.api import create_app
 from app.bootstrap import Installation, open_installation
+from app.cli.signals import stopped_by_signal, unless
 from app.errors import ConfigurationError
 from app.scheduler import jobs_of
 from app.settings import Settings
@@ -27,8 +27,10 @@ async def serve(settings: Settings, console: Console) -> None:
     """
     with _bound_socket(settings) as bound:
         address = _address(settings, bound)
-        async with stopped_by_signal(), AsyncExitStack() as stack:
-            installation = await stack.enter_async_context(open_installation(settings, address=address))
+        async with stopped_by_signal() as stopped, AsyncExitStack() as stack:
+            installation = await unless(stopped, stack.enter_async_context(open_installation(settings, address=address)))
+            if installation is None:
+                return
             await _refuse_open_network(settings, installation)
             if settings.is_embedded:
                 await stack.enter_async_context(jobs_of(installation, settings))
@@ -36,36 +38,43 @@ async def serve(settings: Settings, console: Console) -> None:
             # The engines stay up until the last request is answered: the server ends inside their context.
             server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
             _announce(console, settings, installation, address)
-            await server.serve(sockets=[bound])
+            async with _ended_by(stopped, server):
+                await server.serve(sockets=[bound])
 
 
 async def work(settings: Settings, console: Console) -> None:
     """Run the background jobs until SIGINT or SIGTERM; any number of workers share the work.
 
     Raises:
-        StartupError: the engines cannot be reached.
+        StartupError: the engines cannot be reached, or cannot be shared.
     """
-    async with stopped_by_signal() as stopped:
-        async with open_installation(settings) as installation, jobs_of(installation, settings):
-            console.print(f"working every {settings.consolidation_interval_seconds:g} s; stop with Ctrl-C")
-            await stopped.wait()
+    if settings.is_embedded:
+        raise ConfigurationError(
+            "embedded engines belong to one process, `hybrid-memory serve`, which runs the jobs itself: "
+            "for workers set MEMORY_REDIS_URL, MEMORY_POSTGRES_URL and MEMORY_QDRANT_URL"
+        )
+    async with stopped_by_signal() as stopped, AsyncExitStack() as stack:
+        installation = await unless(stopped, stack.enter_async_context(open_installation(settings)))
+        if installation is None:
+            return
+        await stack.enter_async_context(jobs_of(installation, settings))
+        console.print(f"working every {settings.consolidation_interval_seconds:g} s; stop with Ctrl-C")
+        await stopped.wait()
 
 
 @asynccontextmanager
-async def stopped_by_signal() -> AsyncIterator[asyncio.Event]:
-    """Set the event on SIGINT or SIGTERM instead of dying, so that engines are closed in order.
+async def _ended_by(stopped: asyncio.Event, server: uvicorn.Server) -> AsyncIterator[None]:
+    """Tell the server also of the signals that uvicorn does not know, and of one that came before it listened."""
 
-    uvicorn takes the signals over while it serves and raises them again when it is done: by then they mean nothing.
-    """
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    async def end() -> None:
+        await stopped.wait()
+        server.should_exit = True
+
+    ending = asyncio.create_task(end())
     try:
-        yield stopped
+        yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        ending.cancel()
 
 
 def _bound_socket(settings: Settings) -> socket.socket:
@@ -113,7 +122,6 @@ def _announce(console: Console, settings: Settings, installation: Installation, 
 
 def _curl(address: str) -> tuple[str, ...]:
     post = "curl -s -H 'content-type: application/json'"
-    return (
-        f"""  {post} {address}/v1/sessions/hello/messages -d '{{"messages": [{{"role": "user", "content": "My cat Miso sees the vet on Thursday."}}]}}'""",
-        f"""  {post} {address}/v1/search -d '{{"text": "When is the vet appointment?"}}'""",
-    )
+    message = '{"messages": [{"role": "user", "content": "My cat Miso sees the vet on Thursday."}]}'
+    question = '{"text": "When is the vet appointment?"}'
+    return f"  {post} {address}/v1/sessions/hello/messages -d '{message}'", f"  {post} {address}/v1/search -d '{question}'"

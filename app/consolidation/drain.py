@@ -2,7 +2,7 @@
 
 The checkpoint's row lock is the claim, and the transaction that holds it inserts the messages, cuts the episodes,
 fills the outbox and moves the checkpoint: killed anywhere before the commit, nothing happened; killed after it, the
-next drain finds the checkpoint moved and only has to trim Redis.
+next drain finds the messages in Postgres and only has to trim Redis.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ from uuid import UUID
 import structlog
 
 from app.consolidation.segmentation import Segmentation, SegmentationPolicy, close, segment
-from app.errors import Conflict, TierUnavailable
+from app.errors import IdTaken, TierUnavailable
 from app.ports import Checkpoint, Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, Settlement, WorkingMemory
 from app.records import Appended, Episode, Message, RecordKind, SessionKey, Tier
 
 log = structlog.get_logger(__name__)
 
-_LOCK_ATTEMPTS: Final = 100
-_LOCK_PAUSE_SECONDS: Final = 0.02
+_LOCK_PAUSE: Final = timedelta(milliseconds=20)
 
 
 @dataclass(frozen=True, slots=True)
 class DrainPolicy:
-    """`batch`: messages a transaction. `retain`: drained messages Redis keeps for recent context, for `ttl`."""
+    """`batch`: messages a transaction. `retain`: drained messages Redis keeps for recent context, for `ttl`.
+
+    `lock_patience`: how long to wait for another worker that holds the session, where it cannot be left to it.
+    """
 
     batch: int = 1000
     retain: int = 50
     ttl: timedelta = timedelta(days=1)
+    lock_patience: timedelta = timedelta(seconds=2)
 
 
 class Drain:
@@ -66,12 +69,12 @@ class Drain:
             TierUnavailable: a tier is away, or another worker kept the session locked.
         """
         total = 0
-        for _ in range(_LOCK_ATTEMPTS):
+        for _ in range(self._lock_attempts):
             inserted, is_done = await self._drain(session)
             total += inserted
             if is_done:
                 return total
-            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+            await asyncio.sleep(_LOCK_PAUSE.total_seconds())
         raise _still_locked(session)
 
     async def store(self, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
@@ -114,15 +117,19 @@ class Drain:
             await _save_closed(tx, current)
             return True
 
+    @property
+    def _lock_attempts(self) -> int:
+        return 1 + self._policy.lock_patience // _LOCK_PAUSE
+
     @asynccontextmanager
     async def _locked(self, session: SessionKey) -> AsyncIterator[EpisodicWriter]:
         """A transaction that holds the session, after waiting for another worker to let go of it."""
-        for _ in range(_LOCK_ATTEMPTS):
+        for _ in range(self._lock_attempts):
             async with self._episodic.writing() as tx:
                 if await tx.lock_checkpoint(session) is not None:
                     yield tx
                     return
-            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
+            await asyncio.sleep(_LOCK_PAUSE.total_seconds())
         raise _still_locked(session)
 
     async def _drain(self, session: SessionKey) -> tuple[int, bool]:
@@ -154,7 +161,7 @@ class Drain:
     async def _store_locked(self, tx: EpisodicWriter, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
         stored = await tx.messages_by_id(session, [m.id for m in messages])
         for position in _conflicts(messages, stored):
-            raise Conflict(f"messages[{position}].id", "is taken by a message with other content in this session")
+            raise IdTaken(position)
         last = await tx.last_sequence(session)
         fresh = [m for m in messages if m.id not in stored]
         numbered = [m.numbered(last + n) for n, m in enumerate(fresh, start=1)]

@@ -48,6 +48,14 @@ class IndexingPolicy:
         return delay * (0.5 + chance)
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`claimed`: entries that were due, 0 when nothing is. `indexed`: those of them that are done with."""
+
+    claimed: int
+    indexed: int
+
+
 class Indexer:
     """Works off the outbox, any number of them at once."""
 
@@ -63,35 +71,34 @@ class Indexer:
         self._context = context
         self._clock = clock
 
-    async def index_batch(self) -> int:
-        """Work off one batch; returns how many entries were claimed, 0 when nothing is due."""
+    async def index_batch(self) -> Batch:
+        """Work off one batch of what is due."""
         async with self._episodic.writing() as tx:
             entries = await tx.claim_outbox(self._policy.batch, lease=self._policy.lease, now=self._clock())
-        if entries:
-            await self._attempt(entries)
-        return len(entries)
+        return Batch(len(entries), await self._attempt(entries) if entries else 0)
 
-    async def _attempt(self, entries: Sequence[OutboxEntry]) -> None:
+    async def _attempt(self, entries: Sequence[OutboxEntry]) -> int:
+        """Work these off and give back those that fail; returns how many are done with."""
         try:
-            await self._index(entries)
+            return await self._index(entries)
         except (TierUnavailable, EmbedderUnavailable) as error:
             log.warning("indexing_delayed", entries=len(entries), problem=str(error))
             await self._release(entries, str(error), is_outage=True)
+            return 0
         except Exception as error:  # noqa: BLE001 - one record nobody foresaw must not stop the others
-            await self._isolate(entries, error)
+            return await self._isolate(entries, error)
 
-    async def _isolate(self, entries: Sequence[OutboxEntry], error: Exception) -> None:
+    async def _isolate(self, entries: Sequence[OutboxEntry], error: Exception) -> int:
         """Halve a failed batch until the entry that fails on its own account stands alone."""
         if len(entries) > 1:
             middle = len(entries) // 2
-            await self._attempt(entries[:middle])
-            await self._attempt(entries[middle:])
-            return
+            return await self._attempt(entries[:middle]) + await self._attempt(entries[middle:])
         BACKGROUND_ERRORS.labels("index").inc()
         log.error("indexing_failed", kind=entries[0].kind, record=str(entries[0].record_uid), exc_info=error)
         await self._release(entries, f"{type(error).__name__}: {error}", is_outage=False)
+        return 0
 
-    async def _index(self, entries: Sequence[OutboxEntry]) -> None:
+    async def _index(self, entries: Sequence[OutboxEntry]) -> int:
         by_op: dict[OutboxOp, list[OutboxEntry]] = defaultdict(list)
         for entry in entries:
             by_op[entry.op].append(entry)
@@ -105,6 +112,7 @@ class Indexer:
         async with self._episodic.writing() as tx:
             await tx.complete_outbox(entries)
         CONSOLIDATED.labels("indexed").inc(len(by_op[OutboxOp.UPSERT]))
+        return len(entries)
 
     async def _upsert(self, entries: Sequence[OutboxEntry]) -> Space | None:
         """Bring the records' points up to date; returns the space they went to, None when there was nothing to embed."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, TypeVar
 from uuid import UUID
@@ -65,6 +65,27 @@ T = TypeVar("T")
 Progress = Callable[[Counter[str]], None]
 
 
+@dataclass(slots=True)
+class _Run:
+    """What a run is for, and what came of it so far."""
+
+    namespace: str | None
+    session: SessionKey | None
+    progress: Progress
+    counts: Counter[str] = field(default_factory=Counter)
+    errors: list[str] = field(default_factory=list)
+
+    def count(self, what: str, how_many: int) -> None:
+        self.counts[what] += how_many
+        self.progress(self.counts)
+
+    def note(self, error: HybridMemoryError) -> None:
+        """Once, however often it comes back while the other stages go on."""
+        if str(error) not in self.errors:
+            self.errors.append(str(error))
+            log.warning("consolidation_interrupted", problem=str(error))
+
+
 class Consolidation:
     """Brings the three tiers together."""
 
@@ -87,18 +108,13 @@ class Consolidation:
         """Work until nothing is left to do, then record the run if it did anything.
 
         With `namespace` or `session` only their buffers are drained; the outbox is worked off whoever it is for.
-        A tier that is away ends the run early: the error is in the report, and the next run goes on.
+        A tier that is away stops the stages that need it: the error is in the report, and the next run goes on.
         """
         async with self._running:
             started_at, started = self._clock(), time.perf_counter()
-            counts: Counter[str] = Counter()
-            errors: list[str] = []
-            try:
-                await self._until_done(namespace, session, counts, progress or (lambda _: None))
-            except HybridMemoryError as error:
-                errors.append(str(error))
-                log.warning("consolidation_interrupted", problem=str(error))
-            report = RunReport(new_id(), started_at, self._clock(), dict(counts), tuple(errors))
+            run = _Run(namespace, session, progress or (lambda _: None))
+            await self._until_done(run)
+            report = RunReport(new_id(), started_at, self._clock(), dict(run.counts), tuple(run.errors))
             CONSOLIDATION_SECONDS.observe(time.perf_counter() - started)
             await self._record(report)
             return report
@@ -115,7 +131,7 @@ class Consolidation:
         try:
             async with asyncio.timeout(within.total_seconds()):
                 while await self._open_entries(uids):
-                    if not await self._indexer.index_batch():
+                    if not (await self._indexer.index_batch()).claimed:
                         await asyncio.sleep(_POLL_SECONDS)  # another worker holds them, or they wait for a retry
         except TimeoutError:
             return False
@@ -152,36 +168,24 @@ class Consolidation:
             DRIFT.set(status.drift)
         return status
 
-    async def _until_done(
-        self, namespace: str | None, session: SessionKey | None, counts: Counter[str], progress: Progress
-    ) -> None:
+    async def _until_done(self, run: _Run) -> None:
         before: Counter[str] | None = None
-        while counts != before:
-            before = counts.copy()
-            await self._drain_all(await self._dirty(namespace, session), counts, progress)
-            counts["episodes_closed"] += await self._drain.close_idle(self._clock())
-            await asyncio.gather(*(self._index_all(counts, progress) for _ in range(self._policy.indexers)))
-            counts["sessions_released"] += await self._release(await self._unreleased(namespace, session))
+        while run.counts != before:
+            before = run.counts.copy()
+            for stage in (self._drain_all, self._close_idle, self._index_all, self._release_all):
+                try:
+                    await stage(run)
+                except HybridMemoryError as error:
+                    run.note(error)
 
-    async def _dirty(self, namespace: str | None, session: SessionKey | None) -> tuple[SessionKey, ...]:
-        if session is not None:
-            return (session,)
-        return await self._working.dirty_sessions(self._policy.sessions, namespace=namespace)
-
-    async def _unreleased(self, namespace: str | None, session: SessionKey | None) -> tuple[SessionKey, ...]:
-        if session is not None:
-            return (session,)
-        return await self._working.unreleased_sessions(self._policy.sessions, namespace=namespace)
-
-    async def _drain_all(self, sessions: Sequence[SessionKey], counts: Counter[str], progress: Progress) -> None:
-        waiting = iter(sessions)
+    async def _drain_all(self, run: _Run) -> None:
+        waiting = iter([run.session] if run.session else await self._dirty(run.namespace))
 
         async def drain_next() -> None:
             for session in waiting:
-                counts["messages_drained"] += await self._drain_one(session)
-                progress(counts)
+                run.count("messages_drained", await self._drain_one(session))
 
-        await asyncio.gather(*(drain_next() for _ in range(self._policy.drains)))
+        await _all(drain_next() for _ in range(self._policy.drains))
 
     async def _drain_one(self, session: SessionKey) -> int:
         try:
@@ -193,10 +197,25 @@ class Consolidation:
             log.exception("drain_failed", session=session.session_id)
             return 0
 
-    async def _index_all(self, counts: Counter[str], progress: Progress) -> None:
-        while claimed := await self._indexer.index_batch():
-            counts["records_indexed"] += claimed
-            progress(counts)
+    async def _close_idle(self, run: _Run) -> None:
+        run.count("episodes_closed", await self._drain.close_idle(self._clock()))
+
+    async def _index_all(self, run: _Run) -> None:
+        async def index_next() -> None:
+            while (batch := await self._indexer.index_batch()).claimed:
+                run.count("records_indexed", batch.indexed)
+
+        await _all(index_next() for _ in range(self._policy.indexers))
+
+    async def _release_all(self, run: _Run) -> None:
+        sessions = [run.session] if run.session else await self._unreleased(run.namespace)
+        run.count("sessions_released", await self._release(sessions))
+
+    async def _dirty(self, namespace: str | None) -> tuple[SessionKey, ...]:
+        return await self._working.dirty_sessions(self._policy.sessions, namespace=namespace)
+
+    async def _unreleased(self, namespace: str | None) -> tuple[SessionKey, ...]:
+        return await self._working.unreleased_sessions(self._policy.sessions, namespace=namespace)
 
     async def _release(self, sessions: Sequence[SessionKey]) -> int:
         """Tell Redis how far each session is indexed; returns how many sessions are indexed to their end."""
@@ -229,6 +248,13 @@ class Consolidation:
                 await tx.record_run(report)
         except TierUnavailable as error:
             log.warning("run_not_recorded", run_id=str(report.id), problem=str(error))
+
+
+async def _all(work: Iterable[Awaitable[None]]) -> None:
+    """Wait for all of it, and only then raise what the first failed with: nothing goes on behind the caller's back."""
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
 
 
 async def _or_none(work: Awaitable[T]) -> T | None:

@@ -32,13 +32,14 @@ class SummaryPolicy:
     """How much a summary says, and what counts in choosing its lines.
 
     `centrality_weight` is MMR's λ (Carbonell & Goldstein 1998): 1 only asks how typical a line is, 0 only how new. What
-    is typical of small talk says little, hence `content_weight`: set by reading summaries of LoCoMo's conversations.
+    is typical of small talk says little, hence `content_weight`: set by reading summaries of public conversations. Every
+    candidate is embedded: `max_candidates` keeps that at a quarter of what embedding an episode's messages costs.
     """
 
     max_lines: int = 4
     max_words: int = 80
     max_line_words: int = 30
-    max_candidates: int = 64
+    max_candidates: int = 24
     min_content_words: int = 3
     centrality_weight: float = 0.7
     content_weight: float = 0.3

@@ -1,6 +1,6 @@
 """A circuit breaker as a value: after repeated failures a provider is left alone for a while, then tried again.
 
-Own code rather than a library: of those for asyncio, `aiobreaker` has had no release since 2021 and `purgatory` reads
+Own code rather than a library: of those for asyncio, `purgatory` reads
 the time itself and lets every waiting call through once half open. What is needed fits on this page, with time an argument.
 """
 

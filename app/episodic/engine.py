@@ -124,12 +124,14 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
+    # What is refused for its value is raised `from None`: the driver quotes the value, and tracebacks are logged.
     except IntegrityError as exc:
-        raise _refusal(exc) from exc
+        raise _refusal(exc) from None
     except DBAPIError as exc:
-        raise _failure(exc) from exc
+        failure = _failure(exc)
+        raise failure from (exc if isinstance(failure, TierUnavailable) else None)
     except StatementError as exc:
-        raise InvalidInput("value", f"cannot be stored: {type(exc.orig).__name__}") from exc
+        raise InvalidInput("value", f"cannot be stored: {type(exc.orig).__name__}") from None
     except (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         raise TierUnavailable(TIER, _first_line(exc)) from exc
 

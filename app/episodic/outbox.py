@@ -148,6 +148,10 @@ def _identified(entries: Sequence[OutboxEntry]) -> dict[str, Any]:
     return {"ids": [entry.id for entry in entries], "generations": [entry.generation for entry in entries]}
 
 
+async def void_leases(session: Session) -> None:
+    await session.run("void_leases", update(outbox).where(outbox.c.leased_until.is_not(None)).values(leased_until=None))
+
+
 async def retry_dead(session: Session, ids: Sequence[int] | None, now: datetime) -> int:
     statement = update(outbox).where(outbox.c.is_dead).values(is_dead=False, attempts=0, next_attempt_at=now)
     if ids is not None:

@@ -196,6 +196,12 @@ class PostgresRepository:
             yield Writer(session)
             await session.commit()
 
+    async def void_leases(self) -> None:
+        """Make everything claimed due again; only for whoever knows that no worker is left that claimed it."""
+        async with connected(self._writing) as session:
+            await outbox.void_leases(session)
+            await session.commit()
+
     async def ping(self) -> str:
         async with connected(self._reading) as session:
             version = (await session.run("ping", text("SHOW server_version")))[0][0]

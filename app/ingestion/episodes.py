@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.errors import InvalidInput, NotFound
-from app.ingestion.limits import Limits, check_count, check_document, check_scope, check_text, check_time
+from app.ingestion.limits import Limits, check_count, check_document, check_label, check_scope, check_text, check_time
 from app.ports import Clock, EpisodicMemory, OutboxEntry, OutboxOp
 from app.records import (
     Episode,
@@ -45,6 +45,7 @@ class RecordIngestion:
 
     async def record_outcome(self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None) -> Episode:
         """Say how an episode turned out; replaces what was said before."""
+        check_label("namespace", namespace, self._limits)
         self._check_object("outcome", outcome)
         _check_ratio("outcome_quality", outcome_quality)
         async with self._episodic.writing() as tx:
@@ -58,6 +59,7 @@ class RecordIngestion:
         return changed
 
     async def append_steps(self, namespace: str, episode_id: UUID, steps: Sequence[Json]) -> tuple[EpisodeStep, ...]:
+        check_label("namespace", namespace, self._limits)
         check_count("steps", len(steps), self._limits.steps_per_call)
         self._admit_steps(steps)
         async with self._episodic.writing() as tx:
@@ -80,6 +82,7 @@ class RecordIngestion:
 
     async def delete(self, kind: RecordKind, namespace: str, record_id: UUID) -> None:
         """Delete an episode with its messages, or a piece of knowledge: here now, in the index soon after."""
+        check_label("namespace", namespace, self._limits)
         async with self._episodic.writing() as tx:
             if not await tx.delete_records(kind, namespace, [record_id]):
                 raise NotFound(kind.value, str(record_id))

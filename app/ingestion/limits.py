@@ -33,6 +33,7 @@ class Limits:
     document_bytes: int = 1_048_576
     document_depth: int = 32
     steps_per_call: int = 1000
+    state_items: int = 1000
     label_length: int = 255
     query_bytes: int = 65_536
     results: int = 1000
@@ -72,13 +73,13 @@ def check_text(field: str, text: str, max_bytes: int) -> None:
 
 def check_document(field: str, document: object, *, max_bytes: int, max_depth: int) -> None:
     """JSON: bounded depth and size, finite numbers of at most 64 bits, storable strings."""
-    _check_json(field, document, max_depth)
+    _check_json(field, document, 0, max_depth)
     size = len(orjson.dumps(document))
     if size > max_bytes:
         raise InvalidInput(field, f"must have at most {max_bytes} bytes as JSON, has {size}")
 
 
-def _check_json(field: str, value: object, depth_left: int) -> None:
+def _check_json(field: str, value: object, depth: int, max_depth: int) -> None:
     match value:
         case str():
             if _FORBIDDEN.search(value):
@@ -92,19 +93,19 @@ def _check_json(field: str, value: object, depth_left: int) -> None:
             if not math.isfinite(value):
                 raise InvalidInput(field, "must hold finite numbers")
         case Mapping() | list() | tuple():
-            _check_container(field, value, depth_left)
+            _check_container(field, value, depth, max_depth)
         case _:
             raise InvalidInput(field, f"must be JSON, holds a {type(value).__name__}")
 
 
-def _check_container(field: str, value: Mapping[object, object] | Sequence[object], depth_left: int) -> None:
-    if depth_left == 0:
-        raise InvalidInput(field, "is nested too deeply")
+def _check_container(field: str, value: Mapping[object, object] | Sequence[object], depth: int, max_depth: int) -> None:
+    if depth == max_depth:
+        raise InvalidInput(field, f"must be nested at most {max_depth} levels deep")
     for key, item in _items(value):
         if not isinstance(key, str):
             raise InvalidInput(field, "must have strings as keys")
-        _check_json(field, key, depth_left)
-        _check_json(field, item, depth_left - 1)
+        _check_json(field, key, depth, max_depth)
+        _check_json(field, item, depth + 1, max_depth)
 
 
 def _items(value: Mapping[object, object] | Sequence[object]) -> Iterable[tuple[object, object]]:
@@ -184,11 +185,12 @@ def check_query(query: Query, limits: Limits) -> Query:
         _check_term(term, limits)
     since = None if query.since is None else check_time("since", query.since, limits, None)
     until = None if query.until is None else check_time("until", query.until, limits, None)
+    now = None if query.now is None else check_time("now", query.now, limits, None)
     if since is not None and until is not None and since > until:
         raise InvalidInput("since", "must not be after until")
     return Query(
         text=query.text, scope=query.scope, kinds=query.kinds, filter=query.filter, since=since, until=until,
-        now=query.now, limit=query.limit, mode=query.mode,
+        now=now, limit=query.limit, mode=query.mode,
     )  # fmt: skip
 
 
@@ -200,4 +202,4 @@ def _check_term(term: FilterTerm, limits: Limits) -> None:
     check_label(field, term.field, limits)
     check_count(f"{field} values", len(term.values), limits.filter_values)
     for value in term.values:
-        _check_json(field, value, 0)
+        _check_json(field, value, 0, 0)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Protocol
 from uuid import UUID
 
 import structlog
 
-from app.errors import Conflict, TierUnavailable
+from app.errors import IdTaken, TierUnavailable
 from app.ingestion.limits import Limits, admit_messages
 from app.observability import MESSAGES_APPENDED
 from app.ports import Clock, EpisodicMemory, WorkingMemory
@@ -48,7 +49,8 @@ class MessageIngestion:
         admitted = admit_messages(scope, drafts, self._limits, self._clock())
         unique = tuple({m.id: m for m in admitted}.values())
         given_ids = [draft.id for draft in drafts if draft.id is not None]
-        receipt = await self._append(unique[0].session, unique, given_ids)
+        with _placed_in(admitted, unique):
+            receipt = await self._append(unique[0].session, unique, given_ids)
         MESSAGES_APPENDED.labels(receipt.stored_in.value).inc(len(unique))
         by_id = {a.id: a for a in receipt.messages}
         return replace(receipt, messages=tuple(by_id[m.id] for m in admitted))
@@ -69,10 +71,11 @@ class MessageIngestion:
         known = {i: Appended(i, m.sequence) for i, m in stored.items()}
         fresh = [m for m in messages if m.id not in stored]
         if fresh:
-            appended = await self._working.append(session, fresh)
-            if appended is None:
-                floor, degraded = await self._floor(session)
-                appended = await self._working.append(session, fresh, floor=floor)
+            with _placed_in(messages, fresh):
+                appended = await self._working.append(session, fresh)
+                if appended is None:
+                    floor, degraded = await self._floor(session)
+                    appended = await self._working.append(session, fresh, floor=floor)
             known |= {a.id: a for a in appended or ()}
         return AppendReceipt(tuple(known[m.id] for m in messages), Tier.WORKING if fresh else Tier.EPISODIC, degraded)
 
@@ -102,4 +105,14 @@ def _refuse_other_content(messages: Sequence[Message], stored: Mapping[UUID, Mes
     for position, message in enumerate(messages):
         known = stored.get(message.id)
         if known is not None and known.content_sha256 != message.content_sha256:
-            raise Conflict(f"messages[{position}].id", "is taken by a message with other content in this session")
+            raise IdTaken(position)
+
+
+@contextmanager
+def _placed_in(given: Sequence[Message], sent: Sequence[Message]) -> Iterator[None]:
+    """Have a refused message named by its place among those given: not all of them are sent on."""
+    try:
+        yield
+    except IdTaken as refused:
+        ids = [message.id for message in given]
+        raise IdTaken(ids.index(sent[refused.position].id)) from refused

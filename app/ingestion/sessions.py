@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
-from app.errors import NotFound, TierUnavailable
+from app.errors import InvalidInput, NotFound, TierUnavailable
 from app.ingestion.limits import Limits, check_document, check_label, check_text
 from app.ports import Clock, EpisodicMemory, SessionRecord, WorkingMemory
 from app.records import SessionKey, SessionState
@@ -91,6 +91,9 @@ class SessionIngestion:
     def _check_state(self, state: SessionState) -> None:
         if state.goal is not None:
             check_text("goal", state.goal, self._limits.message_bytes)
+        for field, items in (("thoughts", state.thoughts), ("related_episodes", state.related_episodes)):
+            if len(items) > self._limits.state_items:
+                raise InvalidInput(field, f"must have at most {self._limits.state_items} items, has {len(items)}")
         for position, thought in enumerate(state.thoughts):
             check_text(f"thoughts[{position}]", thought, self._limits.message_bytes)
         check_document(

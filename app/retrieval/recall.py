@@ -26,6 +26,8 @@ from app.retrieval.attempt import Attempt
 from app.retrieval.buffer import BufferPolicy, bm25_scores, dense_scores, worth_embedding
 from app.retrieval.fusion import merge
 from app.retrieval.matching import admits
+from app.retrieval.participants import Participants
+from app.retrieval.people import named, without_names
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +60,7 @@ class Recall:
         self._embedder = embedder
         self._encoder = encoder
         self._policy = policy
+        self._participants = Participants(semantic, embedder)
 
     async def recall(self, query: Query) -> Recollection:
         """The best hits within the deadline; what could not answer in time is named in `degraded`.
@@ -87,7 +90,12 @@ class Recall:
     async def _embed(self, attempt: Attempt, query: Query) -> Embedded | None:
         if query.mode not in _USES_VECTOR:
             return None
-        return await attempt.stage(EMBEDDER, self._embedder.embed([query.text]), share=self._policy.patience)
+        return await attempt.stage(EMBEDDER, self._embed_question(query), share=self._policy.patience)
+
+    async def _embed_question(self, query: Query) -> Embedded:
+        """The question's vector, without the names of those who take part (see `people`)."""
+        authors = await self._participants.of(query.scope.namespace)
+        return await self._embedder.embed([without_names(query.text, named(query.text, authors))])
 
     async def _search(self, attempt: Attempt, query: Query, embedded: Embedded | None) -> Sequence[Hit] | None:
         """The index's hits, or full text's when the index is away or late; None when neither answered."""

@@ -16,9 +16,8 @@ from app.semantic.edge_space import EdgeSpace, IndexingPolicy
 from app.semantic.filters import within_scope
 from app.semantic.fusion import newest_first
 from app.semantic.generations import Home, homes
-from app.semantic.payload import candidate_of, payload_of
+from app.semantic.payload import PointRow, candidate_of, row_of
 from app.semantic.plan import check_dimension, plan
-from app.semantic.shard import PointRow
 
 _POINTS_A_WRITE: Final = 100
 """About 10 ms of the engine's time, for which a search may have to wait."""
@@ -94,6 +93,10 @@ class EdgeRepository:
     async def spaces(self) -> tuple[Space, ...]:
         return tuple(opened.space for _, opened in sorted(self._spaces.items()))
 
+    async def authors(self, space: Space, scope: Scope, limit: int) -> tuple[str, ...]:
+        opened = self._spaces.get(space.name)
+        return tuple(await opened.read("authors", within_scope(scope), limit)) if opened is not None else ()
+
     async def count(self, space: Space | None = None, scope: Scope | None = None) -> int:
         asked = [opened for name, opened in self._spaces.items() if space is None or name == space.name]
         conditions = within_scope(scope) if scope is not None else ()
@@ -131,7 +134,4 @@ class EdgeRepository:
         """Rows are made batch by batch, while the engine writes the one before. Of points with one id the last counts."""
         distinct = list({point.id: point for point in points}.values())
         for start in range(0, len(distinct), _POINTS_A_WRITE):
-            yield [self._row(space, point) for point in distinct[start : start + _POINTS_A_WRITE]]
-
-    def _row(self, space: Space, point: Point) -> PointRow:
-        return PointRow(point.id, point.dense, self._encoder.encode_document(point.sparse_text), payload_of(point, space))
+            yield [row_of(point, space, self._encoder) for point in distinct[start : start + _POINTS_A_WRITE]]

@@ -3,9 +3,9 @@
 Each leg brings its best points with their scores. A point that only one leg brought lacks the other half of its score;
 instead of a guessed floor the engine is asked for it, but only for points that may still be among the best.
 
-Measured on 10,000 points, 384 dimensions, overlap of the first ten with an exhaustive ranking: a `Formula` over both
-legs with a floor for the missing half 0.45 to 0.83, the same over-fetched to 50 and rescored 0.86 to 1.0, this 0.97 to
-1.0 at the same cost (the low ends: legs that have nothing to do with each other; the high ends: MiniLM on prose).
+Measured at 10,000 points of 384 dimensions, overlap of the first ten with an exhaustive ranking: a `Formula` over both
+legs with a floor for the missing half 0.83 with MiniLM on prose and 0.69 with random vectors, the same over-fetched to
+50 and rescored 0.998 and 0.956, this 0.999 and 0.999 at the same cost (100 points a leg).
 """
 
 from __future__ import annotations

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from app.records import Candidate, Hit, Point, RecordKind, Scope, Space, Tier
+from app.ports import SparseEncoder
+from app.records import Candidate, Hit, Point, RecordKind, Scope, Space, Tier, Vector
 from app.semantic.filters import metadata_terms
+
+
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """A point ready to be written."""
+
+    id: UUID
+    dense: Vector
+    bm25: Mapping[int, float]
+    payload: dict[str, Any]
+
+
+def row_of(point: Point, space: Space, encoder: SparseEncoder) -> PointRow:
+    return PointRow(point.id, point.dense, encoder.encode_document(point.sparse_text), payload_of(point, space))
 
 
 def payload_of(point: Point, space: Space) -> dict[str, Any]:

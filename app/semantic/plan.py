@@ -10,10 +10,13 @@ from app.ports import FusionWeights, IndexQuery, SparseEncoder
 from app.records import Mode, Space, Vector
 from app.semantic.filters import Condition, between, matching, of_kinds, within_scope
 
-_LEAST_PREFETCH: Final = 100
+_LEAST_PREFETCH: Final = 50
 _PREFETCH_FACTOR: Final = 5
-"""A leg brings at least 100 points and 5 for each that is wanted. Measured in `app.semantic.fusion`'s experiment: with
-50 the overlap falls as low as 0.89, with 200 it gains nothing on prose and costs a third more time."""
+"""A leg brings at least 50 points, and 5 for each that is wanted.
+
+Measured at 10,000 points: overlap of the first ten with an exhaustive ranking 1.0 with MiniLM on prose and 0.989 with
+random vectors, where 40 give 0.999 and 0.981, 100 give 0.999 and 0.999 and cost a third more time, and 200 twice as much.
+"""
 
 
 @dataclass(frozen=True, slots=True)

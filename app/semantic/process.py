@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -17,6 +18,8 @@ from app.observability import timed
 from app.semantic.frames import LENGTH, Problem, from_body, to_frame
 
 _BUFFER_BYTES: Final = 1_048_576
+_WELCOME: Final = timedelta(minutes=2)
+"""How long opening may take: replaying a write-ahead log, or waiting for a predecessor to let go."""
 _FAREWELL: Final = timedelta(seconds=10)
 """How long a process may take to close its shard before it is killed; the write-ahead log then has it all."""
 
@@ -50,12 +53,13 @@ class ShardProcess:
         command = (sys.executable, "-m", "app.semantic.worker", str(directory), str(dimension))
         # In a session of its own: Ctrl-C is for the parent, who then says goodbye properly.
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, limit=_BUFFER_BYTES, start_new_session=True
+            *command, stdin=PIPE, stdout=PIPE, limit=_BUFFER_BYTES, start_new_session=True, env=_environment()
         )
         started = cls(process)
         try:
             with _translated():
-                await started._expect()
+                async with asyncio.timeout(_WELCOME.total_seconds()):
+                    await started._expect()
         except BaseException:
             await started.kill()
             raise
@@ -123,6 +127,12 @@ class ShardProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             for answer in self._answers:
                 _fail(answer, ProcessEnded("the engine's process has ended"))
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and the way to this very program, wherever it was started from."""
+    ways = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, ways))}
 
 
 def _settle(answer: asyncio.Future[Any], problem: Problem | None, result: Any) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, assert_never
 from uuid import UUID
 
 import qdrant_edge as edge
 
-from app.records import Vector
 from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Condition, OneOf, Within, only_namespace
 from app.semantic.fusion import Gaps, Score, best, fill_known, gaps
+from app.semantic.payload import PointRow
 from app.semantic.plan import Search
 
 DENSE: Final = "dense"
@@ -28,16 +28,6 @@ KEYWORDS: Final = (
 Found: TypeAlias = tuple[UUID, float, float, dict[str, Any]]
 """Id, dense, bm25, payload."""
 _Leg: TypeAlias = dict[Any, float]  # keyed by the id as the engine gives it: a UUID
-
-
-@dataclass(frozen=True, slots=True)
-class PointRow:
-    """A point ready to be written."""
-
-    id: UUID
-    dense: Vector
-    bm25: Mapping[int, float]
-    payload: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +82,11 @@ class Shard:
 
     def count(self, conditions: Sequence[Condition]) -> int:
         return self._shard.count(edge.CountRequest(exact=True, filter=to_filter(conditions) if conditions else None))
+
+    def authors(self, conditions: Sequence[Condition], limit: int) -> list[str]:
+        """The values of `author`, the most frequent first."""
+        request = edge.FacetRequest("author", limit=limit, filter=to_filter(conditions))
+        return [str(hit.value) for hit in self._shard.facet(request)]
 
     def scroll(self, offset: UUID | None, limit: int) -> tuple[list[tuple[UUID, str]], UUID | None]:
         """The next (id, content_sha256) from `offset` on, and where to go on; None at the end."""
@@ -164,6 +159,8 @@ def _field_condition(condition: Condition) -> edge.FieldCondition:
             return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
         case Within(field, since, until):
             return edge.FieldCondition(field, range=edge.RangeDateTime(gte=since, lte=until))
+        case _ as unreachable:
+            assert_never(unreachable)
 
 
 def _dense_leg(search: Search) -> edge.QueryRequest | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.errors import Conflict
+from app.errors import IdTaken
 from app.ports import Backlog, Clock, Settlement, Window
 from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
 
@@ -198,5 +198,5 @@ def _fresh(buffer: _Session, messages: Sequence[Message]) -> list[Message]:
     seen = dict(buffer.messages)
     for position, message in enumerate(messages):
         if seen.setdefault(message.id, message).content != message.content:
-            raise Conflict(f"messages[{position}].id", "is taken by a message with other content in this session")
+            raise IdTaken(position)
     return [message for message_id, message in seen.items() if message_id not in buffer.messages]

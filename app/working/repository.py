@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from app.errors import Conflict
+from app.errors import IdTaken
 from app.ports import Backlog, Clock, Settlement, Window
 from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
 from app.working import scripts
@@ -65,7 +65,7 @@ class RedisRepository:
             if outcome == b"ok" and facts[0] and int(facts[0]) > at:  # our clock lags behind another's
                 await self._client.execute_command(*_listing(keys, int(facts[0])))
         if outcome == b"conflict":
-            raise Conflict(f"messages[{facts[0]}].id", "is taken by a message with other content in this session")
+            raise IdTaken(int(facts[0]))
         if outcome == b"cold":
             return None
         return tuple(Appended(m.id, int(sequence)) for m, sequence in zip(messages, facts[1:], strict=True))

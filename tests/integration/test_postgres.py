@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from databases import administrate
@@ -134,12 +136,16 @@ async def test_what_postgres_cannot_read_is_invalid(repository: PostgresReposito
             await reader.search_text(Query(question, Scope("acme")))
 
 
-async def test_errors_do_not_quote_memories(repository: PostgresRepository) -> None:
-    """Neither our error nor the driver's below it holds the text of a memory: both end up in logs."""
+@pytest.mark.parametrize(
+    "fields", [{}, {"name": "x" * 256}, {"name": "\ud800"}], ids=["sequence taken", "id too long", "half a character"]
+)
+async def test_errors_do_not_quote_memories(repository: PostgresRepository, fields: dict[str, Any]) -> None:
+    """No traceback holds the text of a memory, which the driver quotes: tracebacks end up in logs."""
+    secret = uuid4().hex  # a traceback quotes the source, too
     await filed(repository, [message(1)])
     with pytest.raises(HybridMemoryError) as caught:
-        await filed(repository, [message(1, "my secret")])
-    assert "my secret" not in f"{caught.value} {caught.value.__cause__}"
+        await filed(repository, [message(1, secret, **fields)])
+    assert secret not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_very_long_text_is_stored_and_found(repository: PostgresRepository) -> None:

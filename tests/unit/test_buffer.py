@@ -33,7 +33,9 @@ def test_nothing_shared_scores_nothing() -> None:
     assert bm25_scores({}, [{DOG: 1.0}], corpus_size=10) == [0.0]
 
 
-@given(st.lists(st.dictionaries(st.integers(0, 5), st.floats(0.1, 3)), max_size=20), st.dictionaries(st.integers(0, 5), st.just(1.0)))
+@given(
+    st.lists(st.dictionaries(st.integers(0, 5), st.floats(0.1, 3)), max_size=20), st.dictionaries(st.integers(0, 5), st.just(1.0))
+)
 def test_a_shared_word_scores_above_nothing(documents: list[dict[int, float]], query: dict[int, float]) -> None:
     """A score is above 0 exactly where a word is shared, however common the word."""
     scores = bm25_scores(query, documents, corpus_size=5)

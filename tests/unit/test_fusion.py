@@ -17,7 +17,12 @@ HERE = Scope("ns", user_id="ana", session_id="s")
 
 
 def hit(number: int, score: float, minute: int = 0, **fields: Any) -> Hit:
-    defaults = {"kind": RecordKind.MESSAGE, "tier": Tier.SEMANTIC, "scope": HERE, "created_at": NOW + timedelta(minutes=minute)}
+    defaults: dict[str, Any] = {
+        "kind": RecordKind.MESSAGE,
+        "tier": Tier.SEMANTIC,
+        "scope": HERE,
+        "created_at": NOW + timedelta(minutes=minute),
+    }
     return Hit(UUID(int=number), text="", score=score, components={"dense": score}, **(defaults | fields))
 
 

@@ -69,7 +69,7 @@ async def test_times_are_stored_in_utc() -> None:
     [
         (decision(kind=EpisodeKind.CONVERSATION), "kind: conversation episodes are cut from messages"),
         (decision(scope=Scope("n" * 11)), "namespace: must have at most 10 characters"),
-        (decision(perception={"a": {"b": {}}}), "perception: is nested too deeply"),
+        (decision(perception={"a": {"b": {}}}), "perception: must be nested at most 2 levels deep"),
         (decision(outcome={"a": "x" * 100}), "outcome: must have at most 100 bytes as JSON"),
         (decision(metadata={"a": "\x00"}), "metadata: must not contain NUL"),
         (decision(summary="x" * 51), "summary: must have at most 50 bytes"),

@@ -98,7 +98,7 @@ async def test_without_both_tiers_saving_fails() -> None:
     [
         (SessionState(goal=" "), "goal: must not be blank"),
         (SessionState(thoughts=("fine", "x" * 21)), r"thoughts\[1\]: must have at most 20 bytes, has 21"),
-        (SessionState(active_context={"a": {"b": {}}}), "active_context: is nested too deeply"),
+        (SessionState(active_context={"a": {"b": {}}}), "active_context: must be nested at most 2 levels deep"),
     ],
 )
 async def test_a_bad_state_is_refused_by_field(state: SessionState, refusal: str) -> None:

@@ -54,7 +54,7 @@ def test_times_are_kept_in_utc() -> None:
          "messages[0].created_at", "must not be before 1900-01-01"),
         (Draft(Role.USER, "a", metadata={"k": "v" * 40}), "messages[0].metadata",
          "must have at most 40 bytes as JSON, has 48"),
-        (Draft(Role.USER, "a", metadata={"a": {"b": {}}}), "messages[0].metadata", "is nested too deeply"),
+        (Draft(Role.USER, "a", metadata={"a": {"b": {}}}), "messages[0].metadata", "must be nested at most 2 levels deep"),
         (Draft(Role.USER, "a", metadata={"a": float("nan")}), "messages[0].metadata", "must hold finite numbers"),
         (Draft(Role.USER, "a", metadata={"a": 2**63}), "messages[0].metadata", "must hold integers of at most 64 bits"),
         (Draft(Role.USER, "a", metadata={"a\x00": 1}), "messages[0].metadata",

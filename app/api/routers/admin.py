@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from app.api.dependencies import MayAdmin, Service, installation_of
-from app.api.errors import RESPONSES
+from app.api.openapi import ANY, BODY
 from app.api.wire import (
     ConsolidateIn,
     EmbeddingOut,
@@ -25,11 +25,11 @@ from app.bootstrap import Installation
 from app.errors import EmbedderUnavailable, InvalidInput
 from app.records import Scope
 
-router = APIRouter(prefix="/v1/admin", tags=["operations"], responses=RESPONSES)
+router = APIRouter(prefix="/v1/admin", tags=["operations"], responses=ANY)
 Limit = Annotated[int, Query()]
 
 
-@router.post("/consolidate", summary="Consolidate until nothing is left to do")
+@router.post("/consolidate", summary="Consolidate until nothing is left to do", responses=BODY)
 async def consolidate(service: Service, access: MayAdmin, body: ConsolidateIn | None = None) -> RunOut:
     asked = body or ConsolidateIn()
     access.check(asked.namespace)
@@ -63,13 +63,13 @@ async def list_outbox(
     return OutboxOut(entries=[OutboxEntryOut.of(e) for e in entries])
 
 
-@router.post("/outbox/retry", summary="Make dead letters due again")
+@router.post("/outbox/retry", summary="Make dead letters due again", responses=BODY)
 async def retry_dead_letters(service: Service, access: MayAdmin, body: RetryIn | None = None) -> RetryOut:
     access.check(None)
     return RetryOut(retried=await service.retry_dead_letters(None if body is None else body.ids))
 
 
-@router.post("/forget", summary="Remove a session, or a whole namespace, from all tiers")
+@router.post("/forget", summary="Remove a session, or a whole namespace, from all tiers", responses=BODY)
 async def forget(body: ForgetIn, service: Service, access: MayAdmin) -> ForgetOut:
     """The receipt counts what was removed and what a second look still found."""
     access.check(body.namespace)

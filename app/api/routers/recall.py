@@ -5,20 +5,20 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from app.api.dependencies import MayRead, Service
-from app.api.errors import RESPONSES
+from app.api.openapi import ANY, BODY
 from app.api.wire import ContextIn, ContextOut, SearchIn, SearchOut
 
-router = APIRouter(prefix="/v1", tags=["recall"], responses=RESPONSES)
+router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY)
 
 
-@router.post("/search", summary="The best hits of all tiers, also of what was said a moment ago")
+@router.post("/search", summary="The best hits of all tiers, also of what was said a moment ago", responses=BODY)
 async def search(body: SearchIn, service: Service, access: MayRead) -> SearchOut:
     """Scores are the sum of their `components`; what did not answer within the deadline is named in `degraded`."""
     access.check(body.namespace)
     return SearchOut.of(await service.search(body.query(body.limit, body.mode)))
 
 
-@router.post("/context", summary="Text for a prompt, packed into a token budget")
+@router.post("/context", summary="Text for a prompt, packed into a token budget", responses=BODY)
 async def assemble_context(body: ContextIn, service: Service, access: MayRead) -> ContextOut:
     """State and recent messages of `session_id`, with knowledge, episodes and messages recalled from the namespace."""
     access.check(body.namespace)

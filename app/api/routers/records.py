@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
-from app.api.errors import RESPONSES
+from app.api.openapi import ANY, BODY, NOT_FOUND
 from app.api.wire import (
     EpisodeIn,
     EpisodeOut,
@@ -23,12 +23,12 @@ from app.api.wire import (
 )
 from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, utc_now
 
-router = APIRouter(prefix="/v1", responses=RESPONSES)
+router = APIRouter(prefix="/v1", responses=ANY)
 Namespace = Annotated[str, Query()]
 Limit = Annotated[int, Query()]
 
 
-@router.post("/episodes", status_code=201, tags=["episodes"], summary="Store a decision, negotiation or task")
+@router.post("/episodes", status_code=201, tags=["episodes"], summary="Store a decision, negotiation or task", responses=BODY)
 async def store_episode(body: EpisodeIn, service: Service, access: MayWrite) -> EpisodeOut:
     access.check(body.namespace)
     return EpisodeOut.of(await service.store_episode(body.episode(utc_now()), body.steps))
@@ -44,7 +44,7 @@ async def list_episodes(
     return EpisodesOut(episodes=[EpisodeOut.of(e) for e in found], next=found[-1].id if len(found) == limit else None)
 
 
-@router.get("/episodes/{episode_id}", tags=["episodes"], summary="One episode")
+@router.get("/episodes/{episode_id}", tags=["episodes"], summary="One episode", responses=NOT_FOUND)
 async def get_episode(
     episode_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> EpisodeOut:
@@ -52,26 +52,28 @@ async def get_episode(
     return EpisodeOut.of(await service.get_episode(namespace, episode_id))
 
 
-@router.delete("/episodes/{episode_id}", tags=["episodes"], status_code=204, summary="Delete an episode")
+@router.delete("/episodes/{episode_id}", tags=["episodes"], status_code=204, summary="Delete an episode", responses=NOT_FOUND)
 async def delete_episode(episode_id: UUID, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
     access.check(namespace)
     await service.delete_episode(namespace, episode_id)
 
 
-@router.post("/episodes/{episode_id}/outcome", tags=["episodes"], summary="Say how it turned out")
+@router.post("/episodes/{episode_id}/outcome", tags=["episodes"], summary="Say how it turned out", responses=BODY | NOT_FOUND)
 async def record_outcome(episode_id: UUID, body: OutcomeIn, service: Service, access: MayWrite) -> EpisodeOut:
     access.check(body.namespace)
     return EpisodeOut.of(await service.record_outcome(body.namespace, episode_id, body.outcome, body.outcome_quality))
 
 
-@router.post("/episodes/{episode_id}/steps", tags=["episodes"], status_code=201, summary="Append steps")
+@router.post(
+    "/episodes/{episode_id}/steps", tags=["episodes"], status_code=201, summary="Append steps", responses=BODY | NOT_FOUND
+)
 async def append_steps(episode_id: UUID, body: StepsIn, service: Service, access: MayWrite) -> StepsOut:
     access.check(body.namespace)
     steps = await service.append_steps(body.namespace, episode_id, body.steps)
     return StepsOut(steps=[StepOut.of(s) for s in steps], next=None)
 
 
-@router.get("/episodes/{episode_id}/steps", tags=["episodes"], summary="Steps in order, paged")
+@router.get("/episodes/{episode_id}/steps", tags=["episodes"], summary="Steps in order, paged", responses=NOT_FOUND)
 async def list_steps(
     episode_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE,
     after: Annotated[int, Query(ge=-1, le=2**31 - 1)] = -1, limit: Limit = 100,
@@ -81,7 +83,9 @@ async def list_steps(
     return StepsOut(steps=[StepOut.of(s) for s in steps], next=steps[-1].index if len(steps) == limit else None)
 
 
-@router.post("/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…")
+@router.post(
+    "/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…", responses=BODY
+)
 async def store_knowledge(body: KnowledgeIn, service: Service, access: MayWrite) -> KnowledgeOut:
     access.check(body.namespace)
     return KnowledgeOut.of(await service.store_knowledge(body.knowledge(utc_now())))
@@ -97,7 +101,7 @@ async def list_knowledge(
     return KnowledgeListOut(knowledge=[KnowledgeOut.of(k) for k in found], next=found[-1].id if len(found) == limit else None)
 
 
-@router.get("/knowledge/{knowledge_id}", tags=["knowledge"], summary="One piece of knowledge")
+@router.get("/knowledge/{knowledge_id}", tags=["knowledge"], summary="One piece of knowledge", responses=NOT_FOUND)
 async def get_knowledge(
     knowledge_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> KnowledgeOut:
@@ -105,7 +109,9 @@ async def get_knowledge(
     return KnowledgeOut.of(await service.get_knowledge(namespace, knowledge_id))
 
 
-@router.delete("/knowledge/{knowledge_id}", tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge")
+@router.delete(
+    "/knowledge/{knowledge_id}", tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge", responses=NOT_FOUND
+)
 async def delete_knowledge(
     knowledge_id: UUID, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.dependencies import MayRead, MayWrite, Service
-from app.api.errors import RESPONSES
+from app.api.openapi import ANY, BODY, CONFLICT, NOT_FOUND
 from app.api.wire import (
     AppendIn,
     AppendOut,
@@ -23,11 +23,13 @@ from app.api.wire import (
 from app.errors import NotFound
 from app.records import DEFAULT_NAMESPACE, Scope, Wait
 
-router = APIRouter(prefix="/v1/sessions/{session_id}", responses=RESPONSES)
+router = APIRouter(prefix="/v1/sessions/{session_id}", responses=ANY)
 Namespace = Annotated[str, Query()]
 
 
-@router.post("/messages", status_code=201, tags=["messages"], summary="Append one message or many, all or none")
+@router.post(
+    "/messages", status_code=201, tags=["messages"], summary="Append one message or many, all or none", responses=BODY | CONFLICT
+)
 async def append_messages(
     session_id: str, body: AppendIn, service: Service, access: MayWrite, wait: Annotated[Wait, Query()] = Wait.NONE
 ) -> AppendOut:
@@ -64,7 +66,7 @@ async def fetch_recent_context(
     return RecentOut.of(await service.fetch_recent_context(scope, limit=limit, budget_tokens=budget_tokens))
 
 
-@router.get("", tags=["sessions"], summary="The session and its state")
+@router.get("", tags=["sessions"], summary="The session and its state", responses=NOT_FOUND)
 async def load_session(
     session_id: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> SessionOut:
@@ -72,13 +74,13 @@ async def load_session(
     return SessionOut.of(await service.load_session(_scope(namespace, session_id)))
 
 
-@router.put("", tags=["sessions"], status_code=204, summary="Replace the session's state")
+@router.put("", tags=["sessions"], status_code=204, summary="Replace the session's state", responses=BODY)
 async def replace_state(session_id: str, body: StateIn, service: Service, access: MayWrite) -> None:
     access.check(body.namespace)
     await service.save_session_state(_scope(body.namespace, session_id), body.state())
 
 
-@router.patch("", tags=["sessions"], status_code=204, summary="Change parts of the session's state")
+@router.patch("", tags=["sessions"], status_code=204, summary="Change parts of the session's state", responses=BODY | NOT_FOUND)
 async def change_state(session_id: str, body: StatePatch, service: Service, access: MayWrite) -> None:
     access.check(body.namespace)
     scope = _scope(body.namespace, session_id)
@@ -86,19 +88,21 @@ async def change_state(session_id: str, body: StatePatch, service: Service, acce
     await service.save_session_state(scope, body.applied_to(record.state))
 
 
-@router.delete("", tags=["sessions"], status_code=204, summary="End the session: drained, not lost")
+@router.delete("", tags=["sessions"], status_code=204, summary="End the session: drained, not lost", responses=NOT_FOUND)
 async def end_session(session_id: str, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
     access.check(namespace)
     await service.end_session(_scope(namespace, session_id))
 
 
-@router.put("/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Keep a JSON value while the session is warm")
+@router.put(
+    "/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Keep a JSON value while the session is warm", responses=BODY
+)
 async def write_scratchpad(session_id: str, key: str, body: ScratchIn, service: Service, access: MayWrite) -> None:
     access.check(body.namespace)
     await service.write_scratchpad(_scope(body.namespace, session_id), key, body.value)
 
 
-@router.get("/scratchpad/{key}", tags=["sessions"], summary="Read a value back")
+@router.get("/scratchpad/{key}", tags=["sessions"], summary="Read a value back", responses=NOT_FOUND)
 async def read_scratchpad(
     session_id: str, key: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> ScratchOut:
@@ -109,7 +113,7 @@ async def read_scratchpad(
     return ScratchOut(key=key, value=pad[key])
 
 
-@router.delete("/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Drop a value")
+@router.delete("/scratchpad/{key}", tags=["sessions"], status_code=204, summary="Drop a value", responses=NOT_FOUND)
 async def delete_scratchpad(
     session_id: str, key: str, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> None:

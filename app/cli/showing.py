@@ -1,0 +1,85 @@
+"""What commands print (pure). What users wrote is never read as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from app.records import ApiKey
+
+_INDENT: Final = (0, 0, 1, 0)
+
+
+def hits_grid(hits: Sequence[Mapping[str, Any]]) -> Table:
+    """A hit after the other: its score and text, and below where it came from and how the score came about."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(justify="right", style="bold cyan", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for hit in hits:
+        grid.add_row(f"{hit['score']:.2f}", Text(hit["text"]))
+        grid.add_row("", Padding(_provenance(hit), _INDENT))
+    return grid
+
+
+def _provenance(hit: Mapping[str, Any]) -> Text:
+    said = " · ".join(filter(None, (hit["author"], hit["created_at"][:10], hit["session_id"], hit["kind"])))
+    parts = ", ".join(f"{name} {value:+.2f}" for name, value in hit["components"].items())
+    return Text.assemble((said, "dim"), " · ", (f"{hit['tier']} tier", "green"), (f" · {parts}", "dim"))
+
+
+def status_table(status: Mapping[str, Any]) -> Table:
+    """The books, a section a tier; what is away is called so."""
+    table = _pairs()
+    sections = {
+        "records": status["records"] or {"": "the episodic tier is away"},
+        "backlog": status["backlog"] or {"": "the working tier is away"},
+        "outbox": status["outbox"] or {"": "the episodic tier is away"},
+        "index": {"points": status["indexed_points"], "drift": status["drift"]},
+        "embedding": status["embedding"] or {"": "no provider has answered yet"},
+    }
+    for name, counts in sections.items():
+        _add_section(table, name, counts)
+    return table
+
+
+def pairs_table(title: str, counts: Mapping[str, Any]) -> Table:
+    table = _pairs()
+    _add_section(table, title, counts)
+    return table
+
+
+def keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:
+    """A row a key; the id is never broken, so that it can be copied."""
+    table = Table("id", "name", "may", "in", "state", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.columns[0].no_wrap = True
+    table.columns[1].overflow = table.columns[3].overflow = "fold"
+    for key in keys:
+        permissions = " ".join(p.removeprefix("memory:") for p in sorted(key.permissions))
+        table.add_row(str(key.id), Text(key.name), permissions, Text(" ".join(sorted(key.namespaces))), _state(key, now))
+    return table
+
+
+def _state(key: ApiKey, now: datetime) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    return "valid" if key.is_valid(now) else "expired"
+
+
+def _pairs() -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _add_section(table: Table, name: str, counts: Mapping[str, Any]) -> None:
+    for position, (what, value) in enumerate(counts.items()):
+        shown = "–" if value is None else str(value)
+        table.add_row(name if position == 0 else "", what.replace("_", " "), Text(shown))

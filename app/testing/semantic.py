@@ -1,0 +1,177 @@
+"""The twin of the vector index: every comparison made, nothing approximate."""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+
+from app.errors import DimensionMismatch, InvalidInput
+from app.ports import IndexQuery, SparseEncoder
+from app.records import (
+    FILTER_FIELDS,
+    METADATA_PREFIX,
+    Candidate,
+    FilterTerm,
+    Hit,
+    Mode,
+    Point,
+    Scope,
+    Space,
+    Tier,
+    Vector,
+)
+
+_WORD: Final = re.compile(r"\w+")
+_SATURATION: Final = 1.2
+_LENGTH_SHARE: Final = 0.75
+_AVERAGE_WORDS: Final = 80
+
+
+class WordEncoder:
+    """Implements `SparseEncoder` for lower-cased words as they stand: no stemming, no stop words."""
+
+    def encode_query(self, text: str) -> Mapping[int, float]:
+        return dict.fromkeys(_words(text), 1.0)
+
+    def encode_document(self, text: str) -> Mapping[int, float]:
+        counts = Counter(_words(text))
+        length = _SATURATION * (1 - _LENGTH_SHARE + _LENGTH_SHARE * counts.total() / _AVERAGE_WORDS)
+        return {word: n * (_SATURATION + 1) / (n + length) for word, n in counts.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    point: Point
+    words: Mapping[int, float]
+
+
+class InMemorySemanticMemory:
+    """A tier 3 that lives as long as the object does; sits the same exam as the engines."""
+
+    def __init__(self, encoder: SparseEncoder | None = None) -> None:
+        self._encoder = encoder or WordEncoder()
+        self._spaces: dict[Space, dict[UUID, _Entry]] = {}
+
+    async def ping(self) -> str:
+        return "in-memory semantic tier"
+
+    async def upsert(self, space: Space, points: Sequence[Point]) -> None:
+        for point in points:
+            _check_dimension(space, point.dense)
+        if points:
+            entries = self._spaces.setdefault(space, {})
+            entries.update((p.id, _Entry(p, self._encoder.encode_document(p.sparse_text))) for p in points)
+
+    async def delete(self, point_ids: Sequence[UUID]) -> None:
+        for entries in self._spaces.values():
+            for point_id in point_ids:
+                entries.pop(point_id, None)
+
+    async def forget(self, scope: Scope) -> None:
+        await self.delete([i for entries in self._spaces.values() for i, e in entries.items() if scope.admits(e.point.scope)])
+
+    async def search(self, space: Space, query: IndexQuery) -> tuple[Candidate, ...]:
+        _check_query(space, query)
+        of_namespace = [e for e in self._spaces.get(space, {}).values() if e.point.scope.namespace == query.scope.namespace]
+        asked = _asked_words(self._encoder, query, of_namespace)
+        found = [_candidate(e.point, query, _dot(asked, e.words)) for e in of_namespace if _is_wanted(e.point, query)]
+        if not _has_vector(query):
+            found = [candidate for candidate in found if candidate.bm25 > 0.0]
+        found.sort(key=lambda c: (-c.fused, -c.hit.created_at.timestamp()))
+        return tuple(found[: query.limit])
+
+    async def spaces(self) -> tuple[Space, ...]:
+        return tuple(sorted(self._spaces, key=lambda space: space.name))
+
+    async def authors(self, space: Space, scope: Scope, limit: int) -> tuple[str, ...]:
+        points = (e.point for e in self._spaces.get(space, {}).values())
+        counts = Counter(p.author for p in points if p.author is not None and scope.admits(p.scope))
+        return tuple(author for author, _ in counts.most_common(limit))
+
+    async def count(self, space: Space | None = None, scope: Scope | None = None) -> int:
+        asked = self._spaces.values() if space is None else [self._spaces.get(space, {})]
+        return sum(scope is None or scope.admits(e.point.scope) for entries in asked for e in entries.values())
+
+    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
+        listed = [(i, entry.point.content_sha256) for i, entry in sorted(self._spaces.get(space, {}).items())]
+        for start in range(0, len(listed), batch_size):
+            yield listed[start : start + batch_size]
+
+
+def _words(text: str) -> list[int]:
+    return [zlib.crc32(word.encode()) for word in _WORD.findall(text.lower())]
+
+
+def _check_dimension(space: Space, vector: Vector) -> None:
+    if vector.shape != (space.dimension,):
+        raise DimensionMismatch(space.dimension, vector.size)
+
+
+def _check_query(space: Space, query: IndexQuery) -> None:
+    if query.dense is not None:
+        _check_dimension(space, query.dense)
+    for term in query.filter:
+        if term.field not in FILTER_FIELDS and not term.field.startswith(METADATA_PREFIX):
+            raise InvalidInput("filter", f"{term.field!r} cannot be filtered by")
+
+
+def _has_vector(query: IndexQuery) -> bool:
+    return query.dense is not None and (query.mode is not Mode.SPARSE or query.sparse_text is None)
+
+
+def _asked_words(encoder: SparseEncoder, query: IndexQuery, corpus: Sequence[_Entry]) -> Mapping[int, float]:
+    """The query's words, weighed by how rare they are in the namespace."""
+    if query.sparse_text is None or (query.mode is Mode.DENSE and query.dense is not None):
+        return {}
+    weights = encoder.encode_query(query.sparse_text)
+    return {word: weight * _idf(sum(word in e.words for e in corpus), len(corpus)) for word, weight in weights.items()}
+
+
+def _idf(holders: int, documents: int) -> float:
+    return math.log1p((documents - holders + 0.5) / (holders + 0.5))
+
+
+def _dot(one: Mapping[int, float], other: Mapping[int, float]) -> float:
+    return sum(weight * other[word] for word, weight in one.items() if word in other)
+
+
+def _candidate(point: Point, query: IndexQuery, bm25: float) -> Candidate:
+    dense = float(np.dot(point.dense, query.dense)) if query.dense is not None and _has_vector(query) else 0.0
+    components = {"dense": dense, "bm25": query.weights.bm25 * bm25}
+    fused = components["dense"] + components["bm25"]
+    hit = Hit(
+        point.record_id, point.kind, point.text, fused, components, Tier.SEMANTIC, point.scope, point.created_at,
+        point.metadata, point.role, point.author, point.sequence,
+    )  # fmt: skip
+    return Candidate(hit, point.id, dense, bm25, fused)
+
+
+def _is_wanted(point: Point, query: IndexQuery) -> bool:
+    return (
+        query.scope.admits(point.scope)
+        and point.kind in query.kinds
+        and (query.since is None or point.created_at >= query.since)
+        and (query.until is None or point.created_at <= query.until)
+        and all(_holds(term, point) for term in query.filter)
+    )
+
+
+def _holds(term: FilterTerm, point: Point) -> bool:
+    if term.field.startswith(METADATA_PREFIX):
+        value: object = point.metadata.get(term.field.removeprefix(METADATA_PREFIX))
+    else:
+        value = getattr(point.scope if term.field.endswith("_id") else point, term.field)
+    return value is not None and _is_among(value, term.values)
+
+
+def _is_among(value: object, wanted: Iterable[object]) -> bool:
+    """Equality as JSON has it: true is not 1."""
+    return any(isinstance(value, bool) == isinstance(w, bool) and value == w for w in wanted)

@@ -1,0 +1,237 @@
+"""Real processes, ended and killed for real: what was acknowledged is kept, and nothing is left running."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+import pytest
+from service_process import Finished, Home, engine, is_ready, kill_all, running_in, until
+
+from app.cli.child import free_port
+from app.records import new_id
+
+SESSION: Final = "/v1/sessions/s1/messages"
+
+
+@pytest.fixture(autouse=True)
+def nothing_keeps_running(tmp_path: Path) -> Iterator[None]:
+    """After every test here, no process works in its directory any more."""
+    yield
+    left = running_in(tmp_path)
+    described = [" ".join(process.cmdline()) for process in left]
+    kill_all(left)
+    assert described == []
+
+
+async def append(client: httpx.AsyncClient, *contents: str, path: str = SESSION, **parameters: str) -> dict[str, Any]:
+    return await append_all(client, [{"role": "user", "content": content} for content in contents], path, **parameters)
+
+
+async def append_all(
+    client: httpx.AsyncClient, messages: Sequence[dict[str, Any]], path: str = SESSION, **parameters: str
+) -> dict[str, Any]:
+    response = await client.post(path, json={"messages": messages}, params=parameters)
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+async def history(client: httpx.AsyncClient, path: str = SESSION) -> list[dict[str, Any]]:
+    response = await client.get(path, params={"limit": 1000})
+    return list(response.raise_for_status().json()["messages"])
+
+
+async def contents(client: httpx.AsyncClient, path: str = SESSION) -> list[str]:
+    return [message["content"] for message in await history(client, path)]
+
+
+async def texts_found(client: httpx.AsyncClient, text: str, limit: int = 1) -> list[str]:
+    response = await client.post("/v1/search", json={"text": text, "limit": limit, "kinds": ["message"]})
+    return [hit["text"] for hit in response.raise_for_status().json()["hits"]]
+
+
+async def status(client: httpx.AsyncClient) -> dict[str, Any]:
+    return dict((await client.get("/v1/admin/status")).raise_for_status().json())
+
+
+async def is_settled(client: httpx.AsyncClient) -> bool:
+    """Whether nothing waits anywhere and the index agrees with the truth."""
+    books = await status(client)
+    return (books["backlog"]["messages"], books["outbox"]["depth"], books["drift"]) == (0, 0, 0)
+
+
+def error(sentence: str) -> Finished:
+    """How a command ends that says one sentence."""
+    return Finished(1, "", f"error: {sentence}\n")
+
+
+# ── stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_stopped_service_leaves_nothing_but_its_data(tmp_path: Path) -> None:
+    """SIGTERM, SIGINT and a closed terminal end it with status 0 and no process left, and the next start has all data."""
+    home = Home.at(tmp_path)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        async with home.served() as serving, home.client() as client:
+            await append(client, f"before {number.name}")
+            ended = await serving.stop(number)
+        assert (ended.status, ended.stderr, running_in(tmp_path)) == (0, "", [])
+    async with home.served() as serving, home.client() as client:
+        kept = await contents(client)
+        await serving.stop()
+    assert kept == ["before SIGTERM", "before SIGINT", "before SIGHUP"]
+
+
+@pytest.mark.parametrize(
+    ("command", "moment", "number", "status"),
+    [
+        ("serve", "owner.json", signal.SIGINT, 0),
+        ("serve", "postgres.unfinished", signal.SIGTERM, 0),
+        ("serve", "postgres/postmaster.pid", signal.SIGINT, 0),
+        ("stats", "postgres.unfinished", signal.SIGTERM, 130),
+    ],
+)
+async def test_a_signal_while_starting_leaves_nothing_running(
+    tmp_path: Path, command: str, moment: str, number: signal.Signals, status: int
+) -> None:
+    """Whoever is interrupted while engines start ends without a traceback, and so do the engines."""
+    home = Home.at(tmp_path)
+    starting = await home.starting(command)
+    await until((home.data / moment).exists, unless=starting.ending)
+    ended = await starting.stop(number)
+    assert (ended.status, ended.stderr.strip(), running_in(tmp_path)) == (status, "", [])
+
+
+# ── killing the service ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    """Killed right after an acknowledgement and at random moments under load, it loses and doubles nothing."""
+    await survive_kills(tmp_path, acknowledgements=[1, *random.Random(7).sample(range(2, 60), 3)])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_what_was_acknowledged_survives_many_kills(tmp_path: Path) -> None:
+    """The same for thirty kills at random moments."""
+    await survive_kills(tmp_path, acknowledgements=[random.randint(1, 200) for _ in range(30)])  # noqa: S311
+
+
+async def survive_kills(path: Path, acknowledgements: Sequence[int]) -> None:
+    """Kill a service under load after each of these numbers of acknowledgements, and look what the next start has."""
+    home = Home.at(path, MEMORY_CONSOLIDATION_INTERVAL_SECONDS="0.01")
+    acknowledged: dict[str, list[str]] = {f"/v1/sessions/s{n}/messages": [] for n in range(4)}
+    for count in acknowledgements:
+        async with home.served() as serving, home.client() as client:
+            load = Load(client, acknowledged, count)
+            await load.until_enough()
+            await serving.kill()
+            await load.over()
+    async with home.served() as serving, home.client() as client:
+        await until(lambda: is_settled(client))
+        for session, expected in acknowledged.items():
+            await expect_kept(client, session, expected)
+        await serving.stop()
+    assert running_in(path) == []
+
+
+class Load:
+    """A client for each session that appends one message after the other, until the service is gone."""
+
+    def __init__(self, client: httpx.AsyncClient, acknowledged: dict[str, list[str]], enough: int) -> None:
+        self._client = client
+        self._acknowledged = acknowledged
+        self._missing = enough
+        self._enough = asyncio.Event()
+        self._clients = [asyncio.create_task(self._append_to(session)) for session in acknowledged]
+
+    async def until_enough(self) -> None:
+        await self._enough.wait()
+
+    async def over(self) -> None:
+        await asyncio.gather(*self._clients)
+
+    async def _append_to(self, session: str) -> None:
+        with suppress(httpx.TransportError):
+            while True:
+                message = {"id": str(new_id()), "role": "user", "content": f"parcel {new_id().hex}"}
+                await append_all(self._client, [message], session)
+                self._acknowledged[session].append(message["id"])
+                self._missing -= 1
+                if self._missing == 0:
+                    self._enough.set()
+
+
+async def expect_kept(client: httpx.AsyncClient, session: str, acknowledged: Sequence[str]) -> None:
+    """Every acknowledged message once and in order, in exactly one episode, and found; others at most once."""
+    kept = await history(client, session)
+    ids = [message["id"] for message in kept]
+    assert [i for i in ids if i in set(acknowledged)] == list(acknowledged)
+    assert len(set(ids)) == len(ids)
+    await expect_episodes_cover(client, session, [message["sequence"] for message in kept])
+    for message in kept[:: max(1, len(kept) // 5)]:
+        assert await texts_found(client, message["content"]) == [message["content"]]
+
+
+async def expect_episodes_cover(client: httpx.AsyncClient, session: str, sequences: Sequence[int]) -> None:
+    parameters: dict[str, str | int] = {"session_id": session.split("/")[3], "limit": 1000}
+    response = await client.get("/v1/episodes", params=parameters)
+    episodes = response.raise_for_status().json()["episodes"]
+    spans = [(e["first_sequence"], e["last_sequence"], e["message_count"]) for e in episodes]
+    covered = [sum(first <= sequence <= last for first, last, _ in spans) for sequence in sequences]
+    assert (covered, sum(count for *_, count in spans)) == ([1] * len(sequences), len(sequences))
+
+
+# ── killing an engine ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_killed_engine_is_started_again(tmp_path: Path) -> None:
+    """Each engine killed under a service is back by itself; what was acknowledged meanwhile is kept once and found."""
+    home = Home.at(tmp_path)
+    async with home.served() as serving, home.client() as client:
+        await append(client, "before", wait="indexed")
+        for words in (("valkey-server",), ("postgres", "-D"), ("app.semantic.worker",)):
+            victim = engine(tmp_path, *words)
+            victim.kill()
+            await append(client, f"while {words[0]} was down")
+            await until(lambda: is_ready(client))
+            assert engine(tmp_path, *words).pid != victim.pid
+        await until(lambda: is_settled(client))
+        kept = await contents(client)
+        found = await texts_found(client, "while postgres was down")
+        await serving.stop()
+    assert sorted(kept) == [
+        "before", "while app.semantic.worker was down", "while postgres was down", "while valkey-server was down",
+    ]  # fmt: skip
+    assert (found, running_in(tmp_path)) == (["while postgres was down"], [])
+
+
+async def test_an_engine_that_does_not_come_back_is_named(tmp_path: Path) -> None:
+    """While an engine cannot be started again, readiness names the tier; once it can, the service recovers by itself."""
+    home = Home.at(tmp_path)
+    async with home.served() as serving, home.client() as client:
+        manifest = next((home.data / "valkey").rglob("*.manifest"))
+        kept = manifest.read_bytes()
+        manifest.write_text("nonsense\n")
+        engine(tmp_path, "valkey-server").kill()
+        await until((home.data / "valkey" / "valkey.log.1").exists)  # it was started again
+        receipt = await append(client, "said meanwhile")
+        health = (await client.get("/health/ready")).json()
+        manifest.write_bytes(kept)
+        await until(lambda: is_ready(client))
+        ended = await serving.stop()
+    down = [tier["name"] for tier in health["tiers"] if not tier["is_up"]]
+    assert (down, receipt["stored_in"], receipt["degraded"]) == (["working"], "episodic", ["working"])
+    assert (ended.status, "engine_not_restarted" in ended.stderr, running_in(tmp_path)) == (0, True, [])

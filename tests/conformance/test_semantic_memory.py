@@ -1,0 +1,498 @@
+"""The exam of tier 3: the embedded engine, the server's client and the twin sit it alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import timedelta, timezone
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from given import NOW, SCOPE
+from qdrant_client import AsyncQdrantClient
+
+from app.errors import DimensionMismatch, InvalidInput
+from app.ports import FusionWeights, IndexQuery, SemanticMemory
+from app.records import (
+    Candidate,
+    FilterTerm,
+    Hit,
+    Mode,
+    Point,
+    RecordKind,
+    Scope,
+    Space,
+    Tier,
+    Vector,
+    derived_uuid,
+    sha256_hex,
+)
+from app.semantic.bm25 import Bm25Encoder
+from app.semantic.edge import EdgeRepository
+from app.semantic.qdrant import QdrantRepository
+from app.testing.semantic import InMemorySemanticMemory
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect:UserWarning"),
+]
+
+SPACE: Final = Space("Exam/Model", 4)
+OTHER_SPACE: Final = Space("other", 2)
+ALL_KINDS: Final = tuple(RecordKind)
+Engines: TypeAlias = dict[str, SemanticMemory]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engines]:
+    """One of each for the whole exam; see `memory`."""
+    encoder = Bm25Encoder()
+    directory: Path = tmp_path_factory.mktemp("index")
+    edge = await EdgeRepository.open(directory, encoder=encoder)
+    qdrant = QdrantRepository(AsyncQdrantClient(":memory:"), encoder=encoder)
+    yield {"edge": edge, "qdrant": qdrant, "twin": InMemorySemanticMemory(encoder)}
+    await edge.close()
+    await qdrant.close()
+
+
+@pytest_asyncio.fixture(params=["edge", "qdrant", "twin"], loop_scope="module")
+async def memory(request: pytest.FixtureRequest, engines: Engines) -> SemanticMemory:
+    """A tier 3 with no point in it; spaces that earlier tests made are still there."""
+    await clear(engines[request.param])
+    return engines[request.param]
+
+
+async def clear(memory: SemanticMemory) -> None:
+    for space in await memory.spaces():
+        async for batch in memory.scroll(space):
+            await memory.delete([point_id for point_id, _ in batch])
+
+
+def point(text: str = "the cat sat", **fields: Any) -> Point:
+    """A message of Ana's, identified by its text unless told otherwise."""
+    identity = derived_uuid("point", fields.get("name", text))
+    defaults: dict[str, Any] = {
+        "id": identity,
+        "record_id": identity,
+        "kind": RecordKind.MESSAGE,
+        "scope": SCOPE,
+        "sparse_text": text,
+        "dense": vector(1),
+        "created_at": NOW,
+        "content_sha256": sha256_hex(text),
+        "role": "user",
+        "author": "Ana",
+        "sequence": 1,
+    }
+    return Point(text=text, **(defaults | {k: v for k, v in fields.items() if k != "name"}))
+
+
+def vector(*values: float) -> Vector:
+    """A vector of the exam's space, filled up with zeros."""
+    return np.array([*values, *[0.0] * (SPACE.dimension - len(values))], dtype=np.float32)
+
+
+def query(text: str | None = None, **fields: Any) -> IndexQuery:
+    defaults: dict[str, Any] = {"scope": Scope("acme"), "dense": vector(1), "limit": 10, "kinds": ALL_KINDS}
+    return IndexQuery(sparse_text=text, **(defaults | fields))
+
+
+def texts(found: Sequence[Candidate]) -> list[str]:
+    return [candidate.hit.text for candidate in found]
+
+
+# ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_hit_carries_the_whole_record(memory: SemanticMemory) -> None:
+    """What comes back is what was written, to the last field, so that recall works with Postgres away."""
+    record_id = UUID(int=7)
+    metadata = {"channel": "email", "big": 2**80, "nested": {"list": [1, None, 0.5]}, "is_read": True}
+    written = point("Ana moves to Porto", record_id=record_id, created_at=NOW + timedelta(microseconds=1), metadata=metadata)
+    await memory.upsert(SPACE, [written])
+    found = await memory.search(SPACE, query())
+    hit = Hit(
+        id=record_id,
+        kind=RecordKind.MESSAGE,
+        text="Ana moves to Porto",
+        score=1.0,
+        components={"dense": 1.0, "bm25": 0.0},
+        tier=Tier.SEMANTIC,
+        scope=SCOPE,
+        created_at=NOW + timedelta(microseconds=1),
+        metadata=metadata,
+        role="user",
+        author="Ana",
+        sequence=1,
+    )
+    assert found == (Candidate(hit, written.id, dense=1.0, bm25=0.0, fused=1.0),)
+
+
+async def test_a_record_may_lack_what_is_optional(memory: SemanticMemory) -> None:
+    """An episode has no role, author or sequence, and a scope may be nothing but a namespace."""
+    bare = point(kind=RecordKind.EPISODE, scope=Scope("acme"), role=None, author=None, sequence=None)
+    await memory.upsert(SPACE, [bare])
+    (found,) = await memory.search(SPACE, query())
+    assert (found.hit.kind, found.hit.scope, found.hit.role, found.hit.author, found.hit.sequence, found.hit.metadata) == (
+        RecordKind.EPISODE, Scope("acme"), None, None, None, {},
+    )  # fmt: skip
+
+
+async def test_an_upsert_can_be_repeated(memory: SemanticMemory) -> None:
+    """The same point written twice is there once."""
+    for _ in range(2):
+        await memory.upsert(SPACE, [point()])
+    assert await memory.count() == 1
+
+
+async def test_an_upsert_replaces_what_was_there(memory: SemanticMemory) -> None:
+    """After a point was written anew, its old text, words and fields are no longer found."""
+    await memory.upsert(SPACE, [point("the cat sat", name="one", author="Ana")])
+    await memory.upsert(SPACE, [point("a dog barked", name="one", author="Ben")])
+    by_words = await memory.search(SPACE, query("cat", mode=Mode.SPARSE))
+    by_author = await memory.search(SPACE, query(filter=(FilterTerm("author", ("Ana",)),)))
+    assert (by_words, by_author, texts(await memory.search(SPACE, query()))) == ((), (), ["a dog barked"])
+
+
+async def test_the_last_of_one_id_counts(memory: SemanticMemory) -> None:
+    """A batch that brings one id twice leaves its last point."""
+    await memory.upsert(SPACE, [point("first", name="one"), point("second", name="one")])
+    assert texts(await memory.search(SPACE, query())) == ["second"]
+
+
+async def test_nothing_to_write_makes_no_space(memory: SemanticMemory) -> None:
+    """An empty upsert leaves no collection behind."""
+    await memory.upsert(Space("never", 4), [])
+    assert Space("never", 4) not in await memory.spaces()
+
+
+async def test_a_vector_of_another_size_is_refused(memory: SemanticMemory) -> None:
+    """One wrong vector fails the whole upsert, and says both sizes."""
+    with pytest.raises(DimensionMismatch) as caught:
+        await memory.upsert(SPACE, [point("fits"), point("does not", dense=np.ones(3, dtype=np.float32))])
+    assert (caught.value.expected, caught.value.got, await memory.count()) == (4, 3, 0)
+
+
+async def test_a_query_of_another_size_is_refused(memory: SemanticMemory) -> None:
+    """A query embedded by another model is an error, not an empty answer."""
+    with pytest.raises(DimensionMismatch):
+        await memory.search(SPACE, query(dense=np.ones(5, dtype=np.float32)))
+
+
+async def test_deleted_points_are_gone_from_every_space(memory: SemanticMemory) -> None:
+    """Deleting names no space, and an absent id is no error."""
+    gone, kept = point("gone"), point("kept")
+    await memory.upsert(SPACE, [gone, kept])
+    await memory.upsert(OTHER_SPACE, [replace(gone, dense=np.ones(2, dtype=np.float32))])
+    await memory.delete([gone.id, UUID(int=1)])
+    await memory.delete([])
+    assert (texts(await memory.search(SPACE, query())), await memory.count(OTHER_SPACE)) == (["kept"], 0)
+
+
+@pytest.mark.parametrize(
+    ("scope", "left"),
+    [
+        (Scope("acme"), {"elsewhere"}),
+        (Scope("acme", session_id="s2"), {"s1", "elsewhere"}),
+        (Scope("acme", user_id="ana", session_id="s2"), {"s1", "elsewhere"}),
+        (Scope("acme", user_id="ben", session_id="s2"), {"s1", "s2", "elsewhere"}),
+        (Scope("nobody"), {"s1", "s2", "elsewhere"}),
+    ],
+)
+async def test_forgetting_removes_what_the_scope_admits(memory: SemanticMemory, scope: Scope, left: set[str]) -> None:
+    """All that the scope admits goes, from every space, and nothing else."""
+    second = replace(SCOPE, session_id="s2")
+    points = [point("s1"), point("s2", scope=second), point("elsewhere", scope=replace(second, namespace="globex"))]
+    for space in (SPACE, OTHER_SPACE):
+        await memory.upsert(space, [replace(p, dense=np.ones(space.dimension, dtype=np.float32)) for p in points])
+    await memory.forget(scope)
+    hashes = {sha256_hex(text) for text in left}
+    assert [{h async for batch in memory.scroll(s) for _, h in batch} for s in (SPACE, OTHER_SPACE)] == [hashes, hashes]
+
+
+# ── who sees what ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_another_namespace_is_never_seen(memory: SemanticMemory, mode: Mode) -> None:
+    """However alike a record is, its neighbour's search comes back empty rather than wide."""
+    await memory.upsert(SPACE, [point("the cat sat", scope=Scope("globex"))])
+    assert await memory.search(SPACE, query("cat", mode=mode)) == ()
+
+
+@pytest.mark.parametrize("field", ["user_id", "agent_id", "session_id", "project_id"])
+async def test_a_scope_narrows(memory: SemanticMemory, field: str) -> None:
+    """Each field that is named must be equal; a record without it is not seen."""
+    others: list[dict[str, Any]] = [{field: value} for value in ("mine", "other", None)]
+    mine, other, none = (replace(SCOPE, **fields) for fields in others)
+    await memory.upsert(SPACE, [point("mine", scope=mine), point("other", scope=other), point("none", scope=none)])
+    found = await memory.search(SPACE, query(scope=Scope("acme", **{field: "mine"})))
+    assert texts(found) == ["mine"]
+
+
+@pytest.mark.parametrize("kinds", [(), (RecordKind.EPISODE,), (RecordKind.EPISODE, RecordKind.KNOWLEDGE), ALL_KINDS])
+async def test_only_the_kinds_asked_for_are_found(memory: SemanticMemory, kinds: tuple[RecordKind, ...]) -> None:
+    """No kinds, no hits."""
+    await memory.upsert(SPACE, [point(kind.value, kind=kind) for kind in RecordKind])
+    found = await memory.search(SPACE, query("message episode knowledge", kinds=kinds))
+    assert sorted(texts(found)) == sorted(kinds)
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "expected"),
+    [
+        ("metadata.n", (1,), {"1", "1.0"}),
+        ("metadata.n", (1.0,), {"1", "1.0"}),
+        ("metadata.n", (True,), {"true"}),
+        ("metadata.n", (False,), {"false"}),
+        ("metadata.n", (0,), {"0"}),
+        ("metadata.n", ("1",), {'"1"'}),
+        ("metadata.n", (0.5, "1", False), {"0.5", '"1"', "false"}),
+        ("metadata.n", (2**70,), {str(2**70)}),
+        ("metadata.n", (2,), set()),
+        ("metadata.n", (), set()),
+        ("metadata.absent", (1,), set()),
+        ("author", ("Ben", "Cem"), {'"1"', "true"}),
+        ("author", (1,), set()),
+        ("role", ("assistant",), {"true"}),
+        ("kind", ("message",), {"1", "1.0", "true", "false", "0", '"1"', "0.5", str(2**70), "[1]", "null"}),
+        ("session_id", ("s1",), {"1", "1.0", "true", "false", "0", '"1"', "0.5", str(2**70), "[1]", "null"}),
+        ("project_id", ("other",), set()),
+    ],
+)
+async def test_filters_compare_as_json_does(
+    memory: SemanticMemory, field: str, values: tuple[Any, ...], expected: set[str]
+) -> None:
+    """1 is 1.0, but neither "1" nor true; a list is not its element; a missing field never matches."""
+    numbers = {
+        "1": 1, "1.0": 1.0, "true": True, "false": False, "0": 0, '"1"': "1", "0.5": 0.5, str(2**70): 2**70,
+        "[1]": [1], "null": None,
+    }  # fmt: skip
+    special: dict[str, dict[str, str]] = {'"1"': {"author": "Ben"}, "true": {"author": "Cem", "role": "assistant"}}
+    await memory.upsert(SPACE, [point(name, metadata={"n": n}, **special.get(name, {})) for name, n in numbers.items()])
+    found = await memory.search(SPACE, query(filter=(FilterTerm(field, values),)))
+    assert set(texts(found)) == expected
+
+
+@pytest.mark.parametrize("key", ["a.b", 'quo"te', "brackets[0]", "white space", "ünïcödé", "k" * 300])
+async def test_any_metadata_key_can_be_filtered_by(memory: SemanticMemory, key: str) -> None:
+    """A key is a name and not a path, whatever characters it is made of."""
+    await memory.upsert(SPACE, [point("yes", metadata={key: "x"}), point("no", metadata={key: "y", "a": {"b": "x"}})])
+    assert texts(await memory.search(SPACE, query(filter=(FilterTerm(f"metadata.{key}", ("x",)),)))) == ["yes"]
+
+
+async def test_all_filters_must_hold(memory: SemanticMemory) -> None:
+    """Several terms narrow together, on every leg."""
+    await memory.upsert(
+        SPACE, [point("cat one", metadata={"n": 1}), point("cat two", metadata={"n": 2}), point("cat", author="Ben")]
+    )
+    terms = (FilterTerm("author", ("Ana",)), FilterTerm("metadata.n", (2, 3)))
+    assert texts(await memory.search(SPACE, query("cat", filter=terms))) == ["cat two"]
+
+
+async def test_a_field_that_cannot_be_filtered_by_is_refused(memory: SemanticMemory) -> None:
+    """A misspelt field is an error: ignoring it would widen the search."""
+    with pytest.raises(InvalidInput):
+        await memory.search(SPACE, query(filter=(FilterTerm("sesion_id", ("s1",)),)))
+
+
+async def test_times_are_inclusive(memory: SemanticMemory) -> None:
+    """`since` and `until` admit the very microsecond they name, in whatever time zone they are given."""
+    step = timedelta(microseconds=1)
+    await memory.upsert(SPACE, [point(str(i), created_at=NOW + i * step) for i in range(5)])
+    east = timezone(timedelta(hours=9))
+    found = await memory.search(SPACE, query(since=(NOW + step).astimezone(east), until=NOW + 3 * step))
+    assert texts(found) == ["3", "2", "1"]
+
+
+async def test_one_bound_may_be_open(memory: SemanticMemory) -> None:
+    """Without `until` there is no end, without `since` no beginning."""
+    await memory.upsert(SPACE, [point("old", created_at=NOW - timedelta(days=1)), point("new", created_at=NOW)])
+    since, until = await memory.search(SPACE, query(since=NOW)), await memory.search(SPACE, query(until=NOW - timedelta(hours=1)))
+    assert (texts(since), texts(until)) == (["new"], ["old"])
+
+
+# ── ranking ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def zoo(memory: SemanticMemory) -> None:
+    """`words` has the query's words, `meaning` its direction, `both` half of each, `neither` nothing."""
+    await memory.upsert(
+        SPACE,
+        [
+            point("zebra giraffe", name="words", dense=vector(0, 1), record_id=UUID(int=1)),
+            point("a quiet evening", name="meaning", dense=vector(1), record_id=UUID(int=2)),
+            point("zebra stripes at noon", name="both", dense=vector(0.8, 0.6), record_id=UUID(int=3)),
+            point("something else", name="neither", dense=vector(0, 0, 1), record_id=UUID(int=4)),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "ranking"),
+    [
+        (Mode.HYBRID, [3, 2, 1, 4]),
+        (Mode.EXACT, [3, 2, 1, 4]),
+        (Mode.DENSE, [2, 3]),
+        (Mode.SPARSE, [1, 3]),
+    ],
+)
+async def test_the_mode_decides_what_counts(memory: SemanticMemory, mode: Mode, ranking: list[int]) -> None:
+    """Both legs, the vector alone, or the words alone; by words alone, only what has one of them is found."""
+    await zoo(memory)
+    found = await memory.search(SPACE, query("zebra giraffe", mode=mode, weights=FusionWeights(bm25=0.3)))
+    assert [c.hit.id.int for c in found][: len(ranking)] == ranking
+
+
+async def test_a_missing_leg_is_done_without(memory: SemanticMemory) -> None:
+    """With no vector only the words count, with no words only the vector, whatever the mode; with neither nothing does."""
+    await zoo(memory)
+    words = await memory.search(SPACE, query("zebra giraffe", dense=None, mode=Mode.DENSE))
+    meaning = await memory.search(SPACE, query(None, mode=Mode.SPARSE))
+    neither = await memory.search(SPACE, query(None, dense=None))
+    assert ([c.hit.id.int for c in words], [c.hit.id.int for c in meaning][:2], neither) == ([1, 3], [2, 3], ())
+
+
+async def test_words_that_mean_nothing_find_nothing(memory: SemanticMemory) -> None:
+    """A query of words that no record has is an empty answer by words, and ranks by meaning alone in a hybrid."""
+    await zoo(memory)
+    by_words = await memory.search(SPACE, query("xylophone", mode=Mode.SPARSE))
+    hybrid = await memory.search(SPACE, query("xylophone"))
+    assert (by_words, [c.hit.id.int for c in hybrid][:2], {c.bm25 for c in hybrid}) == ((), [2, 3], {0.0})
+
+
+@pytest.mark.parametrize("prefetch", [1, 200])
+async def test_both_halves_of_a_score_are_exact(memory: SemanticMemory, prefetch: int) -> None:
+    """A point that one leg alone had found is ranked with its true score of the other, however little the legs bring."""
+    await zoo(memory)
+    weights = FusionWeights(bm25=0.3, prefetch=prefetch)
+    everything = {c.point_id: (c.dense, c.bm25) for c in await memory.search(SPACE, query("zebra giraffe", weights=weights))}
+    found = await memory.search(SPACE, query("zebra giraffe", weights=weights, limit=2))
+    assert [c.hit.id.int for c in found] == [3, 2]
+    for c in found:
+        assert (c.dense, c.bm25) == pytest.approx(everything[c.point_id])
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_components_add_up(memory: SemanticMemory, mode: Mode) -> None:
+    """`fused` is dense + weight · bm25, the hit's score is `fused`, and its components are the two terms."""
+    await zoo(memory)
+    weights = FusionWeights(bm25=0.3)
+    for c in await memory.search(SPACE, query("zebra giraffe", mode=mode, weights=weights)):
+        assert c.hit.components == {"dense": c.dense, "bm25": 0.3 * c.bm25}
+        assert c.hit.score == c.fused == c.dense + 0.3 * c.bm25
+
+
+async def test_longer_vectors_count_for_more(memory: SemanticMemory) -> None:
+    """The dense score is the dot product: the sum of two unit vectors may score above 1."""
+    await memory.upsert(SPACE, [point("single", dense=vector(1)), point("sum", dense=vector(1.5, 0.5))])
+    found = await memory.search(SPACE, query())
+    assert [(c.hit.text, c.dense) for c in found] == [("sum", 1.5), ("single", 1.0)]
+
+
+async def test_ties_go_to_the_newest(memory: SemanticMemory) -> None:
+    """Among equals the newest comes first, also where the limit cuts through them."""
+    hours = [3, 1, 4, 0, 2]
+    await memory.upsert(SPACE, [point("yes", name=str(h), created_at=NOW + timedelta(hours=h)) for h in hours])
+    found = await memory.search(SPACE, query("yes", limit=3))
+    assert [c.hit.created_at - NOW for c in found] == [timedelta(hours=h) for h in (4, 3, 2)]
+
+
+async def test_the_limit_is_kept(memory: SemanticMemory) -> None:
+    """The best come first and no more than were asked for."""
+    await memory.upsert(SPACE, [point(f"number {i}", dense=vector(i / 100)) for i in range(60)])
+    found = await memory.search(SPACE, query("number", limit=5))
+    assert texts(found) == [f"number {i}" for i in (59, 58, 57, 56, 55)]
+
+
+async def test_rarity_is_measured_in_the_own_namespace(memory: SemanticMemory) -> None:
+    """What other tenants write changes nobody's scores."""
+    await zoo(memory)
+    before = await memory.search(SPACE, query("zebra giraffe"))
+    await memory.upsert(SPACE, [point("zebra", name=str(i), scope=Scope("globex")) for i in range(20)])
+    assert await memory.search(SPACE, query("zebra giraffe")) == before
+
+
+async def test_questions_asked_at_once_get_their_own_answers(memory: SemanticMemory) -> None:
+    """Concurrent searches may share a trip to the engine, never an answer."""
+    await memory.upsert(SPACE, [point(f"number{i}", dense=vector(0, 1)) for i in range(60)])
+    found = await asyncio.gather(*(memory.search(SPACE, query(f"number{i}", limit=1)) for i in range(60)))
+    assert [texts(answer) for answer in found] == [[f"number{i}"] for i in range(60)]
+
+
+async def test_engines_rank_alike(engines: Engines) -> None:
+    """On the same corpus every engine gives the same order and, within rounding, the same scores."""
+    rng = np.random.default_rng(11)
+    words = ["boat", "river", "stone", "lamp", "garden", "winter", "bread", "letter", "music", "mirror", "window", "silver"]
+    rows = rng.standard_normal((80, 4)).astype(np.float32)
+    corpus = [
+        point(" ".join(rng.choice(words, 6)), name=str(i), dense=row / np.linalg.norm(row), created_at=NOW + timedelta(hours=i))
+        for i, row in enumerate(rows)
+    ]
+    asked = query("silver mirror by the river", dense=vector(0.6, 0.8), limit=20)
+    answers = []
+    for engine in engines.values():
+        await clear(engine)
+        await engine.upsert(SPACE, corpus)
+        answers.append([(c.point_id, c.dense, c.bm25, c.fused) for c in await engine.search(SPACE, asked)])
+    reference = answers[-1]
+    for answer in answers:
+        assert [a[0] for a in answer] == [r[0] for r in reference]
+        assert [a[1:] for a in answer] == [pytest.approx(r[1:], abs=1e-5) for r in reference]
+
+
+# ── spaces ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_spaces_are_kept_apart(memory: SemanticMemory) -> None:
+    """A point written to one space is not found in another, and each space is listed as it was named."""
+    await memory.upsert(SPACE, [point("here")])
+    await memory.upsert(OTHER_SPACE, [point("there", dense=np.ones(2, dtype=np.float32))])
+    there = await memory.search(OTHER_SPACE, query(dense=np.ones(2, dtype=np.float32)))
+    assert (texts(await memory.search(SPACE, query())), texts(there)) == (["here"], ["there"])
+    assert set(await memory.spaces()) == {SPACE, OTHER_SPACE}
+
+
+async def test_a_space_without_a_collection_is_empty(memory: SemanticMemory) -> None:
+    """Asking where nothing was ever written is no error, and makes nothing."""
+    nowhere = Space("nowhere", 4)
+    found = await memory.search(nowhere, query("cat"))
+    listed = [batch async for batch in memory.scroll(nowhere)]
+    assert (found, listed, await memory.count(nowhere), nowhere in await memory.spaces()) == ((), [], 0, False)
+
+
+async def test_points_are_counted(memory: SemanticMemory) -> None:
+    """In one space or all, within a scope or at all."""
+    await memory.upsert(SPACE, [point("a"), point("b", scope=Scope("acme")), point("c", scope=Scope("globex"))])
+    await memory.upsert(OTHER_SPACE, [point("a", dense=np.ones(2, dtype=np.float32))])
+    counts = [
+        await memory.count(),
+        await memory.count(SPACE),
+        await memory.count(scope=Scope("acme")),
+        await memory.count(SPACE, Scope("acme", session_id="s1")),
+        await memory.count(scope=Scope("nobody")),
+    ]
+    assert counts == [4, 3, 3, 1, 0]
+
+
+async def test_scrolling_visits_every_point_once(memory: SemanticMemory) -> None:
+    """Batches stay within their size, and together hold each point's id and content hash."""
+    points = [point(f"number {i}") for i in range(25)]
+    await memory.upsert(SPACE, points)
+    batches = [batch async for batch in memory.scroll(SPACE, batch_size=10)]
+    assert [len(batch) for batch in batches] == [10, 10, 5]
+    assert sorted(row for batch in batches for row in batch) == sorted((p.id, p.content_sha256) for p in points)
+
+
+async def test_ping_names_the_engine(engines: Engines) -> None:
+    """A ping answers with the engine's name and version."""
+    answers = {name: await engine.ping() for name, engine in engines.items()}
+    assert {name: answer.split()[0] for name, answer in answers.items()} == {
+        "edge": "qdrant-edge", "qdrant": "qdrant", "twin": "in-memory",
+    }  # fmt: skip

@@ -1,0 +1,86 @@
+"""The API served over real HTTP from a thread of its own, with a look at what is behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+import uvicorn
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from app.api import create_app
+from app.bootstrap import Installation, open_installation
+from app.embedded import start_valkey
+from app.records import Permission
+from app.settings import EmbedderChoice, Settings
+
+MAX_REQUEST_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running API. `portal` runs coroutines in its event loop; `redis_url` is its working tier's."""
+
+    url: str
+    http: httpx.Client
+    portal: BlockingPortal
+    installation: Installation
+    redis_url: str
+
+    def make_key(self, *permissions: Permission, namespaces: Sequence[str] = ("*",), **further: Any) -> tuple[uuid.UUID, str]:
+        """A key's id and the key itself."""
+        fields = {"name": "test", "permissions": permissions, "namespaces": namespaces, "expires_at": None, **further}
+        key, secret = self.portal.call(lambda: self.installation.access.make(**fields))
+        return key.id, secret
+
+    def expire(self, namespace: str, session_id: str) -> None:
+        """What the TTL does to a drained session."""
+        with redis.Redis.from_url(self.redis_url) as client:
+            keys = list(client.scan_iter(match=f"hm:*:{namespace}:{session_id}:*"))
+            assert keys
+            client.delete(*keys)
+
+
+@contextmanager
+def served(data_dir: Path, **settings: Any) -> Iterator[Served]:
+    """Serve a fresh installation: embedded engines, hashed vectors, no background jobs."""
+    valkey = start_valkey(data_dir / "own-valkey", fsync="everysec")
+    try:
+        chosen = _settings(data_dir, redis_url=valkey.url, **settings)
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(_serving(chosen)) as (url, installation):
+            with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+                yield Served(url, http, portal, installation, valkey.url)
+    finally:
+        valkey.stop()
+
+
+def _settings(data_dir: Path, **further: Any) -> Settings:
+    defaults: Mapping[str, Any] = {
+        "data_dir": data_dir,
+        "embedder": EmbedderChoice.HASHING,
+        "max_request_bytes": MAX_REQUEST_BYTES,
+        "recall_deadline_ms": 10_000.0,  # a busy machine must not change an answer
+    }
+    return Settings(_env_file=None, **(defaults | further))
+
+
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Installation]]:
+    async with open_installation(settings) as installation:
+        app = create_app(lambda: nullcontext(installation), max_request_bytes=settings.max_request_bytes)
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+        with socket.create_server(("127.0.0.1", 0)) as listening:  # from here on connections wait until they are accepted
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            try:
+                yield f"http://127.0.0.1:{listening.getsockname()[1]}", installation
+            finally:
+                server.should_exit = True
+                await serving

@@ -1,0 +1,181 @@
+"""API keys: who may do what where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+import pytest
+from given import NOW
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.access import ANYONE, AccessControl, Caller
+from app.errors import Forbidden, NotFound, TierUnavailable, Unauthenticated
+from app.records import ALL_NAMESPACES, ApiKey, Permission, Tier
+from app.testing.clock import FixedClock
+from app.testing.faults import away
+
+READ = Permission.READ
+SECOND = timedelta(seconds=1)
+
+
+@dataclass
+class InMemoryKeyStore:
+    """Implements `KeyStore`."""
+
+    keys: dict[UUID, ApiKey] = field(default_factory=dict)
+
+    async def find(self, key_sha256: bytes) -> ApiKey | None:
+        return next((key for key in self.keys.values() if key.key_sha256 == key_sha256), None)
+
+    async def list(self) -> tuple[ApiKey, ...]:
+        return tuple(sorted(self.keys.values(), key=lambda key: key.created_at))
+
+    async def save(self, key: ApiKey) -> None:
+        self.keys[key.id] = key
+
+    async def revoke(self, key_id: UUID, at: datetime) -> bool:
+        if key_id not in self.keys:
+            return False
+        self.keys[key_id] = replace(self.keys[key_id], revoked_at=at)
+        return True
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOW)
+
+
+@pytest.fixture
+def access(clock: FixedClock) -> AccessControl:
+    return AccessControl(InMemoryKeyStore(), clock, may_be_open=True)
+
+
+async def test_a_key_is_shown_once_and_kept_as_a_hash(access: AccessControl) -> None:
+    """The key itself is returned by `make` alone; what is kept is its SHA-256 and what it is good for."""
+    key, secret = await access.make("notebook", [READ], ["acme"], NOW + SECOND)
+    assert secret.startswith("hm_")
+    assert len(secret) >= 43
+    assert await access.list() == (key,)
+    assert key == ApiKey(
+        key.id, "notebook", sha256(secret.encode()).digest(), frozenset({READ}), frozenset({"acme"}), NOW, NOW + SECOND
+    )
+
+
+async def test_a_key_identifies_its_caller(access: AccessControl) -> None:
+    """A bearer key stands for the permissions and namespaces it was made with."""
+    _, secret = await access.make("notebook", [READ, Permission.WRITE], ["acme", "beta"], None)
+    assert await access.identify(secret) == Caller(frozenset({READ, Permission.WRITE}), frozenset({"acme", "beta"}))
+
+
+@pytest.mark.parametrize("bearer", ["", "hm_", "hm_wrong", "notebook"])
+async def test_an_unknown_key_is_refused(access: AccessControl, bearer: str) -> None:
+    """A key that was not made here is refused, also while the API is open to callers without one."""
+    with pytest.raises(Unauthenticated, match="unknown, expired or revoked"):
+        await access.identify(bearer)
+
+
+async def test_an_api_without_keys_may_be_open(access: AccessControl) -> None:
+    """Where that is allowed, and no key was ever made, whoever calls may do everything."""
+    assert await access.identify(None) == ANYONE
+
+
+async def test_the_first_key_closes_the_api(access: AccessControl) -> None:
+    """From the first key on every caller needs one, at once."""
+    assert await access.identify(None) == ANYONE
+    await access.make("first", [READ], ["acme"], None)
+    with pytest.raises(Unauthenticated, match="a key is needed"):
+        await access.identify(None)
+
+
+async def test_a_key_made_elsewhere_closes_the_api_soon(access: AccessControl, clock: FixedClock) -> None:
+    """A key made by another process closes this one's API within seconds, and revoking it does not open it again."""
+    assert await access.identify(None) == ANYONE
+    key, _ = await AccessControl(access.store, clock, may_be_open=True).make("other", [READ], ["acme"], None)
+    await access.revoke(key.id)
+    clock.advance(5 * SECOND)
+    with pytest.raises(Unauthenticated):
+        await access.identify(None)
+
+
+async def test_an_api_that_may_not_be_open_never_is(clock: FixedClock) -> None:
+    """On an address that others reach, a key is needed even if there is none."""
+    with pytest.raises(Unauthenticated):
+        await AccessControl(InMemoryKeyStore(), clock, may_be_open=False).identify(None)
+
+
+async def test_a_key_expires(access: AccessControl, clock: FixedClock) -> None:
+    """Until its last moment a key is good, then it is not, cached or not."""
+    _, secret = await access.make("short", [READ], ["acme"], NOW + 2 * SECOND)
+    clock.advance(2 * SECOND - timedelta(microseconds=1))
+    await access.identify(secret)
+    clock.advance(timedelta(microseconds=1))
+    with pytest.raises(Unauthenticated):
+        await access.identify(secret)
+
+
+async def test_a_revoked_key_is_refused_within_seconds(access: AccessControl, clock: FixedClock) -> None:
+    """A process that has just seen the key may take it for good for five seconds, not longer."""
+    key, secret = await access.make("leaked", [READ], ["acme"], None)
+    await access.identify(secret)
+    await access.revoke(key.id)
+    clock.advance(5 * SECOND)
+    with pytest.raises(Unauthenticated):
+        await access.identify(secret)
+
+
+async def test_only_a_key_that_exists_can_be_revoked(access: AccessControl) -> None:
+    """Revoking an unknown key says that there is none."""
+    with pytest.raises(NotFound, match="no key"):
+        await access.revoke(UUID(int=1))
+
+
+async def test_without_the_store_nobody_is_let_in(access: AccessControl) -> None:
+    """When keys cannot be looked up the answer is an outage, neither a yes nor a no."""
+    access.store = away(access.store, Tier.EPISODIC)
+    for bearer in (None, "hm_any"):
+        with pytest.raises(TierUnavailable):
+            await access.identify(bearer)
+
+
+async def test_a_known_caller_survives_a_short_outage(access: AccessControl, clock: FixedClock) -> None:
+    """A key seen a moment ago is good while the store is away, but not for longer than it is remembered."""
+    _, secret = await access.make("notebook", [READ], ["acme"], None)
+    caller = await access.identify(secret)
+    access.store = away(access.store, Tier.EPISODIC)
+    assert await access.identify(secret) == caller
+    clock.advance(5 * SECOND)
+    with pytest.raises(TierUnavailable):
+        await access.identify(secret)
+
+
+def test_a_caller_is_bound_to_namespaces() -> None:
+    """A key covers the namespaces it names, and none when none is named in the request."""
+    caller = Caller(frozenset({READ}), frozenset({"acme"}))
+    caller.check(READ, "acme")
+    with pytest.raises(Forbidden, match="does not cover namespace 'beta'"):
+        caller.check(READ, "beta")
+    with pytest.raises(Forbidden, match="bound to namespaces"):
+        caller.check(READ, None)
+
+
+permissions, namespaces = st.frozensets(st.sampled_from(Permission)), st.sampled_from(["acme", "beta", ALL_NAMESPACES])
+
+
+@given(
+    permissions, st.frozensets(namespaces), st.sampled_from(Permission), st.one_of(st.none(), st.sampled_from(["acme", "beta"]))
+)
+def test_nothing_is_allowed_that_was_not_given(
+    held: frozenset[Permission], covered: frozenset[str], wanted: Permission, namespace: str | None
+) -> None:
+    """A caller passes exactly when the key has the permission and covers the namespace, or all of them."""
+    is_allowed = wanted in held and (ALL_NAMESPACES in covered or (namespace is not None and namespace in covered))
+    try:
+        Caller(held, covered).check(wanted, namespace)
+    except Forbidden:
+        assert not is_allowed
+    else:
+        assert is_allowed
