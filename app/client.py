@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -89,18 +89,21 @@ def _error_of(response: httpx.Response) -> HybridMemoryError:
         return HybridMemoryError(f"HTTP {response.status_code}: {response.text[:200]}")
     detail = str(problem.get("detail", response.reason_phrase))
     first = next(iter(problem.get("errors", ())), {"field": "request", "problem": detail})
-    match response.status_code:
-        case HTTPStatus.UNAUTHORIZED:
-            return Unauthenticated(detail)
-        case HTTPStatus.FORBIDDEN:
-            return Forbidden(detail)
-        case HTTPStatus.NOT_FOUND:
-            return NotFound("record", response.url.path)
-        case HTTPStatus.CONFLICT:
-            return Conflict(first["field"], first["problem"])
-        case HTTPStatus.BAD_REQUEST | HTTPStatus.REQUEST_ENTITY_TOO_LARGE | HTTPStatus.UNPROCESSABLE_ENTITY:
-            return InvalidInput(first["field"], first["problem"])
-        case HTTPStatus.SERVICE_UNAVAILABLE:
-            return TierUnavailable("service", detail)
-        case _:
-            return HybridMemoryError(f"HTTP {response.status_code}: {detail}")
+    known = _BY_STATUS.get(response.status_code)
+    return HybridMemoryError(f"HTTP {response.status_code}: {detail}") if known is None else known(detail, first)
+
+
+def _invalid(_detail: str, first: Mapping[str, str]) -> HybridMemoryError:
+    return InvalidInput(first["field"], first["problem"])
+
+
+_BY_STATUS: Final[Mapping[int, Callable[[str, Mapping[str, str]], HybridMemoryError]]] = {
+    HTTPStatus.BAD_REQUEST: _invalid,
+    HTTPStatus.UNAUTHORIZED: lambda detail, _: Unauthenticated(detail),
+    HTTPStatus.FORBIDDEN: lambda detail, _: Forbidden(detail),
+    HTTPStatus.NOT_FOUND: lambda detail, _: NotFound("record", detail),
+    HTTPStatus.CONFLICT: lambda _, first: Conflict(first["field"], first["problem"]),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _invalid,
+    HTTPStatus.UNPROCESSABLE_ENTITY: _invalid,
+    HTTPStatus.SERVICE_UNAVAILABLE: lambda detail, _: TierUnavailable("service", detail),
+}

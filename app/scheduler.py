@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app.bootstrap import Installation, open_installation
@@ -27,22 +26,21 @@ _RETENTION_EVERY: Final = timedelta(hours=1)
 @asynccontextmanager
 async def running_jobs(service: HybridMemoryService, *, consolidate_every: timedelta) -> AsyncIterator[None]:
     """Run the jobs until the context ends; then the one at work is cancelled, which every job survives."""
-    scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
-    tasks: set[asyncio.Task[object]] = set()
+    scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None})
+    under_way: dict[str, asyncio.Task[object]] = {}
     jobs: dict[str, tuple[Callable[[], Awaitable[object]], timedelta]] = {
         "consolidate": (service.consolidate, consolidate_every),
         "gauges": (service.status, _GAUGES_EVERY),
         "retire_sessions": (service.retire_sessions, _RETENTION_EVERY),
     }
     for name, (job, every) in jobs.items():
-        scheduler.add_job(
-            _tracked, "interval", (job, tasks), id=name, seconds=every.total_seconds(), next_run_time=utc_now() + every
-        )
-    scheduler.add_listener(_on_trouble, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
+        timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}
+        scheduler.add_job(_run_alone, "interval", (name, job, under_way), id=name, **timing)
     scheduler.start()
     try:
         yield
     finally:
+        tasks = list(under_way.values())
         scheduler.shutdown(wait=False)
         for task in tasks:
             task.cancel()
@@ -71,15 +69,18 @@ async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterat
         yield
 
 
-async def _tracked(job: Callable[[], Awaitable[object]], tasks: set[asyncio.Task[object]]) -> None:
-    """Run a job as a task that is known, so that it has ended before the engines are closed."""
+async def _run_alone(name: str, job: Callable[[], Awaitable[object]], under_way: dict[str, asyncio.Task[object]]) -> None:
+    """Run a job, unless its last run is still at work, as a task that is known: it has to end before the engines do."""
     task = asyncio.current_task()
-    if task is not None:
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    await job()
-
-
-def _on_trouble(event: JobExecutionEvent) -> None:
-    BACKGROUND_ERRORS.labels(event.job_id).inc()
-    log.error("job_failed", job=event.job_id, exc_info=event.exception)
+    if task is None or name in under_way:
+        return
+    under_way[name] = task
+    try:
+        await job()
+    except asyncio.CancelledError:
+        log.info("job_cancelled", job=name)
+    except Exception:  # the next run may fare better
+        BACKGROUND_ERRORS.labels(name).inc()
+        log.exception("job_failed", job=name)
+    finally:
+        del under_way[name]

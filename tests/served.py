@@ -50,11 +50,11 @@ class Served:
 
 
 @contextmanager
-def served(data_dir: Path, **settings: Any) -> Iterator[Served]:
+def served(root: Path, **settings: Any) -> Iterator[Served]:
     """Serve a fresh installation: embedded engines, hashed vectors, no background jobs."""
-    valkey = start_valkey(data_dir / "own-valkey", fsync="everysec")
+    valkey = start_valkey(root / "redis", fsync="everysec")
     try:
-        chosen = _settings(data_dir, redis_url=valkey.url, **settings)
+        chosen = _settings(root / "data", redis_url=valkey.url, **settings)
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(_serving(chosen)) as (url, installation):
             with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
                 yield Served(url, http, portal, installation, valkey.url)

@@ -8,7 +8,6 @@ only while the copy is made and while the last of them are handed on.
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ import structlog
 from app.errors import HybridMemoryError
 from app.observability import BACKGROUND_ERRORS
 from app.records import Space
-from app.semantic.generations import Home
+from app.semantic.generations import Home, copy_shard
 from app.semantic.lane import SearchLane
 from app.semantic.plan import Search
 from app.semantic.process import ShardProcess
@@ -197,7 +196,7 @@ class EdgeSpace:
         """
         async with self._writing:
             state = await self.state()  # answered once all that was ever sent is written, also what nobody waits for
-            await asyncio.to_thread(shutil.copytree, self._home.current or generation, generation)
+            await asyncio.to_thread(copy_shard, self._home.current or generation, generation)
             self._journal = deque()
             return state.unindexed, self._journal
 

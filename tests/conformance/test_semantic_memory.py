@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta, timezone
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -15,6 +14,7 @@ import pytest
 import pytest_asyncio
 from given import NOW, SCOPE
 from qdrant_client import AsyncQdrantClient
+from volatile import volatile_directory
 
 from app.errors import DimensionMismatch, InvalidInput
 from app.ports import FusionWeights, IndexQuery, SemanticMemory
@@ -50,15 +50,15 @@ Engines: TypeAlias = dict[str, SemanticMemory]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engines(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engines]:
+async def engines() -> AsyncIterator[Engines]:
     """One of each for the whole exam; see `memory`."""
     encoder = Bm25Encoder()
-    directory: Path = tmp_path_factory.mktemp("index")
-    edge = await EdgeRepository.open(directory, encoder=encoder)
-    qdrant = QdrantRepository(AsyncQdrantClient(":memory:"), encoder=encoder)
-    yield {"edge": edge, "qdrant": qdrant, "twin": InMemorySemanticMemory(encoder)}
-    await edge.close()
-    await qdrant.close()
+    with volatile_directory() as directory:
+        edge = await EdgeRepository.open(directory, encoder=encoder)
+        qdrant = QdrantRepository(AsyncQdrantClient(":memory:"), encoder=encoder)
+        yield {"edge": edge, "qdrant": qdrant, "twin": InMemorySemanticMemory(encoder)}
+        await edge.close()
+        await qdrant.close()
 
 
 @pytest_asyncio.fixture(params=["edge", "qdrant", "twin"], loop_scope="module")
@@ -496,3 +496,13 @@ async def test_ping_names_the_engine(engines: Engines) -> None:
     assert {name: answer.split()[0] for name, answer in answers.items()} == {
         "edge": "qdrant-edge", "qdrant": "qdrant", "twin": "in-memory",
     }  # fmt: skip
+
+
+async def test_authors_are_those_of_the_scope_the_most_frequent_first(memory: SemanticMemory) -> None:
+    """Who takes part is counted within the scope, and never beyond it; a space without a collection has nobody."""
+    elsewhere = Scope("globex", user_id="u1")
+    written = [*(point(f"remark {n}") for n in range(3)), point("reply", author="Ben")]
+    await memory.upsert(SPACE, [*written, point("far away", author="Zoe", scope=elsewhere)])
+    assert await memory.authors(SPACE, Scope("acme"), 10) == ("Ana", "Ben")
+    assert await memory.authors(SPACE, Scope("acme"), 1) == ("Ana",)
+    assert await memory.authors(Space("nothing", 3), Scope("acme"), 10) == ()

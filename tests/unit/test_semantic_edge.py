@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 from given import NOW, SCOPE
+from volatile import volatile_directory
 
 from app.errors import InvalidInput, TierUnavailable
 from app.ports import IndexQuery
@@ -44,9 +45,15 @@ async def opened(directory: Path, **options: Any) -> EdgeRepository:
 
 
 @pytest.fixture
-async def repository(tmp_path: Path) -> AsyncIterator[EdgeRepository]:
+def directory() -> Iterator[Path]:
+    with volatile_directory() as made:
+        yield made
+
+
+@pytest.fixture
+async def repository(directory: Path) -> AsyncIterator[EdgeRepository]:
     """An embedded index that indexes as soon as 1,000 points wait."""
-    made = await opened(tmp_path, policy=EAGER)
+    made = await opened(directory, policy=EAGER)
     yield made
     await made.close()
 
@@ -96,18 +103,18 @@ async def write_and_be_killed(directory: Path, first: int, last: int) -> None:
     await writer.wait()
 
 
-async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+async def test_what_was_acknowledged_survives_a_kill(directory: Path) -> None:
     """A process killed right after an upsert returned leaves every point of it to its successor."""
-    await write_and_be_killed(tmp_path, 0, 20)
-    repository = await opened(tmp_path)
+    await write_and_be_killed(directory, 0, 20)
+    repository = await opened(directory)
     assert (await repository.count(), await repository.spaces(), await is_found(repository)) == (20, (SPACE,), True)
     await repository.close()
 
 
-async def test_a_kill_while_indexing_loses_nothing(tmp_path: Path) -> None:
+async def test_a_kill_while_indexing_loses_nothing(directory: Path) -> None:
     """Killed with an indexing under way, the next start has all points, and the half-made generation is swept away."""
-    await write_and_be_killed(tmp_path, 0, 1200)
-    repository = await opened(tmp_path)
+    await write_and_be_killed(directory, 0, 1200)
+    repository = await opened(directory)
     assert (await repository.count(), await is_found(repository)) == (1200, True)
     await repository.close()
 
@@ -133,24 +140,24 @@ async def test_a_call_that_the_engine_dies_under_says_so(repository: EdgeReposit
     assert await repository.count() == 1
 
 
-async def test_a_half_made_space_is_made_anew(tmp_path: Path) -> None:
+async def test_a_half_made_space_is_made_anew(directory: Path) -> None:
     """Killed while making a space, nothing was acknowledged: the next start is not bothered, and the first write makes it."""
-    home = Home.of(tmp_path, SPACE)
+    home = Home.of(directory, SPACE)
     half_made = home.fresh()
     (half_made / "segments").mkdir(parents=True)
-    repository = await opened(tmp_path)
+    repository = await opened(directory)
     assert await repository.spaces() == ()
     await repository.upsert(SPACE, [point(1)])
     assert (await stored(repository), half_made.exists()) == ({1: "the cat sat"}, False)
     await repository.close()
 
 
-async def test_a_directory_can_be_closed_and_opened(tmp_path: Path) -> None:
+async def test_a_directory_can_be_closed_and_opened(directory: Path) -> None:
     """What one opener stored the next one has."""
-    first = await opened(tmp_path)
+    first = await opened(directory)
     await first.upsert(SPACE, [point(1, "one"), point(2, "two")])
     await first.close()
-    second = await opened(tmp_path)
+    second = await opened(directory)
     assert await stored(second) == {1: "one", 2: "two"}
     await second.close()
 
@@ -197,9 +204,9 @@ async def test_searches_go_on_during_indexing(repository: EdgeRepository) -> Non
     assert (answers, is_same_process, serving_pid(repository) == before) == ([True] * 5, True, False)
 
 
-async def test_indexing_goes_on_until_it_has_caught_up(tmp_path: Path) -> None:
+async def test_indexing_goes_on_until_it_has_caught_up(directory: Path) -> None:
     """What comes while one indexing runs is covered by the next, and no two run at once."""
-    repository = await opened(tmp_path, policy=IndexingPolicy(least_points=1000))
+    repository = await opened(directory, policy=IndexingPolicy(least_points=1000))
     for first in range(0, 3600, 1200):
         await repository.upsert(SPACE, [point(i) for i in range(first, first + 1200)])
     await repository.settled()
@@ -224,12 +231,12 @@ async def test_a_failed_indexing_harms_nobody(repository: EdgeRepository, monkey
     assert (await space_of(repository).state()).indexed == 2400
 
 
-async def test_closing_does_not_wait_for_an_indexing(tmp_path: Path) -> None:
+async def test_closing_does_not_wait_for_an_indexing(directory: Path) -> None:
     """An indexing under way is dropped on close; the points stay, and the next opener indexes them."""
-    repository = await opened(tmp_path, policy=EAGER)
+    repository = await opened(directory, policy=EAGER)
     await repository.upsert(SPACE, [point(i) for i in range(1200)])
     await repository.close()
-    again = await opened(tmp_path, policy=EAGER)
+    again = await opened(directory, policy=EAGER)
     await again.settled()
     assert (await space_of(again).state()).indexed == 1200
     await again.close()
@@ -238,9 +245,9 @@ async def test_closing_does_not_wait_for_an_indexing(tmp_path: Path) -> None:
 # ── what cannot be done ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_late_answer_is_an_unavailable_tier(tmp_path: Path) -> None:
+async def test_a_late_answer_is_an_unavailable_tier(directory: Path) -> None:
     """An engine that does not answer within the patience given is reported as unavailable."""
-    repository = await opened(tmp_path)
+    repository = await opened(directory)
     await repository.upsert(SPACE, [point(1)])
     space_of(repository)._patience = timedelta(milliseconds=1)
     os.kill(serving_pid(repository), signal.SIGSTOP)
@@ -257,16 +264,16 @@ async def test_what_cannot_be_stored_is_the_callers_mistake(repository: EdgeRepo
     assert await repository.count() == 0
 
 
-async def test_files_that_cannot_be_opened_are_an_unavailable_tier(tmp_path: Path) -> None:
+async def test_files_that_cannot_be_opened_are_an_unavailable_tier(directory: Path) -> None:
     """A damaged shard is reported when the index is opened, and no process is left behind."""
-    repository = await opened(tmp_path)
+    repository = await opened(directory)
     await repository.upsert(SPACE, [point(1)])
     current = space_of(repository)._home.current
     await repository.close()
     assert current is not None
     damage(sorted((current / "segments").iterdir()))
     with pytest.raises(TierUnavailable, match="Qdrant Edge"):
-        await opened(tmp_path)
+        await opened(directory)
 
 
 def damage(segments: Sequence[Path]) -> None:

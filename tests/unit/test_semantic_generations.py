@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.records import Space
-from app.semantic.generations import Home, homes
+from app.semantic.generations import Home, copy_shard, homes
 
 SPACE = Space("Some/Model", 3)
 
@@ -49,3 +49,18 @@ def test_a_space_keeps_the_name_it_was_first_given(tmp_path: Path) -> None:
     home.promote(generation(home))
     Home.of(tmp_path, Space("some/model", 3))
     assert [found.space for found in homes(tmp_path)] == [SPACE]
+
+
+def test_a_copy_is_equal_and_keeps_its_holes(tmp_path: Path) -> None:
+    """Every byte is copied, and no block is written for what was never written."""
+    (tmp_path / "shard" / "segments").mkdir(parents=True)
+    original = tmp_path / "shard" / "segments" / "chunk"
+    with original.open("wb") as file:
+        file.truncate(32_000_000)
+        file.seek(16_000_000)
+        file.write(b"in the middle")
+    (tmp_path / "shard" / "empty").touch()
+    copy_shard(tmp_path / "shard", tmp_path / "copy")
+    copied = tmp_path / "copy" / "segments" / "chunk"
+    assert copied.read_bytes() == original.read_bytes()
+    assert (copied.stat().st_blocks < 1000, (tmp_path / "copy" / "empty").read_bytes()) == (True, b"")

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from volatile import volatile_directory
 
 from app.semantic.filters import only_namespace
 from app.semantic.payload import PointRow
@@ -25,9 +26,15 @@ def row(i: int) -> PointRow:
 
 
 @pytest.fixture
-def shard(tmp_path: Path) -> Iterator[Shard]:
+def directory() -> Iterator[Path]:
+    with volatile_directory() as made:
+        yield made
+
+
+@pytest.fixture
+def shard(directory: Path) -> Iterator[Shard]:
     """A shard with 1,500 points, none of them indexed."""
-    opened = Shard.open(tmp_path / "shard", DIMENSION)
+    opened = Shard.open(directory / "shard", DIMENSION)
     opened.upsert([row(i) for i in range(len(ROWS))])
     yield opened
     opened.close()
@@ -61,11 +68,11 @@ def test_scores_are_exact_after_indexing(shard: Shard) -> None:
         assert dense == pytest.approx(float(ROWS[point_id.int] @ ROWS[3]), abs=1e-6)
 
 
-def test_a_shard_is_reopened_as_it_was(shard: Shard, tmp_path: Path) -> None:
+def test_a_shard_is_reopened_as_it_was(shard: Shard, directory: Path) -> None:
     """Points and indexes outlive the process that made them."""
     shard.optimize()
     state = shard.state()
     shard.close()
-    reopened = Shard.open(tmp_path / "shard", DIMENSION)
+    reopened = Shard.open(directory / "shard", DIMENSION)
     assert reopened.state() == state
     reopened.close()
