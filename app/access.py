@@ -10,9 +10,13 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from app.errors import Forbidden, NotFound, Unauthenticated
+import structlog
+
+from app.errors import Forbidden, NotFound, TierUnavailable, Unauthenticated
 from app.ports import Clock, KeyStore
 from app.records import ALL_NAMESPACES, ApiKey, Permission, new_id
+
+log = structlog.get_logger(__name__)
 
 _PREFIX: Final = "hm_"
 _CACHE_TTL: Final = timedelta(seconds=5)
@@ -48,7 +52,7 @@ ANYONE: Final = Caller(frozenset(Permission), frozenset({ALL_NAMESPACES}))
 
 @dataclass(slots=True)
 class _Cached:
-    key: ApiKey | None
+    key: ApiKey
     until: datetime
 
 
@@ -107,19 +111,30 @@ class AccessControl:
         if not self.may_be_open:
             return False
         if self._open_until is None or self.clock() >= self._open_until:
-            if await self.store.list():
-                return False
+            try:
+                if await self.store.list():
+                    return False
+            except TierUnavailable:
+                if self._open_until is None:
+                    raise
+                log.warning("access_from_memory", what="openness")  # the last answer holds while keys cannot be looked up
             self._open_until = self.clock() + _CACHE_TTL
         return True
 
     async def _find(self, key_sha256: bytes) -> ApiKey | None:
         cached = self._cache.get(key_sha256)
-        if cached is None or self.clock() >= cached.until:
+        if cached is not None and self.clock() < cached.until:
+            return cached.key
+        try:
             key = await self.store.find(key_sha256)
-            if key is None:
-                return None  # not remembered: guesses must not fill the cache
-            cached = self._cache[key_sha256] = _Cached(key, self.clock() + _CACHE_TTL)
-        return cached.key
+        except TierUnavailable:
+            if cached is None:
+                raise
+            log.warning("access_from_memory", what="key")
+            key = cached.key
+        if key is not None:  # an unknown one is not remembered: guesses must not fill the cache
+            self._cache[key_sha256] = _Cached(key, self.clock() + _CACHE_TTL)
+        return key
 
 
 class UnguardedAccess(AccessControl):

@@ -86,3 +86,12 @@ def configure_logging(level: str, form: Literal["json", "console"]) -> None:
     )
     handler.setFormatter(formatter)
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), handlers=[handler], force=True)
+
+
+def quiet_unless_configured() -> None:
+    """For use as a library: structlog's own default prints every event to stdout; this leaves warnings, on stderr."""
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )

@@ -12,7 +12,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app.bootstrap import Installation, open_installation
-from app.observability import BACKGROUND_ERRORS
+from app.observability import BACKGROUND_ERRORS, quiet_unless_configured
 from app.records import utc_now
 from app.service import HybridMemoryService
 from app.settings import Settings, load_settings
@@ -56,6 +56,7 @@ async def open_memory(settings: Settings | None = None) -> AsyncIterator[HybridM
     Raises:
         StartupError: what to change is in the message; nothing is left running.
     """
+    quiet_unless_configured()
     chosen = settings or load_settings()
     async with open_installation(chosen) as installation, jobs_of(installation, chosen):
         yield installation.service

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from app.cli.signals import run
 from app.observability import configure_logging
 from benchmarks.report import Figure, as_json, table_of
 from benchmarks.stages import STAGES, Bench
@@ -37,7 +37,7 @@ def main(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: there are {', '.join(STAGES)}", param_hint="--only")
     configure_logging("ERROR", "console")
     console = Console()
-    figures = asyncio.run(_measure(only or list(STAGES), _QUICK_MESSAGES if quick else _MESSAGES, console))
+    figures = run(_measure(only or list(STAGES), _QUICK_MESSAGES if quick else _MESSAGES, console))
     console.print(table_of(figures))
     if json_file is not None:
         json_file.write_text(json.dumps(as_json(figures), indent=1) + "\n", encoding="utf-8")

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
 from app.cli.child import started
 from app.client import MemoryClient
+from app.errors import TierUnavailable
 from app.settings import EmbedderChoice
 from benchmarks.report import Sample, time_each, warm_up
 from benchmarks.workload import NAMESPACE, Question, Workload
@@ -34,18 +35,18 @@ class Service:
     tree_bytes: int
 
     async def warm_up(self, questions: Sequence[Question], *, seconds: float) -> None:
-        calls = [partial(self.client.search, question.text, namespace=NAMESPACE) for question in questions]
+        calls = [partial(_is_whole, self.client, question.text) for question in questions]
         await warm_up(calls, seconds=seconds, pid=self.pid)
 
     async def time_recall(self, questions: Sequence[Question]) -> tuple[Sample, int]:
-        """How long each search took, and how many went without a tier or stage."""
-        answers: list[dict[str, Any]] = []
+        """How long each search took, and how many were answered without a tier or stage, or not at all."""
+        whole: list[bool] = []
 
         async def ask(question: Question) -> None:
-            answers.append(await self.client.search(question.text, namespace=NAMESPACE))
+            whole.append(await _is_whole(self.client, question.text))
 
         sample = await time_each(partial(ask, question) for question in questions)
-        return sample, sum(bool(answer["degraded"]) for answer in answers)
+        return sample, whole.count(False)
 
     async def time_context(self, questions: Sequence[Question], workload: Workload) -> Sample:
         """Context for questions that were asked before: their vectors are known."""
@@ -84,8 +85,16 @@ async def serving(home: Path, embedder: EmbedderChoice) -> AsyncIterator[Service
 
 async def _until_whole(client: MemoryClient) -> None:
     """Ask until an answer lacks nothing: until its model is loaded a service answers by words alone."""
-    while (await client.search("hello", namespace=NAMESPACE))["degraded"]:  # noqa: ASYNC110 - it is another process that loads
+    while not await _is_whole(client, "hello"):  # noqa: ASYNC110 - it is another process that loads
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _is_whole(client: MemoryClient, text: str) -> bool:
+    """Whether every tier and stage took part in the answer."""
+    try:
+        return not (await client.search(text, namespace=NAMESPACE))["degraded"]
+    except TierUnavailable:
+        return False
 
 
 def _proportional_bytes(process: psutil.Process) -> int:

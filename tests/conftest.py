@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 
 from app.embedded import start_postgres, start_valkey
 
-pytest_plugins = ["databases"]
+pytest_plugins = ["databases", "served"]
 
 
 @pytest.fixture(scope="session")

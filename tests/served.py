@@ -6,12 +6,13 @@ import asyncio
 import socket
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import redis
 import uvicorn
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -23,6 +24,19 @@ from app.records import Permission
 from app.settings import EmbedderChoice, Settings
 
 MAX_REQUEST_BYTES = 4_000_000
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An installation of the test module's own, open to everybody until a key is made."""
+    with served(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace of the test's own."""
+    return f"test-{uuid.uuid4().hex}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +66,14 @@ class Served:
 @contextmanager
 def served(root: Path, **settings: Any) -> Iterator[Served]:
     """Serve a fresh installation: embedded engines, hashed vectors, no background jobs."""
-    valkey = start_valkey(root / "redis", fsync="everysec")
-    try:
+    with ExitStack() as stack:
+        valkey = start_valkey(root / "redis", fsync="everysec")
+        stack.callback(valkey.stop)
+        portal = stack.enter_context(start_blocking_portal())
         chosen = _settings(root / "data", redis_url=valkey.url, **settings)
-        with start_blocking_portal() as portal, portal.wrap_async_context_manager(_serving(chosen)) as (url, installation):
-            with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
-                yield Served(url, http, portal, installation, valkey.url)
-    finally:
-        valkey.stop()
+        url, installation = stack.enter_context(portal.wrap_async_context_manager(_serving(chosen)))
+        http = stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=30))
+        yield Served(url, http, portal, installation, valkey.url)
 
 
 def _settings(data_dir: Path, **further: Any) -> Settings:
@@ -84,3 +98,12 @@ async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Installation]
             finally:
                 server.should_exit = True
                 await serving
+
+
+def document() -> dict[str, Any]:
+    """The API's OpenAPI document; opens nothing."""
+    return create_app(_opened_by_nobody).openapi()
+
+
+def _opened_by_nobody() -> AbstractAsyncContextManager[Installation]:
+    raise NotImplementedError("only asked for its document")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
+from http import HTTPMethod, HTTPStatus
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from app import errors
 from app.api.wire import PROBLEM_MEDIA_TYPE, FieldProblem, Problem
@@ -18,6 +19,7 @@ STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.IdTaken: HTTPStatus.CONFLICT,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.TierUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -83,7 +85,18 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
         return _unreadable(request, reason)
     response = problem(request, HTTPStatus(error.status_code), str(error.detail))
     response.headers.update(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(_methods_of(request))
     return response
+
+
+def _methods_of(request: Request) -> list[str]:
+    """All methods that the path knows (RFC 9110 §15.5.6); the framework names those of its first route alone."""
+
+    def is_known(method: str) -> bool:
+        return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in HTTPMethod if is_known(method)]
 
 
 def _unreadable(request: Request, reason: str) -> JSONResponse:

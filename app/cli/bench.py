@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli.child import served
 from app.cli.scores import Answer, Results, report, results_of, scores_table
 from app.client import MemoryClient
-from app.errors import EmbedderUnavailable, HybridMemoryError, InvalidInput
+from app.errors import EmbedderUnavailable, HybridMemoryError, InvalidInput, TierUnavailable
 from app.locomo import LocomoConversation, LocomoQuestion, LocomoTurn, load_locomo
 from app.metrics import NDCG_CUTOFF
 from app.records import Json
@@ -143,17 +143,13 @@ class _Measurement:
         """Ask until an answer is whole: until its model is loaded a service answers by words alone."""
         try:
             async with asyncio.timeout(_MODEL_LOADS.total_seconds()):
-                while missing := await self._missing(namespace):  # noqa: ASYNC110 - it is another process that loads
+                while await self._missing(namespace):  # noqa: ASYNC110 - it is another process that loads
                     await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError as error:
-            raise EmbedderUnavailable(
-                self.plan.embedder, f"after {_MODEL_LOADS.total_seconds():g} s still without {', '.join(missing)}"
-            ) from error
+            raise EmbedderUnavailable(self.plan.embedder, f"not loaded within {_MODEL_LOADS.total_seconds():g} s") from error
 
-    async def _missing(self, namespace: str) -> list[str]:
-        probe = await self.client.search("hello", namespace=namespace, limit=1)
-        degraded: list[str] = probe["degraded"]
-        return degraded
+    async def _missing(self, namespace: str) -> tuple[str, ...]:
+        return (await self._search("hello", namespace))[1]
 
     async def _ask(self, conversations: Sequence[LocomoConversation]) -> list[Answer]:
         """One question after the other, so that none waits for another."""
@@ -166,11 +162,17 @@ class _Measurement:
         return answers
 
     async def _answer(self, conversation: LocomoConversation, question: LocomoQuestion) -> Answer:
-        started, namespace = time.perf_counter(), self.plan.namespace(conversation)
-        found = await self.client.search(question.text, namespace=namespace, limit=_LIMIT, kinds=["message"])
-        latency_ms = (time.perf_counter() - started) * 1e3
-        ranked = tuple(hit["metadata"][_DIALOGUE_ID] for hit in found["hits"])
-        return Answer(conversation.id, question, ranked, latency_ms, tuple(found["degraded"]))
+        started = time.perf_counter()
+        ranked, degraded = await self._search(question.text, self.plan.namespace(conversation))
+        return Answer(conversation.id, question, ranked, (time.perf_counter() - started) * 1e3, degraded)
+
+    async def _search(self, text: str, namespace: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The dialogue ids found, and what did not answer: a service that answers not at all has found nothing."""
+        try:
+            found = await self.client.search(text, namespace=namespace, limit=_LIMIT, kinds=["message"])
+        except TierUnavailable as error:
+            return (), (error.tier,)
+        return tuple(hit["metadata"][_DIALOGUE_ID] for hit in found["hits"]), tuple(found["degraded"])
 
 
 def _print_results(console: Console, results: Results, embedding: Json, asked: int) -> None:

@@ -137,7 +137,7 @@ class Recall:
             filter=query.filter,
             since=query.since,
             until=query.until,
-            mode=Mode.SPARSE if dense is None else query.mode,
+            mode=query.mode,
             weights=self._policy.weights,
         )
 

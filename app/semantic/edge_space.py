@@ -151,7 +151,8 @@ class EdgeSpace:
             self._journal.append((operation, batch))
 
     async def _index_when_due(self) -> None:
-        if self._indexing is None and await self._is_indexing_due():
+        is_due = self._indexing is None and await self._is_indexing_due()
+        if is_due and self._indexing is None:  # else another write was faster
             self._indexing = asyncio.create_task(self._index_aside())
 
     async def _is_indexing_due(self) -> bool:
@@ -170,8 +171,7 @@ class EdgeSpace:
             self._indexing = None
 
     async def _hand_over(self, generation: Path) -> None:
-        waiting, journal = await self._copy_to(generation)
-        self._unindexable = waiting  # should this fail, it is tried again when as many have come again
+        journal = await self._copy_to(generation)
         successor = await ShardProcess.start(generation, self.space.dimension)
         try:
             await successor.call("optimize")
@@ -189,16 +189,14 @@ class EdgeSpace:
         await predecessor.close()
         await asyncio.to_thread(self._home.sweep)
 
-    async def _copy_to(self, generation: Path) -> tuple[int, _Journal]:
-        """Copy the shard's files as they are between two writes; from then on writes are also kept in the journal.
-
-        Returns how many points are not indexed in the copy, and the journal.
-        """
+    async def _copy_to(self, generation: Path) -> _Journal:
+        """Copy the shard's files as they are between two writes; from then on writes are also kept in the journal."""
         async with self._writing:
             state = await self.state()  # answered once all that was ever sent is written, also what nobody waits for
+            self._unindexable = state.unindexed  # should this fail, it is tried again when as many have come again
             await asyncio.to_thread(copy_shard, self._home.current or generation, generation)
             self._journal = deque()
-            return state.unindexed, self._journal
+            return self._journal
 
 
 async def _replay(engine: ShardProcess, journal: _Journal) -> None:

@@ -125,6 +125,8 @@ class ShardProcess:
                 problem, result = from_body(await stream.readexactly(length))
                 _settle(self._answers.popleft(), problem, result)
         except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
             for answer in self._answers:
                 _fail(answer, ProcessEnded("the engine's process has ended"))
 

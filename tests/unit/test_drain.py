@@ -14,15 +14,15 @@ from uuid import UUID
 
 import pytest
 from factories import Tiers, append, drain_of, episodes_of, history_of, ingestion_of, outbox_of, tiers
-from given import NOW, SESSION
+from given import NOW, SESSION, message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.consolidation.drain import DrainPolicy
 from app.consolidation.segmentation import SegmentationPolicy
-from app.errors import TierUnavailable
+from app.errors import Conflict, TierUnavailable
 from app.ports import OutboxOp, SessionRecord
-from app.records import Draft, RecordKind, Role, Scope, SessionState, Tier
+from app.records import Appended, Draft, RecordKind, Role, Scope, SessionState, Tier
 from app.testing.faults import Fault, Trouble, away, troubled
 from app.testing.working import InMemoryWorkingMemory
 
@@ -157,14 +157,48 @@ async def test_a_message_sent_to_both_tiers_is_one_message() -> None:
     await check_books(given)
 
 
+async def test_a_direct_store_numbers_on_and_knows_what_it_has() -> None:
+    """Past Redis, messages Postgres has keep their sequence, in whatever order they come, and new ones follow."""
+    given = tiers()
+    old, *new = (message(content=f"message {n}", scope=SCOPE) for n in range(3))
+    drain = drain_of(given)
+    assert await drain.store(SESSION, [old]) == (Appended(old.id, 1),)
+    receipt = await drain.store(SESSION, [new[0], old, new[1]])
+    assert receipt == (Appended(new[0].id, 2), Appended(old.id, 1), Appended(new[1].id, 3))
+    assert await contents_of(given) == ["message 0", "message 1", "message 2"]
+    await check_books(given)
+
+
+async def test_a_direct_store_refuses_an_id_that_is_taken() -> None:
+    """What became of an id is decided under the session's lock, so that two callers cannot both have it."""
+    given = tiers()
+    first = message(content="first", scope=SCOPE)
+    await drain_of(given).store(SESSION, [first])
+    with pytest.raises(Conflict, match=r"messages\[1\].id: is taken by a message with other content"):
+        await drain_of(given).store(SESSION, [message(content="new", scope=SCOPE), replace(first, content="second")])
+    assert await contents_of(given) == ["first"]
+
+
+async def test_an_id_taken_while_nobody_could_tell_stays_with_its_first_message() -> None:
+    """A message under a taken id that Redis accepted while Postgres was away changes nothing, and holds nothing up."""
+    given = tiers()
+    first = message(content="first", scope=SCOPE)
+    await drain_of(given).store(SESSION, [first])
+    await given.working.append(SESSION, [replace(first, content="second"), message(content="next", scope=SCOPE)], floor=1)
+    assert await drain_of(given).drain(SESSION) == 1
+    assert await contents_of(given) == ["first", "next"]
+    assert await given.working.dirty_sessions(9) == ()
+    await check_books(given)
+
+
 async def test_a_redis_that_lost_its_newest_counts_loses_no_message() -> None:
     """After a failover to an older copy Redis gives numbers again; the messages behind them are new all the same."""
     given = tiers()
     await append(given, "a", "b", "c")
     await drain_of(given).drain(SESSION)
     older = replace(given, working=InMemoryWorkingMemory(given.clock))
-    (message,) = (m for m in await history_of(given) if m.sequence == 1)
-    again = [replace(message, id=UUID(int=n), content=f"new {n}") for n in (1, 2)]
+    first, *_ = await history_of(given)
+    again = [replace(first, id=UUID(int=n), content=f"new {n}") for n in (1, 2)]
     await older.working.append(SESSION, again, floor=1)
     await drain_of(older).drain(SESSION)
     assert [(m.sequence, m.content) for m in await history_of(given)] == [

@@ -44,8 +44,8 @@ def test_the_drawing_is_the_tree() -> None:
 
 
 def test_the_drawing_says_the_status() -> None:
-    """Each leaf is drawn with the status the API answers, but for those that end the process before there is an API."""
-    answered = {kind.__name__: STATUS[kind].value for kind in LEAVES if not issubclass(kind, StartupError)}
+    """Each class is drawn with the status the API answers, but for those that end the process before there is an API."""
+    answered = {kind.__name__: STATUS[kind].value for kind in STATUS if not issubclass(kind, StartupError)}
     assert {line["name"]: int(line["status"]) for line in drawn() if line["status"]} == answered
 
 

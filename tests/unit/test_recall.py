@@ -350,12 +350,45 @@ async def test_a_fallbacks_space_is_asked_beside_the_primarys() -> None:
     }
 
 
+async def test_without_an_embedder_every_space_is_asked() -> None:
+    """When nobody embeds the query, what a fallback indexed is found by words as well as what the primary did."""
+    given = tiers()
+    await append(given, "the keys are with Rui")
+    await index(given)
+    await append(given, "the keys are on the table")
+    await index_unreleased(replace(given, embedder=FallenBack()))
+    dark = replace(given, embedder=troubled(given.embedder, Fault(ABSENT)), working=away(given.working, Tier.WORKING))
+    recollection = await ask(dark, "keys", kinds=(RecordKind.MESSAGE,))
+    assert {h.text for h in recollection.hits} == {"the keys are with Rui", "the keys are on the table"}
+    assert set(recollection.degraded) == {"working", "embedder"}
+
+
+async def test_vectors_of_two_spaces_are_never_compared() -> None:
+    """When the chain changes its provider between query and buffer, the buffer is ranked by words alone."""
+    given = replace(tiers(), embedder=Recovering())
+    await append(given, "the keys are with Rui")
+    (hit,) = (await ask(given, "keys")).hits
+    assert (hit.components["dense"], hit.components["bm25"] > 0) == (0, True)
+
+
 class Waiting(HashingEmbedder):
     """Answers after giving way to others, as every real embedder does."""
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         await asyncio.sleep(0)
         return await super().embed(texts)
+
+
+class Recovering(HashingEmbedder):
+    """A chain whose primary is away for the query, and back for everything after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._spaces_left = [Space("fallback", 384)]
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        space = self._spaces_left.pop() if self._spaces_left else self.space
+        return replace(await super().embed(texts), space=space)
 
 
 class FallenBack(HashingEmbedder):

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import numpy as np
+import psutil
 import pytest
 from given import NOW, SCOPE
 from volatile import volatile_directory
@@ -93,13 +94,15 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 
 
 async def write_and_be_killed(directory: Path, first: int, last: int) -> None:
-    """Another process of ours stores points and is killed in the moment it is told that they are stored."""
+    """Another process of ours stores points; in the moment they are stored it is killed, and all its processes with it."""
     path = os.pathsep.join([*sys.path, str(Path(__file__).parent)])
     command = (sys.executable, "-c", WRITER, str(directory), str(first), str(last))
     writer = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=os.environ | {"PYTHONPATH": path})
     assert writer.stdout is not None
     assert await writer.stdout.readline() == b"stored\n"
-    os.kill(writer.pid, signal.SIGKILL)
+    parent = psutil.Process(writer.pid)
+    for process in [*parent.children(recursive=True), parent]:
+        process.kill()
     await writer.wait()
 
 
@@ -152,6 +155,17 @@ async def test_a_half_made_space_is_made_anew(directory: Path) -> None:
     await repository.close()
 
 
+async def test_a_second_opener_waits_for_the_first(directory: Path) -> None:
+    """A space belongs to one process at a time: the next gets it when the first has closed it, as after a quick restart."""
+    first = await opened(directory)
+    await first.upsert(SPACE, [point(1)])
+    second = asyncio.create_task(opened(directory))
+    finished, _ = await asyncio.wait({second}, timeout=1)  # it would have failed by now
+    await first.close()
+    assert (finished, await stored(await second)) == (set(), {1: "the cat sat"})
+    await second.result().close()
+
+
 async def test_a_directory_can_be_closed_and_opened(directory: Path) -> None:
     """What one opener stored the next one has."""
     first = await opened(directory)
@@ -165,13 +179,19 @@ async def test_a_directory_can_be_closed_and_opened(directory: Path) -> None:
 # ── indexing aside ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_enough_new_points_are_indexed(repository: EdgeRepository) -> None:
-    """Past the threshold all points come into the index, without being asked for; one generation is left on disk."""
+async def test_enough_new_points_are_indexed(directory: Path) -> None:
+    """Past the threshold all points come into the index, without being asked for, and for good; one generation is left."""
+    indexed = ShardState(1200, indexed=1200, segments=2, tenant_fields=("namespace",))
+    repository = await opened(directory, policy=EAGER)
     await repository.upsert(SPACE, [point(i) for i in range(1200)])
     await repository.settled()
-    assert await space_of(repository).state() == ShardState(1200, indexed=1200, segments=2, tenant_fields=("namespace",))
+    assert await space_of(repository).state() == indexed
     home = space_of(repository)._home
     assert [path for path in home.directory.iterdir() if path.is_dir()] == [home.current]
+    await repository.close()
+    again = await opened(directory, policy=EAGER)
+    assert await space_of(again).state() == indexed
+    await again.close()
 
 
 async def test_few_points_are_left_alone(repository: EdgeRepository) -> None:
@@ -215,17 +235,27 @@ async def test_indexing_goes_on_until_it_has_caught_up(directory: Path) -> None:
     await repository.close()
 
 
-async def test_a_failed_indexing_harms_nobody(repository: EdgeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no room for a copy the shard serves on, and is indexed when as many points have come again."""
+async def test_only_one_indexing_runs_at_a_time(repository: EdgeRepository) -> None:
+    """Several writes that cross the threshold together start one indexing between them."""
+    await asyncio.gather(*(repository.upsert(SPACE, [point(i) for i in range(n, n + 600)]) for n in (0, 600, 1200, 1800)))
+    running = [task for task in asyncio.all_tasks() if "_index_aside" in repr(task.get_coro())]
+    assert len(running) == 1
 
-    def full(*_: object) -> None:
+
+async def test_a_failed_indexing_harms_nobody(repository: EdgeRepository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no room for a copy the shard serves on, and is indexed when as many points have come again, not before."""
+    attempts = []
+
+    def full(source: object, *_: object, **__: object) -> None:
+        attempts.append(source)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
         disk.setattr(shutil, "copytree", full)
-        await repository.upsert(SPACE, [point(i) for i in range(1200)])
-        await repository.settled()
-    assert ((await space_of(repository).state()).indexed, await is_found(repository)) == (0, True)
+        for last in (1200, 1201):
+            await repository.upsert(SPACE, [point(i) for i in range(last)])
+            await repository.settled()
+    assert ((await space_of(repository).state()).indexed, await is_found(repository), len(attempts)) == (0, True, 1)
     await repository.upsert(SPACE, [point(i) for i in range(1200, 2400)])
     await repository.settled()
     assert (await space_of(repository).state()).indexed == 2400

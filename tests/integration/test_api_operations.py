@@ -1,0 +1,88 @@
+"""Operations over real HTTP and real engines: consolidating, looking, forgetting."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from served import Served
+from talking import append, created, history, said, search, session
+
+
+def test_consolidation_leaves_nothing_to_do(api: Served, namespace: str) -> None:
+    """A run drains and indexes a session, is listed, and leaves no backlog and no drift."""
+    created(append(api, namespace, [said("a"), said("b")]))
+    run = api.http.post("/v1/admin/consolidate", json={"namespace": namespace, "session_id": "s1"}).json()
+    assert run["counts"]["messages_drained"] == 2
+    assert run["errors"] == []
+    api.http.post("/v1/admin/consolidate")
+    assert run in api.http.get("/v1/admin/runs", params={"limit": 100}).json()["runs"]
+    status = api.http.get("/v1/admin/status").json()
+    assert status == {
+        "backlog": {"sessions": 0, "messages": 0, "oldest_at": None},
+        "outbox": {"depth": 0, "dead_letters": 0, "oldest_at": None},
+        "records": status["records"],
+        "indexed_points": sum(status["records"].values()),
+        "drift": 0,
+        "embedding": {"space": "hashing__384", "model": "hashing", "dimension": 384, "provider": "hashing"},
+        "degraded": [],
+    }
+
+
+def test_the_outbox_shows_what_waits(api: Served, namespace: str) -> None:
+    """A stored record waits in the outbox until it is indexed; where nothing is dead, nothing is retried."""
+    api.http.post("/v1/admin/consolidate")
+    knowledge = created(api.http.post("/v1/knowledge", json={"namespace": namespace, "description": "x"}))
+    (entry,) = api.http.get("/v1/admin/outbox").json()["entries"]
+    assert entry == {
+        "id": entry["id"], "op": "upsert", "kind": "knowledge", "record_uid": knowledge["id"], "attempts": 0,
+        "next_attempt_at": None, "last_error": None, "is_dead": False,
+    }  # fmt: skip
+    assert api.http.get("/v1/admin/outbox", params={"is_dead": True}).json() == {"entries": []}
+    assert api.http.post("/v1/admin/outbox/retry", json={"ids": [entry["id"]]}).json() == {"retried": 0}
+
+
+@pytest.mark.parametrize("wait", ["none", "indexed"])
+def test_a_forgotten_session_is_gone_everywhere(api: Served, namespace: str, wait: str) -> None:
+    """After forgetting, neither history nor search nor state has anything of the session; other sessions stay."""
+    created(append(api, namespace, [said("secret plan")], wait=wait))
+    other = {"namespace": namespace, "messages": [said("public plan")]}
+    created(api.http.post("/v1/sessions/s2/messages", json=other, params={"wait": wait}))
+    receipt = api.http.post("/v1/admin/forget", json={"namespace": namespace, "session_id": "s1"}).json()
+    assert (receipt["remaining"], receipt["degraded"]) == (0, [])
+    assert history(api, namespace)["messages"] == []
+    assert session(api, namespace).status_code == 404
+    assert {hit["text"] for hit in search(api, namespace, "plan", kinds=["message"])["hits"]} == {"public plan"}
+
+
+def test_health_names_every_dependency(api: Served) -> None:
+    """The process is live; it is ready when each of its dependencies answers, and says what they are."""
+    assert api.http.get("/health/live").json() == {"status": "live"}
+    response = api.http.get("/health/ready")
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["status"] == "ready"
+    assert [(tier["name"], tier["is_up"]) for tier in answer["tiers"]] == [
+        ("working", True), ("episodic", True), ("semantic", True), ("embedder", True),
+    ]  # fmt: skip
+
+
+def test_metrics_count_requests_by_route(api: Served) -> None:
+    """Prometheus can read the metrics; routes are labels, the paths and methods that callers invent are not."""
+    api.http.get("/v1/episodes/not-an-id")
+    api.http.request("PROPFIND", "/v1/nowhere/at-all")
+    metrics = api.http.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text)}
+    labels = [sample.labels for sample in families["memory_http_request_duration_seconds"].samples]
+    assert {"/v1/episodes/{episode_id}", "unmatched"} <= {label["route"] for label in labels}
+    assert "PROPFIND" not in {label["method"] for label in labels}
+
+
+def test_every_answer_carries_a_request_id(api: Served) -> None:
+    """A sane id of the caller's is kept, any other is replaced; refusals carry one, too."""
+    assert api.http.get("/health/live", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    for given in ("", "two words", "x" * 129, "é".encode(), "<script>"):
+        answered = api.http.get("/v1/nowhere", headers={"x-request-id": given}).headers["x-request-id"]
+        assert UUID(answered).version == 7

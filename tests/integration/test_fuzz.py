@@ -1,0 +1,52 @@
+"""Whatever a client sends, the API keeps to its own OpenAPI document: requests made from it, by schemathesis."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from schemathesis import Case, GenerationMode
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+from served import Served, document
+
+from app.records import Permission
+
+
+def requests_of(max_examples: int) -> OpenApiSchema:
+    """Good and bad requests for every operation, the same ones in every run."""
+    generation = GenerationConfig(modes=list(GenerationMode), max_examples=max_examples, deterministic=True, no_shrink=True)
+    projects = ProjectsConfig(default=ProjectConfig(generation=generation))
+    return schemathesis.openapi.from_dict(document(), config=SchemathesisConfig(projects=projects))
+
+
+A_FEW = requests_of(max_examples=5)
+MANY = requests_of(max_examples=500)
+
+
+@pytest.fixture(scope="module")
+def key(api: Served) -> str:
+    _, secret = api.make_key(*Permission)
+    return secret
+
+
+def check(case: Case, api: Served, key: str) -> None:
+    """Status, media type, body and headers are as documented, bad input and missing keys are refused, nothing is a 500."""
+    # Limits stand in no document: what is well-formed may still be refused.
+    case.call_and_validate(
+        base_url=api.url, headers={"Authorization": f"Bearer {key}"}, excluded_checks=[positive_data_acceptance]
+    )
+
+
+@A_FEW.parametrize()
+def test_the_api_keeps_to_its_document(case: Case, api: Served, key: str) -> None:
+    """Each operation answers what OpenAPI says it does, whatever it is asked."""
+    check(case, api, key)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@MANY.parametrize()
+def test_the_api_keeps_to_its_document_for_long(case: Case, api: Served, key: str) -> None:
+    """The same with a hundred times as many requests."""
+    check(case, api, key)
