@@ -103,6 +103,7 @@ class AccessControl:
     async def revoke(self, key_id: UUID) -> None:
         if not await self.store.revoke(key_id, self.clock()):
             raise NotFound("key", str(key_id))
+        self._cache = {sha256: cached for sha256, cached in self._cache.items() if cached.key.id != key_id}
 
     async def list(self) -> tuple[ApiKey, ...]:
         return await self.store.list()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,17 @@ from app.settings import EmbedderChoice, Settings
 MAX_REQUEST_BYTES = 4_000_000
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """An installation of the test module's own, open to everybody until a key is made."""
-    with served(tmp_path_factory.mktemp("served")) as running:
+    """An API that is open to everybody: whoever wants keys takes `guarded_api`."""
+    with served(tmp_path_factory.mktemp("open")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """An API of the test module's own, in which keys can be made."""
+    with served(tmp_path_factory.mktemp("guarded")) as running:
         yield running
 
 
@@ -77,7 +84,7 @@ def served(root: Path, **settings: Any) -> Iterator[Served]:
 
 
 def _settings(data_dir: Path, **further: Any) -> Settings:
-    defaults: Mapping[str, Any] = {
+    defaults: dict[str, Any] = {
         "data_dir": data_dir,
         "embedder": EmbedderChoice.HASHING,
         "max_request_bytes": MAX_REQUEST_BYTES,

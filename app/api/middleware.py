@@ -107,11 +107,20 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._discard(receive)
         limit = FieldProblem(field="body", problem=f"must have at most {self._max_bytes} bytes")
         detail = f"{limit.field}: {limit.problem}"
         response = problem(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, [limit])
         response.headers["connection"] = "close"
         await response(scope, receive, send)
+
+    async def _discard(self, receive: Receive) -> None:
+        """Read on for as much again as is allowed: a client whose connection ends while it sends sees no answer."""
+        discarded, is_more = 0, True
+        while is_more and discarded < self._max_bytes:
+            message = await receive()
+            discarded += len(message.get("body", b""))
+            is_more = message.get("more_body", False)
 
 
 def _declared_bytes(scope: Scope) -> int:

@@ -83,6 +83,6 @@ def test_metrics_count_requests_by_route(api: Served) -> None:
 def test_every_answer_carries_a_request_id(api: Served) -> None:
     """A sane id of the caller's is kept, any other is replaced; refusals carry one, too."""
     assert api.http.get("/health/live", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
-    for given in ("", "two words", "x" * 129, "é".encode(), "<script>"):
-        answered = api.http.get("/v1/nowhere", headers={"x-request-id": given}).headers["x-request-id"]
+    for given in (b"", b"two words", b"x" * 129, "é".encode(), b"<script>"):
+        answered = api.http.get("/v1/nowhere", headers={b"x-request-id": given}).headers["x-request-id"]
         assert UUID(answered).version == 7

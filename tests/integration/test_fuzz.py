@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import schemathesis
 from schemathesis import Case, GenerationMode
@@ -21,32 +23,32 @@ def requests_of(max_examples: int) -> OpenApiSchema:
 
 
 A_FEW = requests_of(max_examples=5)
-MANY = requests_of(max_examples=500)
+MANY = requests_of(max_examples=200)
 
 
 @pytest.fixture(scope="module")
-def key(api: Served) -> str:
-    _, secret = api.make_key(*Permission)
+def key(guarded_api: Served) -> str:
+    _, secret = guarded_api.make_key(*Permission)
     return secret
 
 
-def check(case: Case, api: Served, key: str) -> None:
+def check(case: Case[Any], guarded_api: Served, key: str) -> None:
     """Status, media type, body and headers are as documented, bad input and missing keys are refused, nothing is a 500."""
     # Limits stand in no document: what is well-formed may still be refused.
     case.call_and_validate(
-        base_url=api.url, headers={"Authorization": f"Bearer {key}"}, excluded_checks=[positive_data_acceptance]
+        base_url=guarded_api.url, headers={"Authorization": f"Bearer {key}"}, excluded_checks=[positive_data_acceptance]
     )
 
 
 @A_FEW.parametrize()
-def test_the_api_keeps_to_its_document(case: Case, api: Served, key: str) -> None:
+def test_the_api_keeps_to_its_document(case: Case[Any], guarded_api: Served, key: str) -> None:
     """Each operation answers what OpenAPI says it does, whatever it is asked."""
-    check(case, api, key)
+    check(case, guarded_api, key)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @MANY.parametrize()
-def test_the_api_keeps_to_its_document_for_long(case: Case, api: Served, key: str) -> None:
-    """The same with a hundred times as many requests."""
-    check(case, api, key)
+def test_the_api_keeps_to_its_document_for_long(case: Case[Any], guarded_api: Served, key: str) -> None:
+    """The same with forty times as many requests made up."""
+    check(case, guarded_api, key)
