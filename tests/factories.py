@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from uuid import UUID
 
 from given import NOW, SESSION
@@ -20,7 +22,7 @@ from app.embedding.hashing import HashingEmbedder
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ports import Embedder, EpisodicMemory, OutboxEntry, SemanticMemory, Summarizer, WorkingMemory
-from app.records import Draft, Episode, Message, Query, Role, Scope, SessionKey, new_id
+from app.records import Draft, Episode, Message, Query, RecordKind, Role, Scope, SessionKey, new_id
 from app.retrieval.recall import Recall, RecallPolicy
 from app.semantic.bm25 import Bm25Encoder
 from app.testing.clock import FixedClock
@@ -130,3 +132,22 @@ async def texts_found(tiers: Tiers, text: str, scope: Scope = EVERYWHERE) -> Seq
     """The texts of the hits for a query, best first."""
     recollection = await recall_of(tiers).recall(Query(text, scope))
     return [hit.text for hit in recollection.hits]
+
+
+async def contents_of(tiers: Tiers) -> list[str]:
+    return [m.content for m in await history_of(tiers)]
+
+
+async def check_books(tiers: Tiers) -> None:
+    """Seen from outside: sequences rise, each message is in one episode which knows it, and what is owed is queued once."""
+    messages, episodes = await history_of(tiers), await episodes_of(tiers)
+    assert all(before.sequence < after.sequence for before, after in pairwise(messages))
+    async with tiers.episodic.reading() as reader:
+        homes = {e.id: await reader.episode_messages(e.id) for e in episodes}
+    assert Counter(m.uid for home in homes.values() for m in home) == Counter(m.uid for m in messages)
+    assert [(e.message_count, e.first_sequence, e.last_sequence) for e in episodes] == [
+        (len(homes[e.id]), homes[e.id][0].sequence, homes[e.id][-1].sequence) for e in episodes
+    ]
+    assert sum(e.is_open for e in episodes) <= 1
+    owed = [(RecordKind.MESSAGE, m.uid) for m in messages] + [(RecordKind.EPISODE, e.id) for e in episodes if not e.is_open]
+    assert Counter((e.kind, e.record_uid) for e in await outbox_of(tiers)) == Counter(owed)

@@ -88,39 +88,46 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        body = _Incoming(receive)
         if _declared_bytes(scope) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+            await self._refuse(scope, body, send)
             return
-        received = 0
 
         async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_bytes:
+            message = await body()
+            if body.size > self._max_bytes:
                 raise _BodyTooLarge
             return message
 
         try:
             await self._app(scope, receive_within_limit, send)
         except _BodyTooLarge:
-            await self._refuse(scope, receive, send)
+            await self._refuse(scope, body, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._discard(receive)
+    async def _refuse(self, scope: Scope, body: _Incoming, send: Send) -> None:
+        # A client whose connection ends while it sends sees no answer: as much again as is allowed is read on.
+        while not body.is_whole and body.size <= 2 * self._max_bytes:
+            await body()
         limit = FieldProblem(field="body", problem=f"must have at most {self._max_bytes} bytes")
         detail = f"{limit.field}: {limit.problem}"
         response = problem(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, [limit])
         response.headers["connection"] = "close"
-        await response(scope, receive, send)
+        await response(scope, body, send)
 
-    async def _discard(self, receive: Receive) -> None:
-        """Read on for as much again as is allowed: a client whose connection ends while it sends sees no answer."""
-        discarded, is_more = 0, True
-        while is_more and discarded < self._max_bytes:
-            message = await receive()
-            discarded += len(message.get("body", b""))
-            is_more = message.get("more_body", False)
+
+class _Incoming:
+    """What arrives of one request, counted."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.size = 0
+        self.is_whole = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.size += len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
+        return message
 
 
 def _declared_bytes(scope: Scope) -> int:

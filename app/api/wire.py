@@ -63,7 +63,7 @@ _IDS_PER_CALL: Final = 10_000
 
 def _rfc3339(value: object) -> object:
     """Keep out what pydantic also takes for a time: numbers, numbers in a string, and dates alone."""
-    if isinstance(value, str) and _BEGINS_LIKE_RFC3339.match(value):
+    if isinstance(value, datetime) or (isinstance(value, str) and _BEGINS_LIKE_RFC3339.match(value)):
         return value
     raise PydanticCustomError("rfc3339", "must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z")
 

@@ -28,9 +28,9 @@ def hits_grid(hits: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _provenance(hit: Mapping[str, Any]) -> Text:
-    said = " · ".join(filter(None, (hit["author"], hit["created_at"][:10], hit["session_id"], hit["kind"])))
     parts = ", ".join(f"{name} {value:+.2f}" for name, value in hit["components"].items())
-    return Text.assemble((said, "dim"), " · ", (f"{hit['tier']} tier", "green"), (f" · {parts}", "dim"))
+    known = (hit["author"], hit["created_at"][:10], hit["session_id"], hit["kind"], f"{hit['tier']} tier", parts)
+    return Text(" · ".join(filter(None, known)), style="dim")
 
 
 def status_table(status: Mapping[str, Any]) -> Table:

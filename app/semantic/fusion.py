@@ -5,7 +5,8 @@ instead of a guessed floor the engine is asked for it, but only for points that 
 
 Measured at 10,000 points of 384 dimensions, overlap of the first ten with an exhaustive ranking: a `Formula` over both
 legs with a floor for the missing half 0.83 with MiniLM on prose and 0.69 with random vectors, the same over-fetched to
-50 and rescored 0.998 and 0.956, this 0.999 and 0.999 at the same cost (100 points a leg).
+50 and rescored 0.998 and 0.956, this 0.999 and 0.999, on prose at the same cost (all with 100 points a
+leg; the one chosen is in `app.semantic.plan`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -93,9 +93,7 @@ def nested(levels: int) -> dict[str, Any]:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_bad_message_is_refused_by_field(
-    api: Served, namespace: str, fields: Mapping[str, Any], field: str, problem: str
-) -> None:
+def test_a_bad_message_is_refused_by_field(api: Served, namespace: str, fields: dict[str, Any], field: str, problem: str) -> None:
     """The refusal names the field by its place in the call, and the good message beside the bad one is not written."""
     body = {"namespace": namespace, "messages": [said("good"), {"role": "user", "content": "bad"} | fields]}
     response = api.http.post(f"{SESSION}/messages", content=json.dumps(body), headers=JSON)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import pairwise
 from typing import TypeAlias
 from uuid import UUID
 
 import pytest
-from factories import Tiers, append, drain_of, episodes_of, history_of, ingestion_of, outbox_of, tiers
+from factories import (
+    Tiers,
+    append,
+    check_books,
+    contents_of,
+    drain_of,
+    episodes_of,
+    history_of,
+    ingestion_of,
+    outbox_of,
+    tiers,
+)
 from given import NOW, SESSION, message
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +31,7 @@ from app.consolidation.drain import DrainPolicy
 from app.consolidation.segmentation import SegmentationPolicy
 from app.errors import Conflict, TierUnavailable
 from app.ports import OutboxOp, SessionRecord
-from app.records import Appended, Draft, RecordKind, Role, Scope, SessionState, Tier
+from app.records import Appended, Draft, Role, Scope, SessionState, Tier
 from app.testing.faults import Fault, Trouble, away, troubled
 from app.testing.working import InMemoryWorkingMemory
 
@@ -32,28 +41,9 @@ SMALL_EPISODES = SegmentationPolicy(idle_gap=GAP, max_messages=3)
 MANY_BATCHES = DrainPolicy(batch=2)
 
 
-async def contents_of(tiers: Tiers) -> list[str]:
-    return [m.content for m in await history_of(tiers)]
-
-
 async def record_of(tiers: Tiers) -> SessionRecord | None:
     async with tiers.episodic.reading() as reader:
         return await reader.session(SESSION)
-
-
-async def check_books(tiers: Tiers) -> None:
-    """Seen from outside: sequences rise, each message is in one episode which knows it, and what is owed is queued once."""
-    messages, episodes = await history_of(tiers), await episodes_of(tiers)
-    assert all(before.sequence < after.sequence for before, after in pairwise(messages))
-    async with tiers.episodic.reading() as reader:
-        homes = {e.id: await reader.episode_messages(e.id) for e in episodes}
-    assert Counter(m.uid for home in homes.values() for m in home) == Counter(m.uid for m in messages)
-    assert [(e.message_count, e.first_sequence, e.last_sequence) for e in episodes] == [
-        (len(homes[e.id]), homes[e.id][0].sequence, homes[e.id][-1].sequence) for e in episodes
-    ]
-    assert sum(e.is_open for e in episodes) <= 1
-    owed = [(RecordKind.MESSAGE, m.uid) for m in messages] + [(RecordKind.EPISODE, e.id) for e in episodes if not e.is_open]
-    assert Counter((e.kind, e.record_uid) for e in await outbox_of(tiers)) == Counter(owed)
 
 
 async def test_a_drain_stores_messages_episodes_and_what_the_index_is_owed() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.episodic.tables import ID_CHARACTERS
 from app.errors import Conflict, InvalidInput
 from app.ingestion.limits import Limits, admit_messages, check_document, check_query
 from app.records import Draft, FilterTerm, Message, Query, RecordKind, Role, Scope
@@ -74,6 +75,19 @@ def test_calls_are_bounded(count: int) -> None:
     """A call holds at least one message and at most the limit."""
     with pytest.raises(InvalidInput, match=f"messages: must be between 1 and 3, is {count}"):
         admit(*[Draft(Role.USER, "a")] * count)
+
+
+def test_labels_fit_the_tables() -> None:
+    """What is admitted can be stored: a longer id would be acknowledged, and its session never drained."""
+    assert Limits().label_length == ID_CHARACTERS
+
+
+def test_a_query_is_asked_at_a_time_in_utc() -> None:
+    """The time that anchors relative dates is held to what other times are."""
+    query = check_query(Query("q", SCOPE, now=NOW.astimezone(timezone(timedelta(hours=2)))), LIMITS)
+    assert (query.now, query.now and query.now.tzinfo) == (NOW, UTC)
+    with pytest.raises(InvalidInput, match="now: must carry a UTC offset"):
+        check_query(Query("q", SCOPE, now=NOW.replace(tzinfo=None)), LIMITS)
 
 
 def test_a_session_must_be_named() -> None:

@@ -235,10 +235,15 @@ async def test_indexing_goes_on_until_it_has_caught_up(directory: Path) -> None:
     await repository.close()
 
 
-async def test_only_one_indexing_runs_at_a_time(repository: EdgeRepository) -> None:
-    """Several writes that cross the threshold together start one indexing between them."""
-    await asyncio.gather(*(repository.upsert(SPACE, [point(i) for i in range(n, n + 600)]) for n in (0, 600, 1200, 1800)))
+async def test_only_one_indexing_runs_at_a_time(directory: Path) -> None:
+    """Two writes that find out together that an indexing is due start one between them."""
+    repository = await opened(directory)
+    await repository.upsert(SPACE, [point(i) for i in range(1200)])
+    space = space_of(repository)
+    space._policy = EAGER
+    await asyncio.gather(space._index_when_due(), space._index_when_due())
     running = [task for task in asyncio.all_tasks() if "_index_aside" in repr(task.get_coro())]
+    await repository.close()
     assert len(running) == 1
 
 

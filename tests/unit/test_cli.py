@@ -1,0 +1,127 @@
+"""The command line in a terminal of 80 columns: its help, and what it prints."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import typer
+from given import NOW
+from rich.console import Console, RenderableType
+from typer.testing import CliRunner
+
+from app.cli.commands import app
+from app.cli.showing import hits_grid, keys_table, pairs_table, status_table
+from app.records import ApiKey, Permission, derived_uuid
+
+
+def printed(renderable: RenderableType) -> list[str]:
+    """The lines as they appear in a terminal of 80 columns, without the blanks at their ends."""
+    console = Console(file=io.StringIO(), width=80)
+    console.print(renderable)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined] # it is a StringIO
+
+
+def command_lines(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command and group, as it is typed."""
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from command_lines(command, (*path, name))
+
+
+@pytest.mark.parametrize("line", [*command_lines(typer.main.get_command(app))], ids=" ".join)
+def test_every_command_says_what_it_does(line: tuple[str, ...]) -> None:
+    """`--help` works for each command and begins with how it is used and a sentence about it."""
+    answer = CliRunner().invoke(app, [*line, "--help"], env={"COLUMNS": "80", "TERM": "dumb"})
+    usage, sentence = [text.strip() for text in answer.output.splitlines() if text.strip()][:2]
+    assert (answer.exit_code, usage.startswith("Usage: "), sentence != "") == (0, True, True)
+    assert max(map(len, answer.output.splitlines())) <= 80
+
+
+def test_a_hit_shows_its_text_as_it_was_said_and_where_it_came_from() -> None:
+    """The whole text, broken between words, and never read as markup; below it author, day, session, kind and score."""
+    hit = {
+        "score": 0.7, "text": "She said [/red] and [bold]meant it[/bold]. " * 2,
+        "author": "Ana", "created_at": "2026-05-04T12:00:00Z",
+        "session_id": "s1", "kind": "message", "tier": "working", "components": {"dense": 0.3, "bm25": 0.4},
+    }  # fmt: skip
+    assert printed(hits_grid([hit])) == [
+        "0.70 She said [/red] and [bold]meant it[/bold]. She said [/red] and [bold]meant",
+        "     it[/bold].",
+        "     Ana · 2026-05-04 · s1 · message · working tier · dense +0.30, bm25 +0.40",
+        "",
+    ]
+
+
+def test_a_hit_without_author_and_session_shows_what_it_has() -> None:
+    """A fact has no author: nothing stands in its place."""
+    hit = {
+        "score": 1.0, "text": "Cats like tea.", "author": None, "created_at": "2026-05-04T12:00:00Z",
+        "session_id": None, "kind": "knowledge", "tier": "semantic", "components": {},
+    }  # fmt: skip
+    assert printed(hits_grid([hit])) == ["1.00 Cats like tea.", "     2026-05-04 · knowledge · semantic tier", ""]
+
+
+def test_the_books_show_every_tier() -> None:
+    """A line a figure; what there is none of is a dash."""
+    status = {
+        "records": {"message": 2},
+        "backlog": {"sessions": 0, "oldest_at": None},
+        "outbox": {"depth": 1, "dead_letters": 0},
+        "indexed_points": 1,
+        "drift": 1,
+        "embedding": {"space": "hashing__384"},
+    }
+    assert printed(status_table(status)) == [
+        "records    message       2",
+        "backlog    sessions      0",
+        "           oldest at     –",
+        "outbox     depth         1",
+        "           dead letters  0",
+        "index      points        1",
+        "           drift         1",
+        "embedding  space         hashing__384",
+    ]
+
+
+def test_the_books_name_what_is_away() -> None:
+    """A tier that did not answer has no figures, and none are made up."""
+    away = dict.fromkeys(("records", "backlog", "outbox", "indexed_points", "drift", "embedding"))
+    assert printed(status_table(away)) == [
+        "records            the episodic tier is away",
+        "backlog            the working tier is away",
+        "outbox             the episodic tier is away",
+        "index      points  –",
+        "           drift   –",
+        "embedding          no provider has answered yet",
+    ]
+
+
+def test_counts_are_a_line_each() -> None:
+    """What a consolidation did, in the order it was done."""
+    counts = {"messages_drained": 3, "records_indexed": 4}
+    assert printed(pairs_table("consolidated", counts)) == [
+        "consolidated  messages drained  3",
+        "              records indexed   4",
+    ]
+
+
+def test_keys_are_told_apart_by_what_they_still_open() -> None:
+    """A row a key: the id whole, for `keys revoke`, and whether it is valid, expired or revoked."""
+    past = NOW - timedelta(days=1)
+    keys = [key("agent"), key("[old]", expires_at=past), key("lost", revoked_at=past)]
+    assert [line.split() for line in printed(keys_table(keys, NOW))[3:6]] == [
+        [str(keys[0].id), "agent", "read", "write", "a", "b", "valid"],
+        [str(keys[1].id), "[old]", "read", "write", "a", "b", "expired"],
+        [str(keys[2].id), "lost", "read", "write", "a", "b", "revoked"],
+    ]
+
+
+def key(name: str, **fields: Any) -> ApiKey:
+    return ApiKey(
+        id=derived_uuid(name), name=name, key_sha256=b"", permissions=frozenset({Permission.WRITE, Permission.READ}),
+        namespaces=frozenset({"b", "a"}), created_at=NOW, **fields,
+    )  # fmt: skip
