@@ -18,7 +18,7 @@ demo: $(BIN)/.runtime ## Show the whole path on a conversation of several weeks,
 	@$(BIN)/hybrid-memory demo
 
 test: $(BIN)/.development ## Run every test but the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" tests/unit tests/conformance tests/integration tests/acceptance
 
 test-slow: $(BIN)/.development ## Run the slow and soak variants
 	@$(BIN)/python -m pytest -m slow --timeout 1800

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 
 from app.api import errors
-from app.api.dependencies import only_known_parameters
+from app.api.dependencies import only_known_parameters, only_utf8
 from app.api.middleware import BodyLimit, BugBarrier, RequestContext
 from app.api.openapi import Api
 from app.api.routers import admin, operations, recall, records, sessions
@@ -41,7 +41,7 @@ def create_app(
     )
     errors.install(app)
     for module in (sessions, recall, records, admin):
-        app.include_router(module.router, dependencies=[Depends(only_known_parameters)])
+        app.include_router(module.router, dependencies=[Depends(only_utf8), Depends(only_known_parameters)])
     app.include_router(operations.router)
     app.add_middleware(BodyLimit, max_bytes=max_request_bytes)
     app.add_middleware(BugBarrier)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, cast
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Depends, Query, Request, params
 from fastapi.dependencies.utils import get_flat_params
@@ -22,6 +23,19 @@ _bearer = HTTPBearer(auto_error=False, description="An API key; none is needed o
 def installation_of(request: Request) -> Installation:
     """What `bootstrap` opened for this app, kept by the lifespan."""
     return cast(Installation, request.app.state.installation)
+
+
+def only_utf8(request: Request) -> None:
+    """Of what is no UTF-8 the server makes U+FFFD: ids that differ would be taken for one.
+
+    Raises:
+        InvalidInput: names the part of the address.
+    """
+    for part, encoded in (("path", request.scope.get("raw_path", b"")), ("query", request.scope["query_string"])):
+        try:
+            unquote_to_bytes(encoded).decode()
+        except UnicodeDecodeError:
+            raise InvalidInput(part, "must be UTF-8") from None
 
 
 def only_known_parameters(request: Request) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 from app.errors import TierUnavailable
 from app.ports import WorkingMemory
-from app.records import AssembledContext, Query, RecentContext, RecordKind, SessionKey, SessionState, Tier
+from app.records import AssembledContext, Query, RecentContext, Recollection, RecordKind, SessionKey, SessionState, Tier
 from app.retrieval.context import ContextShares, hit_section, pack, recent_section, split_hits, state_section
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
@@ -26,9 +26,7 @@ class ContextAssembly:
 
     async def assemble(self, query: Query, session: SessionKey | None, budget_tokens: int) -> AssembledContext:
         """Context for answering `query`: never over the budget, degraded rather than failing where a tier is away."""
-        recollection, recent, state = await asyncio.gather(
-            self._recall.recall(query), self._recent(session), self._state(session)
-        )
+        recollection, recent, state = await asyncio.gather(self._recollect(query), self._recent(session), self._state(session))
         by_kind = split_hits(recollection.hits, recent.messages)
         shares = self._shares
         sections = [
@@ -40,6 +38,12 @@ class ContextAssembly:
         ]
         degraded = tuple(dict.fromkeys((*recollection.degraded, *recent.degraded)))
         return pack(sections, budget_tokens, degraded)
+
+    async def _recollect(self, query: Query) -> Recollection:
+        try:
+            return await self._recall.recall(query)
+        except TierUnavailable:
+            return Recollection((), (Tier.SEMANTIC.value, Tier.EPISODIC.value))
 
     async def _recent(self, session: SessionKey | None) -> RecentContext:
         if session is None:

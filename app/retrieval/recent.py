@@ -32,14 +32,20 @@ class SessionReader:
     async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[tuple[Message, ...], tuple[str, ...]]:
         """Messages above sequence `after` in order, drained or not, at most `limit`; and the tiers that were away."""
         degraded: list[str] = []
+        buffered: tuple[Message, ...] = ()
+        stored: tuple[Message, ...] = ()
         # Redis first: a message drained between the two reads is then seen twice, not missed.
         try:
             buffered = await self._working.read(session, after=after, limit=limit)
         except TierUnavailable as error:
-            buffered = ()
             degraded.append(error.tier)
-        async with self._episodic.reading() as reader:
-            stored = await reader.history(session, after=after, limit=limit)
+        try:
+            async with self._episodic.reading() as reader:
+                stored = await reader.history(session, after=after, limit=limit)
+        except TierUnavailable as error:
+            if not buffered:
+                raise
+            degraded.append(error.tier)
         return _union(stored, buffered)[:limit], tuple(degraded)
 
     async def _recent(self, session: SessionKey, limit: int) -> RecentContext:

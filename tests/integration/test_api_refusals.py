@@ -356,6 +356,20 @@ def test_a_bad_session_id_is_refused(api: Served, verb: str, rest: str, session_
     assert response.status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("path", "part"),
+    [
+        ("/v1/sessions/%ff/messages", "path"),
+        ("/v1/sessions/%ed%a0%80/messages", "path"),
+        (f"{SESSION}/scratchpad/%c3", "path"),
+        (f"{SESSION}/messages?namespace=%ff", "query"),
+    ],
+)
+def test_an_address_has_to_be_utf8(api: Served, path: str, part: str) -> None:
+    """Bytes that are no text are refused: replaced by a character, two ids would be one."""
+    assert refusal(api.http.get(path))[part] == "must be UTF-8"
+
+
 @pytest.mark.parametrize("session_id", ["é", "%F0%9F%98%80", "%2E%2E", "%25", "a%3Fb", "a:b", "{p01}", "*", "a b", "%E2%80%AE"])
 def test_any_text_may_name_a_session(api: Served, namespace: str, session_id: str) -> None:
     """What is text and within its length is a session id: what was written under it is read under it."""

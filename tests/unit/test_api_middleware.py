@@ -8,6 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from app.api.middleware import BodyLimit, BugBarrier, RequestContext
@@ -66,7 +67,7 @@ async def status_of(app: ASGIApp, receive: Receive, headers: Sequence[tuple[byte
 
 async def test_a_bug_is_answered_and_logged_under_the_request_id() -> None:
     """The caller gets a problem document with an id and nothing of the inside; the log has the error under that id."""
-    with capture_logs() as logged:
+    with capture_logs(processors=[merge_contextvars]) as logged:
         async with client(RequestContext(BugBarrier(broken))) as http:
             response = await http.get("/v1/search", headers={"x-request-id": "mine"})
     assert (response.status_code, response.headers["content-type"], response.headers["x-request-id"]) == (
@@ -76,7 +77,7 @@ async def test_a_bug_is_answered_and_logged_under_the_request_id() -> None:
         "type": "about:blank", "title": "Internal Server Error", "status": 500, "instance": "/v1/search",
         "detail": "an internal error; the log has it under this request id", "errors": [],
     }  # fmt: skip
-    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("unhandled_error", "error"), ("request", "info")]
+    assert [(entry["event"], entry["request_id"]) for entry in logged] == [("unhandled_error", "mine"), ("request", "mine")]
 
 
 async def test_half_an_answer_is_not_followed_by_another() -> None:

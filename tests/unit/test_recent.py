@@ -131,14 +131,17 @@ async def test_the_history_pages_across_the_seam(limit: int) -> None:
     assert [(m.content, m.sequence) for m in seen] == list(zip("abcdef", range(1, 7), strict=True))
 
 
-async def test_a_history_without_redis_is_named() -> None:
-    """With Redis away the drained part is returned and Redis is named; without Postgres there is no history."""
+async def test_a_history_without_one_tier_is_named() -> None:
+    """With one tier away the other's part is returned and the missing one named; with neither there is an error."""
     given = await drained_and_not()
     dark = replace(given, working=away(given.working, Tier.WORKING))
     messages, degraded = await reader_of(dark).history(SESSION, after=0, limit=10)
     assert ([m.content for m in messages], degraded) == (["a", "b", "c", "d"], ("working",))
+    without_truth = replace(given, episodic=away(given.episodic, Tier.EPISODIC))
+    messages, degraded = await reader_of(without_truth).history(SESSION, after=0, limit=10)
+    assert ([m.content for m in messages], degraded) == (["d", "e", "f"], ("episodic",))
     with pytest.raises(TierUnavailable):
-        await reader_of(replace(given, episodic=away(given.episodic, Tier.EPISODIC))).history(SESSION, after=0, limit=10)
+        await reader_of(replace(dark, episodic=without_truth.episodic)).history(SESSION, after=0, limit=10)
 
 
 async def test_an_unknown_session_is_empty() -> None:

@@ -50,6 +50,9 @@ def bodies(root: type[wire.Body] = wire.Body) -> Iterator[type[wire.Body]]:
         yield from bodies(child)
 
 
+BODIES = list(bodies())
+
+
 def problems(model: type[wire.Body], **fields: Any) -> dict[str, str]:
     with pytest.raises(ValidationError) as refused:
         model.model_validate(fields)
@@ -59,13 +62,13 @@ def problems(model: type[wire.Body], **fields: Any) -> dict[str, str]:
 # ── in ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("model", bodies(), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", BODIES, ids=lambda model: model.__name__)
 def test_every_body_refuses_unknown_fields(model: type[wire.Body]) -> None:
     """A misspelt field is an error rather than silence."""
     assert problems(model, colour="red")["colour"] == "Extra inputs are not permitted"
 
 
-@pytest.mark.parametrize("model", bodies(), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", BODIES, ids=lambda model: model.__name__)
 def test_examples_are_good_bodies(model: type[wire.Body]) -> None:
     """What the documentation shows can be sent."""
     for example in model.model_json_schema().get("examples", ()):
