@@ -339,6 +339,10 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """
         ...
 
+    async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
+        """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
+        ...
+
     async def save_episode(self, episode: Episode) -> None:
         """Insert, or replace all but `created_at` of an episode with this id."""
         ...

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -492,6 +493,7 @@ def derived_uuid(*parts: str) -> UUID:
     return UUID(bytes=bytes(digest))
 
 
+@lru_cache(maxsize=16_384)
 def message_uid(session: SessionKey, message_id: UUID) -> UUID:
     """Derived from namespace, session and id, so that an id chosen by one tenant can never meet another's row."""
     return derived_uuid("message", session.namespace, session.session_id, str(message_id))

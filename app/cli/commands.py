@@ -1,4 +1,8 @@
-"""Every command: what it takes, and where it is done."""
+"""Every command: what it takes, and where it is done.
+
+Where it is done is imported by the command itself: the engines' libraries take a second, which `--help` and a wrong
+setting need not wait for.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,6 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
-from app.bootstrap import migrate as migrate_schema
-from app.bootstrap import open_access
-from app.cli import asking, keys
-from app.cli import demo as demonstration
-from app.cli.bench import LocomoPlan, run_locomo
-from app.cli.connecting import connected
-from app.cli.serving import serve as serve_until_stopped
-from app.cli.serving import work
 from app.cli.signals import run
 from app.observability import configure_logging
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
@@ -41,24 +37,32 @@ Url = Annotated[str | None, typer.Option(help="A running service; found by itsel
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Overrides MEMORY_HOST")] = None,
-    port: Annotated[int | None, typer.Option(help="Overrides MEMORY_PORT")] = None,
+    port: Annotated[int | None, typer.Option(help="Overrides MEMORY_PORT", min=0, max=65535)] = None,
 ) -> None:
     """Serve the API; starts the engines that have no URL."""
     given = {"host": host, "port": port}
     settings = _settings().model_copy(update={k: v for k, v in given.items() if v is not None})
+    from app.cli.serving import serve as serve_until_stopped
+
     run(serve_until_stopped(settings, _console))
 
 
 @app.command()
 def worker() -> None:
     """Run the background jobs (with engines on servers; embedded, `serve` runs them)."""
-    run(work(_settings(), _console))
+    settings = _settings()
+    from app.cli.serving import work
+
+    run(work(settings, _console))
 
 
 @app.command()
 def migrate() -> None:
     """Bring the schema of the PostgreSQL at MEMORY_POSTGRES_URL up to date."""
-    run(migrate_schema(_settings()))
+    settings = _settings()
+    from app.bootstrap import migrate as migrate_schema
+
+    run(migrate_schema(settings))
     _console.print("the schema is up to date")
 
 
@@ -66,6 +70,8 @@ def migrate() -> None:
 def demo() -> None:
     """Show the whole path on a conversation of three months: no network, no service, nothing kept."""
     configure_logging("ERROR", "console")
+    from app.cli import demo as demonstration
+
     run(demonstration.show(_console))
 
 
@@ -78,6 +84,8 @@ def bench_locomo(
     embedder: Annotated[EmbedderChoice, typer.Option(help="Who embeds")] = EmbedderChoice.LOCAL,
 ) -> None:
     """Ask the questions of LoCoMo, and say how often the turns that answer them are found."""
+    from app.cli.bench import LocomoPlan, run_locomo
+
     document = run(run_locomo(LocomoPlan(path, namespace_prefix, limit_questions, embedder), _console))
     if json_file is not None:
         json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -86,7 +94,11 @@ def bench_locomo(
 @app.command()
 def consolidate(namespace: Annotated[str | None, typer.Option(help="All, if left out")] = None, url: Url = None) -> None:
     """Consolidate until nothing is left to do."""
-    run(asking.consolidate(connected(_settings(), url), namespace, _console))
+    settings = _settings()
+    from app.cli import asking
+    from app.cli.connecting import connected
+
+    run(asking.consolidate(connected(settings, url), namespace, _console))
 
 
 @app.command()
@@ -97,13 +109,21 @@ def search(
     url: Url = None,
 ) -> None:
     """Ask memory; prints the hits with where each came from."""
-    run(asking.search(connected(_settings(), url), text, namespace, limit, _console))
+    settings = _settings()
+    from app.cli import asking
+    from app.cli.connecting import connected
+
+    run(asking.search(connected(settings, url), text, namespace, limit, _console))
 
 
 @app.command()
 def stats(url: Url = None) -> None:
     """What waits where, and how far the index is from the truth."""
-    run(asking.stats(connected(_settings(), url), _console))
+    settings = _settings()
+    from app.cli import asking
+    from app.cli.connecting import connected
+
+    run(asking.stats(connected(settings, url), _console))
 
 
 @keys_app.command("create")
@@ -114,20 +134,32 @@ def create_key(
     days: Annotated[int | None, typer.Option(help="Valid for this long; for ever, if left out", min=1)] = None,
 ) -> None:
     """Make a key, also while a service runs. It is shown once and kept only as a hash."""
+    settings = _settings()
+    from app.bootstrap import open_access
+    from app.cli import keys
+
     permissions, namespaces = permission or (Permission.READ, Permission.WRITE), namespace or (ALL_NAMESPACES,)
-    run(keys.create(open_access(_settings()), name, permissions, namespaces, days=days, console=_console))
+    run(keys.create(open_access(settings), name, permissions, namespaces, days=days, console=_console))
 
 
 @keys_app.command("list")
 def list_keys() -> None:
     """List keys: what they may do, where, and until when."""
-    run(keys.show_all(open_access(_settings()), _console))
+    settings = _settings()
+    from app.bootstrap import open_access
+    from app.cli import keys
+
+    run(keys.show_all(open_access(settings), _console))
 
 
 @keys_app.command("revoke")
 def revoke_key(key_id: Annotated[UUID, typer.Argument(help="As `keys list` shows it")]) -> None:
     """Revoke a key; running services notice within seconds."""
-    run(keys.revoke(open_access(_settings()), key_id, _console))
+    settings = _settings()
+    from app.bootstrap import open_access
+    from app.cli import keys
+
+    run(keys.revoke(open_access(settings), key_id, _console))
 
 
 def _settings() -> Settings:

@@ -56,18 +56,82 @@ class Line:
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?…])\s+|\n+")
 _FULL_CONTENT_WORDS: Final = 12
 _WORD: Final = re.compile(r"\w[\w'’-]*")
-_FILLER: Final = re.compile(
-    r"hi|hello|hey|there|good|morning|afternoon|evening|night|bye|goodbye|see|you|later|thanks|thank|so|much|"
-    r"many|very|ok|okay|sure|yes|yeah|yep|no|nope|great|nice|cool|awesome|wow|haha|lol|please|welcome|you're|"
-    r"that's|sounds|right|well|oh|ah|hmm|um|of|course|got|it|i'm|i|how|are|doing|fine|and|what|about|today|take|"
-    r"care|talk|soon|glad|to"
+_FILLER: Final = frozenset(
+    [
+        "hi",
+        "hello",
+        "hey",
+        "there",
+        "good",
+        "morning",
+        "afternoon",
+        "evening",
+        "night",
+        "bye",
+        "goodbye",
+        "see",
+        "you",
+        "later",
+        "thanks",
+        "thank",
+        "so",
+        "much",
+        "many",
+        "very",
+        "ok",
+        "okay",
+        "sure",
+        "yes",
+        "yeah",
+        "yep",
+        "no",
+        "nope",
+        "great",
+        "nice",
+        "cool",
+        "awesome",
+        "wow",
+        "haha",
+        "lol",
+        "please",
+        "welcome",
+        "you're",
+        "that's",
+        "sounds",
+        "right",
+        "well",
+        "oh",
+        "ah",
+        "hmm",
+        "um",
+        "of",
+        "course",
+        "got",
+        "it",
+        "i'm",
+        "i",
+        "how",
+        "are",
+        "doing",
+        "fine",
+        "and",
+        "what",
+        "about",
+        "today",
+        "take",
+        "care",
+        "talk",
+        "soon",
+        "glad",
+        "to",
+    ]
 )
 """Words that a greeting, an acknowledgement or a farewell is made of."""
 
 
 def content_words(text: str) -> int:
     """How many of the words say something: a line of fillers alone has none."""
-    return sum(_FILLER.fullmatch(word.lower().replace("’", "'")) is None for word in _WORD.findall(text))
+    return sum(word.lower().replace("’", "'") not in _FILLER for word in _WORD.findall(text))
 
 
 def content_share(text: str) -> float:

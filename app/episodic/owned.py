@@ -31,8 +31,15 @@ class OwnedTable(Generic[Record]):
         return select(*self.columns)
 
     async def one(self, session: Session, namespace: str, record_id: UUID) -> Record | None:
-        statement = self.select().where(self.table.c.namespace == namespace, self.table.c.id == record_id)
-        return rows.only(await session.run(f"{self.table.name}_one", statement), self.decode)
+        return rows.only(await session.run(f"{self.table.name}_one", self._named(namespace, record_id)), self.decode)
+
+    async def locked(self, session: Session, namespace: str, record_id: UUID) -> Record | None:
+        """Like `one`, and nobody else changes or deletes the record until the transaction ends."""
+        statement = self._named(namespace, record_id).with_for_update()
+        return rows.only(await session.run(f"{self.table.name}_locked", statement), self.decode)
+
+    def _named(self, namespace: str, record_id: UUID) -> Select[Any]:
+        return self.select().where(self.table.c.namespace == namespace, self.table.c.id == record_id)
 
     async def by_uid(self, session: Session, uids: Sequence[UUID]) -> tuple[Record, ...]:
         statement = self.select().where(self.table.c.id == func.any(bindparam("uids", list(uids), ARRAY(Uuid))))

@@ -126,6 +126,9 @@ class Writer(Reader):
     async def insert_messages(self, messages: Sequence[Message], episode_ids: Sequence[UUID]) -> frozenset[UUID]:
         return await transcripts.insert(self._session, messages, episode_ids)
 
+    async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
+        return await EPISODES.locked(self._session, namespace, episode_id)
+
     async def save_episode(self, episode: Episode) -> None:
         await EPISODES.save(self._session, episode, episode.scope)
 

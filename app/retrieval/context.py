@@ -7,7 +7,7 @@ tool call stays with its result. The text never exceeds the budget.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from uuid import UUID
 
@@ -34,10 +34,10 @@ class Block:
 
     text: str
     ids: tuple[UUID, ...] = ()
+    tokens: int = field(init=False)
 
-    @property
-    def tokens(self) -> int:
-        return estimate_tokens(self.text)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", estimate_tokens(self.text))  # once: packing asks again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,12 @@ def split_hits(hits: Sequence[Hit], recent: Sequence[Message]) -> dict[RecordKin
 
 def _fill(section: Section, budget_tokens: int) -> Section:
     """Take blocks from the front while they fit; stops at the first that does not, so that no gap is hidden."""
-    filled = section
-    while filled.taken < len(filled.blocks):
-        more = replace(filled, taken=filled.taken + 1)
-        if more.spent_tokens > budget_tokens:
-            break
-        filled = more
-    return filled
+    taken = section.taken
+    spent = section.spent_tokens or estimate_tokens(section.heading)
+    while taken < len(section.blocks) and spent + section.blocks[taken].tokens <= budget_tokens:
+        spent += section.blocks[taken].tokens
+        taken += 1
+    return replace(section, taken=taken)
 
 
 def _account(section: Section, budget_tokens: int) -> SectionAccount:

@@ -39,10 +39,12 @@ _USES_WORDS: Final = frozenset({Mode.HYBRID, Mode.SPARSE, Mode.EXACT})
 
 @dataclass(frozen=True, slots=True)
 class RecallPolicy:
-    """`deadline` bounds a recall. Embedder and index have its first `patience`; full text backs up a late index."""
+    """`deadline` bounds a recall. Embedder and index have its first `patience`; full text backs up a late index, for at
+    most `fallbacks` recalls at a time."""
 
     deadline: timedelta = timedelta(milliseconds=300)
     patience: float = 0.5
+    fallbacks: int = 4
     weights: FusionWeights = field(default_factory=FusionWeights)
     buffer: BufferPolicy = field(default_factory=BufferPolicy)
 
@@ -61,6 +63,7 @@ class Recall:
         self._encoder = encoder
         self._policy = policy
         self._participants = Participants(semantic, embedder)
+        self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
     async def recall(self, query: Query) -> Recollection:
         """The best hits within the deadline; what could not answer in time is named in `degraded`.
@@ -104,9 +107,14 @@ class Recall:
         if index.done():
             hits = await attempt.stage(Tier.SEMANTIC, index)
             return hits if hits is not None else await attempt.stage(Tier.EPISODIC, self._ask_text(query))
+        if self._fallbacks.locked():  # when everything is late, asking Postgres as well makes it later still
+            return await attempt.stage(Tier.SEMANTIC, index)
         text = asyncio.create_task(attempt.stage(Tier.EPISODIC, self._ask_text(query)))
         hits = await attempt.stage(Tier.SEMANTIC, index)
-        return hits if hits is not None else await text
+        if hits is None:
+            return await text
+        text.cancel()
+        return hits
 
     async def _ask_index(self, query: Query, embedded: Embedded | None) -> Sequence[Hit]:
         hits: list[Hit] = []
@@ -142,7 +150,7 @@ class Recall:
         )
 
     async def _ask_text(self, query: Query) -> Sequence[Hit]:
-        async with self._episodic.reading() as reader:
+        async with self._fallbacks, self._episodic.reading() as reader:
             return await reader.search_text(query)
 
     async def _rank(

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from operations import OPERATIONS, Operation
 from served import MAX_REQUEST_BYTES, Served
 from talking import SESSION, append, created, history, said
 
@@ -332,6 +333,21 @@ def test_a_state_does_not_grow_without_end(api: Served, namespace: str) -> None:
 def test_a_bad_parameter_is_refused(api: Served, query: str, refused: dict[str, str]) -> None:
     """Parameters are refused like fields; one that is misspelt is not ignored, which would widen the answer."""
     assert refusal(api.http.get(f"{SESSION}/messages?{query}")) == refused
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (" ", "must not be blank"),
+        ("a\x00b", "must not contain control characters"),
+        ("x" * 256, "must have at most 255 characters, has 256"),
+    ],
+    ids=["blank", "NUL", "long"],
+)
+@pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.is_of_one_namespace], ids=lambda o: f"{o.verb} {o.path}")
+def test_a_bad_namespace_is_refused_everywhere(api: Served, operation: Operation, given: str, problem: str) -> None:
+    """No operation takes for a namespace what another would refuse."""
+    assert refusal(operation.call(api.http, given, None)) == {"namespace": problem}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.episodic.engine import connected, create_engine
 from app.episodic.repository import PostgresRepository
 from app.errors import HybridMemoryError, InvalidInput, TierUnavailable
-from app.records import Query, Scope
+from app.records import Query, RecordKind, Scope
 
 
 @pytest.fixture
@@ -146,6 +146,25 @@ async def test_errors_do_not_quote_memories(repository: PostgresRepository, fiel
     with pytest.raises(HybridMemoryError) as caught:
         await filed(repository, [message(1, secret, **fields)])
     assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_deleted_episode_is_not_brought_back(repository: PostgresRepository) -> None:
+    """Who reads an episode to change it holds it: a deletion waits for the change, and is the last word."""
+    changing = episode()
+    await stored(repository, changing)
+
+    async def delete() -> None:
+        async with repository.writing() as tx:
+            await tx.delete_records(RecordKind.EPISODE, "acme", [changing.id])
+
+    async with repository.writing() as tx:
+        assert await tx.episode("acme", changing.id) == changing
+        deleting = asyncio.create_task(delete())
+        await asyncio.wait({deleting}, timeout=0.3)
+        await tx.save_episode(replace(changing, outcome={"went": "well"}))
+    await deleting
+    async with repository.reading() as reader:
+        assert await reader.episode("acme", changing.id) is None
 
 
 async def test_a_very_long_text_is_stored_and_found(repository: PostgresRepository) -> None:

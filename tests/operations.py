@@ -1,0 +1,74 @@
+"""Every operation of the API, from its own OpenAPI document: what holds for all of them is tested on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from served import document
+
+from app.records import Permission, new_id
+
+PATH_PARAMETERS = {"session_id": "s1", "key": "k", "episode_id": str(new_id()), "knowledge_id": str(new_id())}
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One verb on one path, as the OpenAPI document has it. `body` is the document's own example."""
+
+    verb: str
+    path: str
+    body: dict[str, Any] | None
+    takes_namespace_in_query: bool
+    takes_namespace_in_body: bool
+
+    @property
+    def permission(self) -> Permission:
+        if self.path.startswith("/v1/admin/"):
+            return Permission.ADMIN
+        is_read = self.verb == "GET" or self.path in {"/v1/search", "/v1/context"}
+        return Permission.READ if is_read else Permission.WRITE
+
+    @property
+    def is_of_one_namespace(self) -> bool:
+        return self.takes_namespace_in_query or self.takes_namespace_in_body
+
+    def call(self, http: httpx.Client, namespace: str, key: str | None) -> httpx.Response:
+        named = {"namespace": namespace}
+        return http.request(
+            self.verb,
+            self.path.format(**PATH_PARAMETERS),
+            params=named if self.takes_namespace_in_query else None,
+            json=self.body if self.body is None or not self.takes_namespace_in_body else self.body | named,
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+        )
+
+
+def operations() -> Iterator[Operation]:
+    """Every operation but those for orchestrators, which hold nothing of anybody's."""
+    whole = document()
+    schemas = whole["components"]["schemas"]
+    for path, verbs in whole["paths"].items():
+        for verb, operation in verbs.items():
+            if not path.startswith("/v1/"):
+                continue
+            body = schemas[name] if (name := _body_of(operation)) else {}
+            yield Operation(
+                verb.upper(),
+                path,
+                body["examples"][0] if body else None,
+                any(parameter["name"] == "namespace" for parameter in operation.get("parameters", ())),
+                "namespace" in body.get("properties", ()),
+            )
+
+
+def _body_of(operation: dict[str, Any]) -> str | None:
+    """The name of the body's model."""
+    schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    references = [schema, *schema.get("anyOf", ())]
+    return next((reference["$ref"].rsplit("/", 1)[-1] for reference in references if "$ref" in reference), None)
+
+
+OPERATIONS = list(operations())
