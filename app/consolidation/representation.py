@@ -28,7 +28,11 @@ class ContextPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PointDraft:
-    """A point without its vector: the unit vectors of `texts` are to be summed into it."""
+    """A point without its vector: the unit vectors of `texts` are to be summed into it.
+
+    Two for messages and knowledge, so that they weigh the same; one for an episode, whose summary says what its messages
+    say and must not push them out of an answer.
+    """
 
     point: Point
     texts: tuple[str, ...]
@@ -40,10 +44,8 @@ _NO_VECTOR = np.zeros(0, dtype=np.float32)
 def draft_message(item: MessageInContext, policy: ContextPolicy) -> PointDraft:
     message = item.message
     own = message.content
-    texts: tuple[str, ...] = (own,)
-    if len(own.split()) <= policy.short_words:
-        before = [_cut(m.content, policy.before_words) for m in item.before]
-        texts = (own, "\n".join([*before, own]))
+    is_short = len(own.split()) <= policy.short_words
+    before = [_cut(m.content, policy.before_words) for m in item.before] if is_short else []
     point = Point(
         id=message.uid,
         record_id=message.id,
@@ -59,17 +61,18 @@ def draft_message(item: MessageInContext, policy: ContextPolicy) -> PointDraft:
         sequence=message.sequence,
         metadata=message.metadata,
     )
-    return PointDraft(point, texts)
+    return PointDraft(point, (own, "\n".join([*before, own])))
 
 
 def draft_episode(episode: Episode) -> PointDraft:
     text = episode_text(episode)
-    return _draft_document(RecordKind.EPISODE, episode, text, {"kind": episode.kind.value, **episode.metadata})
+    metadata = {"kind": episode.kind.value, **episode.metadata}
+    return PointDraft(_document(RecordKind.EPISODE, episode, text, metadata), (text,))
 
 
 def draft_knowledge(knowledge: Knowledge) -> PointDraft:
     text = "\n".join(filter(None, [knowledge.description, _flatten(knowledge.content)]))
-    return _draft_document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value})
+    return PointDraft(_document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value}), (text, text))
 
 
 def episode_text(episode: Episode) -> str:
@@ -85,14 +88,14 @@ def episode_text(episode: Episode) -> str:
 
 
 def sum_rows(vectors: Matrix, drafts: Sequence[PointDraft]) -> Matrix:
-    """Sum the unit vectors of each draft's texts, given in order; shape (len(drafts), dim), norms in [0, 2]."""
+    """Sum the unit vectors of each draft's texts, given in order; shape (len(drafts), dim), norms up to 2."""
     starts = np.cumsum([0, *(len(d.texts) for d in drafts[:-1])])
     return np.add.reduceat(vectors, starts, axis=0) if drafts else vectors
 
 
-def _draft_document(kind: RecordKind, record: Episode | Knowledge, text: str, metadata: dict[str, Any]) -> PointDraft:
+def _document(kind: RecordKind, record: Episode | Knowledge, text: str, metadata: dict[str, Any]) -> Point:
     created_at = record.ended_at if isinstance(record, Episode) else record.created_at
-    point = Point(
+    return Point(
         id=record.id,
         record_id=record.id,
         kind=kind,
@@ -105,7 +108,6 @@ def _draft_document(kind: RecordKind, record: Episode | Knowledge, text: str, me
         quality=record.quality if isinstance(record, Episode) else record.confidence,
         metadata=metadata,
     )
-    return PointDraft(point, (text,))
 
 
 def _cut(text: str, words: int) -> str:

@@ -44,8 +44,11 @@ def worth_embedding(scores: Sequence[float], limit: int) -> list[int]:
 
 
 def dense_scores(query: Vector, rows: Matrix, positions: Sequence[int], count: int) -> Vector:
-    """Dot products put in their positions, 0 elsewhere; shape (count,)."""
+    """Dot products put in their positions, 0 elsewhere; shape (count,).
+
+    Doubled, because an indexed message's vector is the sum of two unit vectors and this is only one.
+    """
     scores = np.zeros(count, dtype=np.float32)
     if positions:
-        scores[list(positions)] = rows @ query
+        scores[list(positions)] = 2.0 * (rows @ query)
     return scores

@@ -50,10 +50,10 @@ def test_the_best_by_words_are_embedded_before_the_newest() -> None:
 
 
 def test_dense_scores_stand_in_their_positions() -> None:
-    """Each row's dot product is put where its message stands; messages that were not embedded score 0."""
+    """Each row's dot product, doubled, is put where its message stands; messages that were not embedded score 0."""
     rows = np.array([[1.0, 0.0], [0.6, 0.8]], np.float32)
     scores = dense_scores(np.array([0.0, 1.0], np.float32), rows, [2, 0], 4)
-    np.testing.assert_allclose(scores, [0.8, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(scores, [1.6, 0.0, 0.0, 0.0])
 
 
 def test_nothing_embedded_scores_nothing() -> None:

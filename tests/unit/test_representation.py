@@ -1,0 +1,65 @@
+"""What the vector index gets to see of a record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import numpy as np
+from given import message
+
+from app.consolidation.representation import ContextPolicy, draft_episode, draft_knowledge, draft_message, sum_rows
+from app.ports import MessageInContext
+from app.records import Episode, EpisodeKind, Knowledge, KnowledgeKind, RecordKind, Scope
+
+POLICY = ContextPolicy(short_words=5, before_words=3)
+AT = datetime(2026, 5, 8, 9, 30, tzinfo=UTC)
+
+
+def test_a_short_message_is_summed_with_itself_in_context() -> None:
+    """A short message has its own text and that after the two before it, each cut to its first words."""
+    before = (message(1, "one two three four"), message(2, "five"))
+    draft = draft_message(MessageInContext(message(3, "yes, last Tuesday"), before), POLICY)
+    assert draft.texts == ("yes, last Tuesday", "one two three\nfive\nyes, last Tuesday")
+
+
+def test_a_long_message_counts_twice() -> None:
+    """A long message says enough by itself, and weighs as much as a short one."""
+    long = "one two three four five six"
+    draft = draft_message(MessageInContext(message(3, long), (message(2, "before"),)), POLICY)
+    assert draft.texts == (long, long)
+
+
+def test_the_words_carry_author_and_date() -> None:
+    """The sparse text says when and who, which questions name; the shown text does not."""
+    said = replace(message(1, "the fence is red", name="Ana"), created_at=AT)
+    point = draft_message(MessageInContext(said, ()), POLICY).point
+    assert (point.sparse_text, point.text) == ("[08 May 2026] Ana: the fence is red", "the fence is red")
+    assert (point.id, point.record_id, point.kind) == (said.uid, said.id, RecordKind.MESSAGE)
+
+
+def test_an_episode_is_its_summary_and_documents() -> None:
+    """An episode reads as text: summary first, then what was perceived, reasoned, done and what came of it; once."""
+    episode = Episode(
+        UUID(int=1), EpisodeKind.DECISION, Scope("ns"), AT, AT, perception={"back_log": 12}, action={"do": ["a", 1]},
+        summary="Planned the sprint.",
+    )  # fmt: skip
+    draft = draft_episode(episode)
+    assert draft.texts == ('Planned the sprint.\nperception: back log 12\naction: do ["a",1]',)
+    assert draft.point.metadata == {"kind": "decision"}
+
+
+def test_knowledge_is_its_description_and_content() -> None:
+    """A fact reads as its description and content, and weighs as much as a message."""
+    fact = Knowledge(UUID(int=2), KnowledgeKind.FACT, Scope("ns"), "Mara is allergic", AT, content={"to": "walnuts"})
+    assert draft_knowledge(fact).texts == ("Mara is allergic\nto walnuts",) * 2
+
+
+def test_rows_are_summed_draft_by_draft() -> None:
+    """The vectors of each draft's texts, given one after the other, are added up, however many a draft has."""
+    two = draft_message(MessageInContext(message(1, "a b"), ()), POLICY)
+    one = draft_episode(Episode(UUID(int=1), EpisodeKind.TASK, Scope("ns"), AT, AT, summary="s"))
+    rows = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    np.testing.assert_allclose(sum_rows(rows, [two, one]), np.array([[1, 1], [0.6, 0.8]], np.float32))
+    assert sum_rows(np.empty((0, 2), np.float32), []).shape == (0, 2)
