@@ -24,7 +24,11 @@ from app.errors import ConfigurationError
 log = structlog.get_logger(__name__)
 
 Fsync: TypeAlias = Literal["everysec", "always"]
-"""What a power cut may cost: a second of acknowledged writes, or nothing. A killed process costs nothing either way."""
+"""What a power cut may cost: a second of acknowledged writes, or nothing.
+
+A killed service costs nothing either way. A killed Valkey costs nothing with `always`, and with `everysec` as long as the
+disk keeps up: while an fsync hangs, Valkey acknowledges for up to two seconds what it has not handed to the kernel.
+"""
 
 _SOCKET: Final = "valkey.sock"
 _EXECUTABLES: Final = ("valkey-server", "redis-server")

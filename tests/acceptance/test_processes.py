@@ -313,7 +313,7 @@ async def test_keys_need_no_service(tmp_path: Path) -> None:
 
 
 async def test_what_prevents_a_start_is_said_in_one_sentence(tmp_path: Path) -> None:
-    """A setting that cannot be, a port that is taken, a server that is away: one sentence that names the setting."""
+    """A setting that cannot be, a port that is taken: one sentence that names the setting, before any engine starts."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -327,21 +327,26 @@ async def test_what_prevents_a_start_is_said_in_one_sentence(tmp_path: Path) -> 
             ),
             "MEMORY_DATA_DIR": ("/dev/null/x", "MEMORY_DATA_DIR /dev/null/x cannot be used: Not a directory"),
         }
-        nowhere = free_port()
-        away = {"MEMORY_POSTGRES_URL": f"postgresql://u:secret@127.0.0.1:{nowhere}/d", "MEMORY_LOG_LEVEL": "ERROR"}
         said = await asyncio.gather(
             *(Home.at(tmp_path, **{name: value}).run("serve") for name, (value, _) in wrong.items()),
             Home.at(tmp_path, MEMORY_PORT=port).run("serve"),
             Home.at(tmp_path).run("migrate"),
-            Home.at(tmp_path / "other", **away).run("serve"),
         )
-    refusal = f"[Errno {errno.ECONNREFUSED}] Connect call failed ('127.0.0.1', {nowhere})"
     assert said == [
         *(error(sentence) for _, sentence in wrong.values()),
         error(f"cannot listen on 127.0.0.1:{port} (Address already in use): choose another MEMORY_PORT or MEMORY_HOST"),
         error("MEMORY_POSTGRES_URL is not set; an embedded PostgreSQL is migrated whenever it starts"),
-        error(f"PostgreSQL does not answer ({refusal}): check MEMORY_POSTGRES_URL, and that it runs"),
     ]
+
+
+@pytest.mark.slow
+async def test_a_service_without_its_postgres_does_not_start(tmp_path: Path) -> None:
+    """A PostgreSQL that does not answer is waited for a while, then named, without its password."""
+    nowhere = free_port()
+    url = f"postgresql://u:secret@127.0.0.1:{nowhere}/d"
+    ended = await Home.at(tmp_path, MEMORY_POSTGRES_URL=url, MEMORY_LOG_LEVEL="ERROR").run("serve")
+    refusal = f"[Errno {errno.ECONNREFUSED}] Connect call failed ('127.0.0.1', {nowhere})"
+    assert ended == error(f"PostgreSQL does not answer ({refusal}): check MEMORY_POSTGRES_URL, and that it runs")
 
 
 async def test_a_service_without_its_redis_says_so_and_works(tmp_path: Path) -> None:
