@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 FROM python:3.11-slim AS build
 
-# On PyPI, torch for Linux brings gigabytes of CUDA. This index has the same versions for the CPU, and pip prefers
-# `2.x+cpu` to `2.x`, so that the pins of constraints.txt hold for both. Set it to your mirror where there is one.
-ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# On PyPI, torch for Linux brings gigabytes of CUDA. Name an index with CPU builds here to do without: pip prefers `2.x+cpu`
+# to `2.x`, so that the pins of constraints.txt hold for both.
+ARG PIP_EXTRA_INDEX_URL=
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
