@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app import errors
-from app.api.wire import PROBLEM_MEDIA_TYPE, FieldProblem, Problem
+from app.api.wire.problems import PROBLEM_MEDIA_TYPE, FieldProblem, Problem
 
 STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,

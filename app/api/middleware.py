@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import problem
-from app.api.wire import FieldProblem
+from app.api.wire.problems import FieldProblem
 from app.observability import HTTP_LATENCY
 from app.records import new_id
 

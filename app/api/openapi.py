@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from app.api.wire import PROBLEM_MEDIA_TYPE, Problem
+from app.api.wire.problems import PROBLEM_MEDIA_TYPE, Problem
 
 _DESCRIPTIONS: Final = {
     HTTPStatus.BAD_REQUEST: "The body is not JSON",

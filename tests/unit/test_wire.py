@@ -11,7 +11,7 @@ import pytest
 from given import NOW, SCOPE, episode, knowledge, message
 from pydantic import ValidationError
 
-from app.api import wire
+from app.api.wire import base, messages, operations, recall, records, sessions
 from app.consolidation.run import ConsolidationStatus
 from app.ports import Backlog, OutboxEntry, OutboxOp, SessionRecord, StoreStatus
 from app.records import (
@@ -43,7 +43,7 @@ OTHER = UUID("01890000-0000-7000-8000-000000000002")
 LATER = NOW + timedelta(hours=1)
 
 
-def bodies(root: type[wire.Body] = wire.Body) -> Iterator[type[wire.Body]]:
+def bodies(root: type[base.Body] = base.Body) -> Iterator[type[base.Body]]:
     """Everything a client may send."""
     for child in root.__subclasses__():
         yield child
@@ -53,7 +53,7 @@ def bodies(root: type[wire.Body] = wire.Body) -> Iterator[type[wire.Body]]:
 BODIES = list(bodies())
 
 
-def problems(model: type[wire.Body], **fields: Any) -> dict[str, str]:
+def problems(model: type[base.Body], **fields: Any) -> dict[str, str]:
     with pytest.raises(ValidationError) as refused:
         model.model_validate(fields)
     return {".".join(map(str, error["loc"])): error["msg"] for error in refused.value.errors()}
@@ -63,13 +63,13 @@ def problems(model: type[wire.Body], **fields: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("model", BODIES, ids=lambda model: model.__name__)
-def test_every_body_refuses_unknown_fields(model: type[wire.Body]) -> None:
+def test_every_body_refuses_unknown_fields(model: type[base.Body]) -> None:
     """A misspelt field is an error rather than silence."""
     assert problems(model, colour="red")["colour"] == "Extra inputs are not permitted"
 
 
 @pytest.mark.parametrize("model", BODIES, ids=lambda model: model.__name__)
-def test_examples_are_good_bodies(model: type[wire.Body]) -> None:
+def test_examples_are_good_bodies(model: type[base.Body]) -> None:
     """What the documentation shows can be sent."""
     for example in model.model_json_schema().get("examples", ()):
         assert model.model_validate(example).model_fields_set == set(example)
@@ -87,32 +87,32 @@ def test_examples_are_good_bodies(model: type[wire.Body]) -> None:
 )
 def test_times_are_rfc_3339(text: str, moment: datetime) -> None:
     """Times are read in any offset; finer fractions than microseconds are cut."""
-    assert wire.SearchIn(text="q", since=text).since == moment
+    assert recall.SearchIn(text="q", since=text).since == moment
 
 
 @pytest.mark.parametrize("value", [0, 1_577_836_800, 1.5, True, "0", "1577836800", "2026-05-04", "12:00", "now", "", {}, []])
 def test_what_is_no_time_is_refused(value: object) -> None:
     """Numbers, numbers in a string and dates alone are not taken for times."""
     expected = "must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z"
-    assert problems(wire.SearchIn, text="q", since=value) == {"since": expected}
+    assert problems(recall.SearchIn, text="q", since=value) == {"since": expected}
 
 
 @pytest.mark.parametrize("value", [True, "0.5", None, [0.5]])
 def test_shares_are_numbers(value: object) -> None:
     """A truth value or a text is no number."""
-    assert problems(wire.KnowledgeIn, description="x", confidence=value) == {"confidence": "Input should be a valid number"}
+    assert problems(records.KnowledgeIn, description="x", confidence=value) == {"confidence": "Input should be a valid number"}
 
 
 def test_a_message_becomes_a_draft() -> None:
     """What is sent is what is drafted; what is left out is left to whoever appends."""
-    said = wire.MessageIn(id=ID, role=Role.USER, name="Ana", content="hi", created_at=NOW, metadata={"n": 1})
+    said = messages.MessageIn(id=ID, role=Role.USER, name="Ana", content="hi", created_at=NOW, metadata={"n": 1})
     assert said.draft() == Draft(Role.USER, "hi", "Ana", ID, NOW, {"n": 1})
-    assert wire.MessageIn(role=Role.TOOL, content="42").draft() == Draft(Role.TOOL, "42")
+    assert messages.MessageIn(role=Role.TOOL, content="42").draft() == Draft(Role.TOOL, "42")
 
 
 def test_a_question_becomes_a_query() -> None:
     """Every field arrives; a single filter value is a list of one."""
-    asked = wire.SearchIn(
+    asked = recall.SearchIn(
         text="q", namespace="acme", user_id="ana", agent_id="bot", project_id="move", session_id="s1",
         kinds=[RecordKind.EPISODE], filter={"author": "Ana", "metadata.n": [1, True, 2.5]}, since=NOW, until=LATER, now=LATER,
         limit=3, mode=Mode.DENSE,
@@ -121,12 +121,12 @@ def test_a_question_becomes_a_query() -> None:
         "q", SCOPE, (RecordKind.EPISODE,), (FilterTerm("author", ("Ana",)), FilterTerm("metadata.n", (1, True, 2.5))),
         NOW, LATER, LATER, 3, Mode.DENSE,
     )  # fmt: skip
-    assert wire.SearchIn(text="q").query(10) == Query("q", Scope("default"))
+    assert recall.SearchIn(text="q").query(10) == Query("q", Scope("default"))
 
 
 def test_filter_values_keep_their_types() -> None:
     """1, 1.0, true and "1" are four values."""
-    (term,) = wire.SearchIn(text="q", filter={"metadata.n": [1, 1.0, True, "1"]}).query(10).filter
+    (term,) = recall.SearchIn(text="q", filter={"metadata.n": [1, 1.0, True, "1"]}).query(10).filter
     assert [type(value) for value in term.values] == [int, float, bool, str]
 
 
@@ -134,7 +134,7 @@ def test_filter_values_keep_their_types() -> None:
 def test_a_filter_value_of_another_type_is_refused_once(value: object) -> None:
     """One sentence says what is taken, instead of one for each type that is."""
     expected = "must be a string, a number, a boolean, or a list of these"
-    assert problems(wire.SearchIn, text="q", filter={"author": value}) == {"filter.author": expected}
+    assert problems(recall.SearchIn, text="q", filter={"author": value}) == {"filter.author": expected}
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_an_episode_without_times_happened_at_once(
     started_at: datetime | None, ended_at: datetime | None, times: tuple[datetime, datetime]
 ) -> None:
     """One time stands for both, and none for now."""
-    stored = wire.EpisodeIn(started_at=started_at, ended_at=ended_at).episode(LATER)
+    stored = records.EpisodeIn(started_at=started_at, ended_at=ended_at).episode(LATER)
     assert (stored.started_at, stored.ended_at, stored.kind) == (*times, EpisodeKind.DECISION)
 
 
 def test_knowledge_is_made_now() -> None:
     """Knowledge gets an id and the time of its making; everything else is as it was sent."""
-    sent = wire.KnowledgeIn(
+    sent = records.KnowledgeIn(
         namespace="acme", description="x", kind=KnowledgeKind.PATTERN, content={"a": 1}, confidence=1, valid_to=LATER
     )
     made = sent.knowledge(NOW)
@@ -178,16 +178,16 @@ def test_a_patch_changes_what_it_names(patch: dict[str, Any], changed: dict[str,
     whole: dict[str, Any] = {
         "goal": "move", "active_context": {"a": 1, "b": 2}, "thoughts": ("one",), "related_episodes": (ID,),
     }  # fmt: skip
-    assert wire.StatePatch(**patch).applied_to(SessionState(**whole)) == SessionState(**(whole | changed))
+    assert sessions.StatePatch(**patch).applied_to(SessionState(**whole)) == SessionState(**(whole | changed))
 
 
 def test_outbox_ids_are_bounded() -> None:
     """Ids are what the table's column can hold, and not without number."""
-    assert problems(wire.RetryIn, ids=[0, 2**63]) == {
+    assert problems(operations.RetryIn, ids=[0, 2**63]) == {
         "ids.0": "Input should be greater than or equal to 1",
         "ids.1": "Input should be less than or equal to 9223372036854775807",
     }
-    assert list(problems(wire.RetryIn, ids=[1] * 10_001)) == ["ids"]
+    assert list(problems(operations.RetryIn, ids=[1] * 10_001)) == ["ids"]
 
 
 # ── out ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -196,14 +196,14 @@ def test_outbox_ids_are_bounded() -> None:
 def test_a_receipt_is_written_whole() -> None:
     """Ids, sequences, the tier and what was away."""
     receipt = AppendReceipt((Appended(ID, 7),), Tier.EPISODIC, ("working",))
-    assert wire.AppendOut.of(receipt).model_dump(mode="json") == {
+    assert messages.AppendOut.of(receipt).model_dump(mode="json") == {
         "messages": [{"id": str(ID), "sequence": 7}], "stored_in": "episodic", "degraded": ["working"],
     }  # fmt: skip
 
 
 def test_a_message_is_written_without_its_scope() -> None:
     """The message as its author said it, with its place."""
-    assert wire.MessageOut.of(message(3, id=ID, metadata={"n": 1})).model_dump(mode="json") == {
+    assert messages.MessageOut.of(message(3, id=ID, metadata={"n": 1})).model_dump(mode="json") == {
         "id": str(ID), "sequence": 3, "role": "user", "name": "Ana", "content": "the cat sat",
         "created_at": "2026-05-04T12:03:00Z", "metadata": {"n": 1},
     }  # fmt: skip
@@ -212,10 +212,10 @@ def test_a_message_is_written_without_its_scope() -> None:
 def test_records_are_written_with_their_scope_beside_the_rest() -> None:
     """Owner and fields are on one level, none is missing and none is added."""
     owner = {"namespace": "acme", "user_id": "ana", "agent_id": "bot", "session_id": "s1", "project_id": "move"}
-    written = wire.EpisodeOut.of(episode(id=ID)).model_dump()
+    written = records.EpisodeOut.of(episode(id=ID)).model_dump()
     assert {name: written[name] for name in owner} == owner
     assert set(written) == {f for f in episode().__dataclass_fields__ if f != "scope"} | set(owner)
-    known = wire.KnowledgeOut.of(knowledge(id=ID)).model_dump()
+    known = records.KnowledgeOut.of(knowledge(id=ID)).model_dump()
     assert {name: known[name] for name in owner} == owner
     assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner)
 
@@ -225,7 +225,7 @@ def test_hits_are_written_with_what_made_their_score() -> None:
     hit = Hit(
         ID, RecordKind.MESSAGE, "hi", 0.75, {"dense": 0.5, "bm25": 0.25}, Tier.WORKING, SCOPE, NOW, {"n": 1}, "user", "Ana", 4
     )
-    assert wire.SearchOut.of(Recollection((hit,), ("embedder",), 1.23456)).model_dump(mode="json") == {
+    assert recall.SearchOut.of(Recollection((hit,), ("embedder",), 1.23456)).model_dump(mode="json") == {
         "hits": [{
             "id": str(ID), "kind": "message", "text": "hi", "score": 0.75, "components": {"dense": 0.5, "bm25": 0.25},
             "tier": "working", "session_id": "s1", "created_at": "2026-05-04T12:00:00Z", "author": "Ana", "role": "user",
@@ -239,7 +239,7 @@ def test_hits_are_written_with_what_made_their_score() -> None:
 def test_a_context_is_written_with_its_account() -> None:
     """Text, budget, sections and citations."""
     account = SectionAccount("state", 10, 4, 1, 0)
-    assert wire.ContextOut.of(AssembledContext("text", 100, 4, (account,), (ID,), ("semantic",))).model_dump(mode="json") == {
+    assert recall.ContextOut.of(AssembledContext("text", 100, 4, (account,), (ID,), ("semantic",))).model_dump(mode="json") == {
         "text": "text", "budget_tokens": 100, "spent_tokens": 4,
         "sections": [{"name": "state", "budget_tokens": 10, "spent_tokens": 4, "included": 1, "dropped": 0}],
         "citations": [str(ID)], "degraded": ["semantic"],
@@ -250,7 +250,7 @@ def test_a_session_is_written_with_its_state() -> None:
     """Session, state and times."""
     state = SessionState("move", {"a": 1}, ("one",), (ID,))
     record = SessionRecord(SessionKey("acme", "s1"), state, NOW, LATER, None)
-    assert wire.SessionOut.of(record).model_dump(mode="json") == {
+    assert sessions.SessionOut.of(record).model_dump(mode="json") == {
         "session_id": "s1", "namespace": "acme",
         "state": {"goal": "move", "active_context": {"a": 1}, "thoughts": ["one"], "related_episodes": [str(ID)]},
         "created_at": "2026-05-04T12:00:00Z", "last_message_at": "2026-05-04T13:00:00Z", "ended_at": None,
@@ -259,7 +259,7 @@ def test_a_session_is_written_with_its_state() -> None:
 
 def test_a_run_is_written_with_its_duration() -> None:
     """When it ran, for how long, what it did and what went wrong."""
-    assert wire.RunOut.of(RunReport(ID, NOW, LATER, {"messages_drained": 2}, ("late",))).model_dump(mode="json") == {
+    assert operations.RunOut.of(RunReport(ID, NOW, LATER, {"messages_drained": 2}, ("late",))).model_dump(mode="json") == {
         "id": str(ID), "started_at": "2026-05-04T12:00:00Z", "finished_at": "2026-05-04T13:00:00Z", "duration_ms": 3_600_000.0,
         "counts": {"messages_drained": 2}, "errors": ["late"],
     }  # fmt: skip
@@ -268,8 +268,8 @@ def test_a_run_is_written_with_its_duration() -> None:
 def test_a_status_names_the_tiers_that_are_away() -> None:
     """What a tier would have said is null, and the tier is in `degraded`."""
     store = StoreStatus(3, 1, {RecordKind.MESSAGE: 5, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 0}, NOW)
-    embedding = wire.EmbeddingOut(space="m__3", model="m", dimension=3, provider=None)
-    whole = wire.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW), store, 4), embedding)
+    embedding = operations.EmbeddingOut(space="m__3", model="m", dimension=3, provider=None)
+    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW), store, 4), embedding)
     assert whole.model_dump(mode="json") == {
         "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z"},
         "outbox": {"depth": 3, "dead_letters": 1, "oldest_at": "2026-05-04T12:00:00Z"},
@@ -277,7 +277,7 @@ def test_a_status_names_the_tiers_that_are_away() -> None:
         "embedding": {"space": "m__3", "model": "m", "dimension": 3, "provider": None}, "degraded": [],
     }  # fmt: skip
     nothing = {"backlog", "outbox", "records", "indexed_points", "drift", "embedding"}
-    assert wire.StatusOut.of(ConsolidationStatus(None, None, None), None).model_dump() == {
+    assert operations.StatusOut.of(ConsolidationStatus(None, None, None), None).model_dump() == {
         **dict.fromkeys(nothing), "degraded": ["working", "episodic", "semantic"],
     }  # fmt: skip
 
@@ -285,7 +285,7 @@ def test_a_status_names_the_tiers_that_are_away() -> None:
 def test_an_outbox_entry_is_written_without_its_owner() -> None:
     """What waits, how often it was tried and why it failed; whose it is stays inside."""
     entry = OutboxEntry(OutboxOp.DELETE, RecordKind.MESSAGE, "acme", ID, 9, 2, 3, NOW, "timeout", is_dead=True)
-    assert wire.OutboxEntryOut.of(entry).model_dump(mode="json") == {
+    assert operations.OutboxEntryOut.of(entry).model_dump(mode="json") == {
         "id": 9, "op": "delete", "kind": "message", "record_uid": str(ID), "attempts": 3,
         "next_attempt_at": "2026-05-04T12:00:00Z", "last_error": "timeout", "is_dead": True,
     }  # fmt: skip
@@ -293,6 +293,6 @@ def test_an_outbox_entry_is_written_without_its_owner() -> None:
 
 def test_a_forget_receipt_is_written_whole() -> None:
     """What was removed, what a second look found, and what was away."""
-    assert wire.ForgetOut.of(ForgetReceipt({"messages": 2}, 1, ("semantic",))).model_dump() == {
+    assert operations.ForgetOut.of(ForgetReceipt({"messages": 2}, 1, ("semantic",))).model_dump() == {
         "removed": {"messages": 2}, "remaining": 1, "degraded": ["semantic"],
     }  # fmt: skip

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 
 from app.api.dependencies import MayAdmin, Service, installation_of
 from app.api.openapi import ANY, BODY
-from app.api.wire import (
+from app.api.wire.operations import (
     ConsolidateIn,
     EmbeddingOut,
     ForgetIn,

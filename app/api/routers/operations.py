@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.api.dependencies import Service
-from app.api.wire import HealthOut, TierOut
+from app.api.wire.operations import HealthOut, TierOut
 
 router = APIRouter(tags=["operations"])
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from app.api.dependencies import MayRead, Service
 from app.api.openapi import ANY, BODY
-from app.api.wire import ContextIn, ContextOut, SearchIn, SearchOut
+from app.api.wire.recall import ContextIn, ContextOut, SearchIn, SearchOut
 
 router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY)
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 
 from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
 from app.api.openapi import ANY, BODY, NOT_FOUND
-from app.api.wire import (
+from app.api.wire.records import (
     EpisodeIn,
     EpisodeOut,
     EpisodesOut,

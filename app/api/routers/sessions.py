@@ -8,18 +8,8 @@ from fastapi import APIRouter, Query
 
 from app.api.dependencies import MayRead, MayWrite, Service
 from app.api.openapi import ANY, BODY, CONFLICT, NOT_FOUND
-from app.api.wire import (
-    AppendIn,
-    AppendOut,
-    HistoryOut,
-    MessageOut,
-    RecentOut,
-    ScratchIn,
-    ScratchOut,
-    SessionOut,
-    StateIn,
-    StatePatch,
-)
+from app.api.wire.messages import AppendIn, AppendOut, HistoryOut, MessageOut, RecentOut
+from app.api.wire.sessions import ScratchIn, ScratchOut, SessionOut, StateIn, StatePatch
 from app.errors import NotFound
 from app.records import DEFAULT_NAMESPACE, Scope, Wait
 

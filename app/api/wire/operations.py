@@ -1,0 +1,165 @@
+"""Consolidation, status, outbox, forgetting and health on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    Field,
+    StrictStr,
+)
+
+from app.api.wire.base import IDS_PER_CALL, Body, OutboxId, example
+from app.consolidation.run import ConsolidationStatus
+from app.ports import OutboxEntry
+from app.records import (
+    ForgetReceipt,
+    RunReport,
+)
+
+
+class ConsolidateIn(Body):
+    model_config = example(namespace="default", session_id="hello")
+
+    namespace: StrictStr | None = None
+    session_id: StrictStr | None = None
+
+
+class RunOut(BaseModel):
+    id: UUID
+    started_at: datetime
+    finished_at: datetime
+    duration_ms: float
+    counts: dict[str, int]
+    errors: list[str]
+
+    @classmethod
+    def of(cls, run: RunReport) -> Self:
+        return cls(
+            id=run.id,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            duration_ms=round(run.duration_ms, 3),
+            counts=dict(run.counts),
+            errors=list(run.errors),
+        )
+
+
+class RunsOut(BaseModel):
+    runs: list[RunOut]
+
+
+class BacklogOut(BaseModel):
+    sessions: int
+    messages: int
+    oldest_at: datetime | None
+
+
+class OutboxStatusOut(BaseModel):
+    depth: int
+    dead_letters: int
+    oldest_at: datetime | None
+
+
+class EmbeddingOut(BaseModel):
+    space: str
+    model: str
+    dimension: int
+    provider: str | None = Field(description="Who answered last; null before the first answer")
+
+
+class StatusOut(BaseModel):
+    backlog: BacklogOut | None
+    outbox: OutboxStatusOut | None
+    records: dict[str, int] | None = Field(description="What should be in the vector index, by kind")
+    indexed_points: int | None
+    drift: int | None = Field(description="Records less points; 0 when index and truth agree, null when a tier is away")
+    embedding: EmbeddingOut | None = Field(description="Null while no provider has answered and the space is unknown")
+    degraded: list[str]
+
+    @classmethod
+    def of(cls, status: ConsolidationStatus, embedding: EmbeddingOut | None) -> Self:
+        backlog, store = status.backlog, status.store
+        missing = {"working": backlog, "episodic": store, "semantic": status.indexed_points}
+        return cls(
+            backlog=None if backlog is None else BacklogOut(**asdict(backlog)),
+            outbox=None
+            if store is None
+            else OutboxStatusOut(depth=store.outbox_depth, dead_letters=store.dead_letters, oldest_at=store.oldest_outbox_at),
+            records=None if store is None else {kind.value: n for kind, n in store.indexable.items()},
+            indexed_points=status.indexed_points,
+            drift=status.drift,
+            embedding=embedding,
+            degraded=[tier for tier, answer in missing.items() if answer is None],
+        )
+
+
+class OutboxEntryOut(BaseModel):
+    id: int
+    op: str
+    kind: str
+    record_uid: UUID
+    attempts: int
+    next_attempt_at: datetime | None
+    last_error: str | None
+    is_dead: bool
+
+    @classmethod
+    def of(cls, entry: OutboxEntry) -> Self:
+        return cls(
+            id=entry.id,
+            op=entry.op.value,
+            kind=entry.kind.value,
+            record_uid=entry.record_uid,
+            attempts=entry.attempts,
+            next_attempt_at=entry.next_attempt_at,
+            last_error=entry.last_error,
+            is_dead=entry.is_dead,
+        )
+
+
+class OutboxOut(BaseModel):
+    entries: list[OutboxEntryOut]
+
+
+class RetryIn(Body):
+    model_config = example(ids=[1])
+
+    ids: list[OutboxId] | None = Field(default=None, max_length=IDS_PER_CALL, description="All dead letters, if left out")
+
+
+class RetryOut(BaseModel):
+    retried: int
+
+
+class ForgetIn(Body):
+    model_config = example(namespace="default", session_id="hello")
+
+    namespace: StrictStr = Field(description="Has to be said: there is no default for forgetting")
+    session_id: StrictStr | None = None
+
+
+class ForgetOut(BaseModel):
+    removed: dict[str, int]
+    remaining: int
+    degraded: list[str]
+
+    @classmethod
+    def of(cls, receipt: ForgetReceipt) -> Self:
+        return cls(removed=dict(receipt.removed), remaining=receipt.remaining, degraded=list(receipt.degraded))
+
+
+class TierOut(BaseModel):
+    name: str
+    is_up: bool
+    latency_ms: float
+    detail: str
+
+
+class HealthOut(BaseModel):
+    status: str = Field(examples=["ready"])
+    tiers: list[TierOut]

@@ -1,0 +1,138 @@
+"""Questions, hits and context on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    Field,
+    StrictInt,
+    StrictStr,
+)
+
+from app.api.wire.base import FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.records import (
+    AssembledContext,
+    FilterTerm,
+    Hit,
+    Mode,
+    Query,
+    Recollection,
+    RecordKind,
+)
+
+
+class Question(Scoped):
+    text: StrictStr = Field(examples=["When does the cat see the vet?"])
+    session_id: StrictStr | None = None
+    kinds: list[RecordKind] | None = Field(default=None, description="All kinds, if left out")
+    filter: dict[str, FilterValue] = Field(
+        default_factory=dict,
+        description="Field to value, or to several of which one must match; `metadata.<key>` reaches into metadata",
+        examples=[{"author": "Mara", "metadata.channel": ["email", "chat"]}],
+    )
+    since: Moment | None = None
+    until: Moment | None = None
+    now: Moment | None = Field(default=None, description="What relative dates in the text are relative to")
+
+    def query(self, limit: int, mode: Mode = Mode.HYBRID) -> Query:
+        return Query(
+            text=self.text,
+            scope=self.scope(self.session_id),
+            kinds=tuple(RecordKind) if self.kinds is None else tuple(self.kinds),
+            filter=tuple(_term(field, value) for field, value in self.filter.items()),
+            since=self.since,
+            until=self.until,
+            now=self.now,
+            limit=limit,
+            mode=mode,
+        )
+
+
+class SearchIn(Question):
+    model_config = example(text="When does the cat see the vet?", limit=5)
+
+    limit: StrictInt = 10
+    mode: Mode = Mode.HYBRID
+
+
+class HitOut(BaseModel):
+    id: UUID
+    kind: RecordKind
+    text: str
+    score: float
+    components: dict[str, float] = Field(description="The terms the score is the sum of")
+    tier: str
+    session_id: str | None
+    created_at: datetime
+    author: str | None
+    role: str | None
+    sequence: int | None
+    metadata: JsonObject
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        return cls(
+            id=hit.id,
+            kind=hit.kind,
+            text=hit.text,
+            score=hit.score,
+            components=dict(hit.components),
+            tier=hit.tier.value,
+            session_id=hit.scope.session_id,
+            created_at=hit.created_at,
+            author=hit.author,
+            role=hit.role,
+            sequence=hit.sequence,
+            metadata=dict(hit.metadata),
+        )
+
+
+class SearchOut(BaseModel):
+    hits: list[HitOut]
+    degraded: list[str] = Field(description="Tiers and stages that did not answer in time")
+    latency_ms: float
+
+    @classmethod
+    def of(cls, recollection: Recollection) -> Self:
+        return cls(
+            hits=[HitOut.of(h) for h in recollection.hits],
+            degraded=list(recollection.degraded),
+            latency_ms=round(recollection.latency_ms, 3),
+        )
+
+
+class ContextIn(Question):
+    model_config = example(text="When does the cat see the vet?", session_id="hello", budget_tokens=500)
+
+    budget_tokens: StrictInt = 2000
+    limit: StrictInt = Field(default=20, description="How many hits are recalled for packing")
+
+
+class SectionOut(BaseModel):
+    name: str
+    budget_tokens: int
+    spent_tokens: int
+    included: int
+    dropped: int
+
+
+class ContextOut(BaseModel):
+    text: str
+    budget_tokens: int
+    spent_tokens: int
+    sections: list[SectionOut]
+    citations: list[UUID]
+    degraded: list[str]
+
+    @classmethod
+    def of(cls, context: AssembledContext) -> Self:
+        return cls.model_validate(asdict(context))
+
+
+def _term(field: str, value: Scalar | list[Scalar]) -> FilterTerm:
+    return FilterTerm(field, tuple(value) if isinstance(value, list) else (value,))

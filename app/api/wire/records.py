@@ -1,0 +1,193 @@
+"""Episodes and knowledge on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from pydantic import (
+    BaseModel,
+    Field,
+    StrictFloat,
+    StrictStr,
+)
+
+from app.api.wire.base import Body, JsonObject, Moment, Scoped, example
+from app.records import (
+    DEFAULT_NAMESPACE,
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    Knowledge,
+    KnowledgeKind,
+    new_id,
+)
+
+
+class EpisodeIn(Scoped):
+    model_config = example(
+        kind="decision",
+        perception={"backlog": 12, "velocity": 9},
+        action={"decision": "plan nine stories"},
+        steps=[{"did": "vote"}],
+    )
+
+    kind: EpisodeKind = EpisodeKind.DECISION
+    session_id: StrictStr | None = None
+    perception: JsonObject = Field(default_factory=dict, examples=[{"backlog": 12, "velocity": 9}])
+    reasoning: JsonObject = Field(default_factory=dict)
+    action: JsonObject = Field(default_factory=dict, examples=[{"decision": "plan nine stories"}])
+    outcome: JsonObject | None = None
+    outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
+    summary: StrictStr = ""
+    started_at: Moment | None = None
+    ended_at: Moment | None = None
+    metadata: JsonObject = Field(default_factory=dict)
+    steps: list[JsonObject] = Field(default_factory=list)
+
+    def episode(self, now: datetime) -> Episode:
+        started_at = self.started_at or self.ended_at or now
+        return Episode(
+            id=new_id(),
+            kind=self.kind,
+            scope=self.scope(self.session_id),
+            started_at=started_at,
+            ended_at=self.ended_at or started_at,
+            perception=self.perception,
+            reasoning=self.reasoning,
+            action=self.action,
+            outcome=self.outcome,
+            outcome_quality=self.outcome_quality,
+            summary=self.summary,
+            metadata=self.metadata,
+        )
+
+
+class EpisodeOut(BaseModel):
+    id: UUID
+    kind: EpisodeKind
+    namespace: str
+    user_id: str | None
+    agent_id: str | None
+    session_id: str | None
+    project_id: str | None
+    started_at: datetime
+    ended_at: datetime
+    perception: JsonObject
+    reasoning: JsonObject
+    action: JsonObject
+    outcome: JsonObject | None
+    outcome_quality: float | None
+    summary: str
+    quality: float | None
+    is_open: bool
+    message_count: int
+    token_count: int
+    first_sequence: int
+    last_sequence: int
+    metadata: JsonObject
+    schema_version: int
+
+    @classmethod
+    def of(cls, episode: Episode) -> Self:
+        return cls.model_validate(_flat(episode))
+
+
+class EpisodesOut(BaseModel):
+    episodes: list[EpisodeOut]
+    next: UUID | None = Field(description="Pass as `before` for the next page; null on the last one")
+
+
+class OutcomeIn(Body):
+    model_config = example(outcome={"done": 8}, outcome_quality=0.9)
+
+    namespace: StrictStr = DEFAULT_NAMESPACE
+    outcome: JsonObject
+    outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
+
+
+class StepsIn(Body):
+    model_config = example(steps=[{"did": "vote"}])
+
+    namespace: StrictStr = DEFAULT_NAMESPACE
+    steps: list[JsonObject]
+
+
+class StepOut(BaseModel):
+    index: int
+    content: JsonObject
+    created_at: datetime
+
+    @classmethod
+    def of(cls, step: EpisodeStep) -> Self:
+        return cls(index=step.index, content=dict(step.content), created_at=step.created_at)
+
+
+class StepsOut(BaseModel):
+    steps: list[StepOut]
+    next: int | None = Field(description="Pass as `after` for the next page; null on the last one")
+
+
+class KnowledgeIn(Scoped):
+    model_config = example(kind="fact", description="Mara is allergic to walnuts.", confidence=0.9)
+
+    kind: KnowledgeKind = KnowledgeKind.FACT
+    session_id: StrictStr | None = None
+    description: StrictStr = Field(examples=["Mara is allergic to walnuts."])
+    content: JsonObject = Field(default_factory=dict)
+    confidence: StrictFloat = Field(default=1.0, description="In [0, 1]")
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+
+    def knowledge(self, now: datetime) -> Knowledge:
+        return Knowledge(
+            id=new_id(),
+            kind=self.kind,
+            scope=self.scope(self.session_id),
+            description=self.description,
+            created_at=now,
+            content=self.content,
+            confidence=self.confidence,
+            valid_from=self.valid_from,
+            valid_to=self.valid_to,
+        )
+
+
+class KnowledgeOut(BaseModel):
+    id: UUID
+    kind: KnowledgeKind
+    namespace: str
+    user_id: str | None
+    agent_id: str | None
+    session_id: str | None
+    project_id: str | None
+    description: str
+    content: JsonObject
+    confidence: float
+    supporting_episodes: list[UUID]
+    contradicting_episodes: list[UUID]
+    times_applied: int
+    success_count: int
+    failure_count: int
+    created_at: datetime
+    valid_from: datetime | None
+    valid_to: datetime | None
+    superseded_by: UUID | None
+
+    @classmethod
+    def of(cls, knowledge: Knowledge) -> Self:
+        return cls.model_validate(_flat(knowledge))
+
+
+class KnowledgeListOut(BaseModel):
+    knowledge: list[KnowledgeOut]
+    next: UUID | None = Field(description="Pass as `before` for the next page; null on the last one")
+
+
+def _flat(record: Episode | Knowledge) -> Mapping[str, Any]:
+    """The record's fields with its scope's among them."""
+    fields = asdict(record)
+    return {**fields, **fields.pop("scope")}
