@@ -215,6 +215,7 @@ class Episode:
 
     A conversation episode covers its session's messages from `first_sequence` to `last_sequence` and stays open
     (`is_open`) until a gap, a ceiling or the session's end closes it. `quality` and `outcome_quality` are in [0, 1].
+    Retention never touches what is `pinned`. From `archived_at` on it is kept with its messages, but not searched.
     """
 
     id: UUID
@@ -236,6 +237,8 @@ class Episode:
     last_sequence: int = 0
     metadata: Json = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    pinned: bool = False
+    archived_at: datetime | None = None
 
     @property
     def uid(self) -> UUID:
@@ -261,6 +264,7 @@ class Knowledge:
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     superseded_by: UUID | None = None
+    pinned: bool = False
 
     @property
     def uid(self) -> UUID:
@@ -411,12 +415,41 @@ class AssembledContext:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetReceipt:
-    """How many records were removed, by kind, and how many a second look still found (0 when all went well)."""
+class Selection:
+    """Records by name. `messages` are ids in the session `session_id`, which has to be given with them.
+
+    An episode stands for its messages too.
+    """
+
+    namespace: str
+    session_id: str | None = None
+    messages: tuple[UUID, ...] = ()
+    episodes: tuple[UUID, ...] = ()
+    knowledge: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TierReceipt:
+    """What was removed from one tier, by kind, and how much a second look still found; None: nobody could look."""
 
     removed: Mapping[str, int]
-    remaining: int
-    degraded: tuple[str, ...] = ()
+    remaining: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetReceipt:
+    """What was removed and what a second look still found, tier by tier.
+
+    `pending` names the tiers that were away: what they hold is removed when they are back, before anybody reads it.
+    """
+
+    tiers: Mapping[Tier, TierReceipt]
+    pending: tuple[str, ...] = ()
+
+    @property
+    def remaining(self) -> int:
+        """0 when all went well; a tier that could not be looked into is in `pending`."""
+        return sum(receipt.remaining or 0 for receipt in self.tiers.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,10 @@ def _count(name: str) -> Column[int]:
     return Column(name, Integer, nullable=False, server_default=text("0"))
 
 
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
+
+
 def _uuids(name: str) -> Column[Any]:
     return Column(name, ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]"))
 
@@ -110,6 +114,8 @@ episodes: Final = Table(
     Column("last_sequence", BigInteger, nullable=False, server_default=text("0")),
     _document("metadata"),
     Column("schema_version", Integer, nullable=False, server_default=text("1")),
+    _flag("pinned"),
+    _moment("archived_at", nullable=True),
     _now("created_at"),
     _now("updated_at"),
     # JSON's escapes are taken out, or the first word of a line would be read as "nword".
@@ -132,6 +138,8 @@ episodes: Final = Table(
         postgresql_where=text("is_open AND kind = 'conversation'"),
     ),
     Index("ix_episodes_open_ended_at", "ended_at", postgresql_where=text("is_open AND kind = 'conversation'")),
+    Index("ix_episodes_archivable", "ended_at", postgresql_where=text("archived_at IS NULL AND NOT is_open AND NOT pinned")),
+    Index("ix_episodes_archived_at", "archived_at", postgresql_where=text("archived_at IS NOT NULL")),
 )
 
 messages: Final = Table(
@@ -154,6 +162,8 @@ messages: Final = Table(
     Column("episode_id", Uuid, ForeignKey("episodes.id"), nullable=False),
     Column("content_sha256", Text, nullable=False),
     _count("token_count"),
+    # As its episode is: kept here too, so that full text need not look there.
+    _flag("is_archived"),
     _searchable(f"left(coalesce(name, '') || ' ' || content, {SEARCHABLE_CHARACTERS})"),
     UniqueConstraint("namespace", "session_id", "sequence"),
     _one_of("role", "user", "assistant", "system", "tool"),
@@ -202,6 +212,8 @@ knowledge: Final = Table(
     _moment("valid_from", nullable=True),
     _moment("valid_to", nullable=True),
     Column("superseded_by", Uuid),
+    Column("schema_version", Integer, nullable=False, server_default=text("1")),
+    _flag("pinned"),
     _moment("created_at"),
     _now("updated_at"),
     _searchable(rf"left(description || ' ' || regexp_replace(content::text, '\\[bfnrt]', ' ', 'g'), {SEARCHABLE_CHARACTERS})"),
@@ -223,6 +235,7 @@ sessions: Final = Table(
     _moment("updated_at"),
     _moment("last_message_at", nullable=True),
     _moment("ended_at", nullable=True),
+    Column("schema_version", Integer, nullable=False, server_default=text("1")),
     _ids_are_short("namespace", "session_id"),
 )
 
@@ -258,6 +271,7 @@ outbox: Final = Table(
     Column("record_uid", Uuid, nullable=False),
     Column("generation", BigInteger, nullable=False, server_default=text("1")),
     _count("attempts"),
+    _count("failures"),
     _moment("next_attempt_at", nullable=True),
     _moment("leased_until", nullable=True),
     Column("last_error", Text),
@@ -266,9 +280,24 @@ outbox: Final = Table(
     UniqueConstraint("kind", "record_uid"),
     _one_of("op", "upsert", "delete"),
     _one_of("kind", "message", "episode", "knowledge"),
-    CheckConstraint("attempts >= 0 AND generation > 0", name="counts_are_not_negative"),
+    CheckConstraint("attempts >= 0 AND failures >= 0 AND generation > 0", name="counts_are_not_negative"),
     Index("ix_outbox_due", "id", postgresql_where=text("NOT is_dead")),
     Index("ix_outbox_dead", "id", postgresql_where=text("is_dead")),
+)
+
+erasures: Final = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("user_id", Text),
+    Column("agent_id", Text),
+    Column("session_id", Text),
+    Column("project_id", Text),
+    Column("message_ids", ARRAY(Uuid)),
+    _moment("requested_at"),
+    _ids_are_short("namespace", "user_id", "agent_id", "session_id", "project_id"),
+    Index("ix_erasures_namespace", "namespace"),
 )
 
 api_keys: Final = Table(
