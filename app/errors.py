@@ -10,6 +10,8 @@
     │   └── Forbidden             the key does not cover this scope or namespace     403
     ├── TierUnavailable           an engine could not be reached; may be repeated    503
     ├── EmbedderUnavailable       no embedding provider answered; may be repeated    503
+    ├── Unreadable                what is stored is damaged, or over a limit         500
+    │   └── NewerRelease          a newer release wrote it and can read it           503
     ├── DimensionMismatch         vectors of another size than the space holds       500
     └── StartupError
         ├── ConfigurationError    the settings contradict themselves
@@ -91,6 +93,20 @@ class EmbedderUnavailable(HybridMemoryError):
         super().__init__(f"embedding provider {provider} unavailable: {problem}")
         self.provider: Final = provider
         self.problem: Final = problem
+
+
+class Unreadable(HybridMemoryError):
+    """A stored record cannot be read: damaged, or over a limit. Repeating the call does not help."""
+
+    def __init__(self, kind: str, key: str, problem: str) -> None:
+        super().__init__(f"{kind} {key}: {problem}")
+        self.kind: Final = kind
+        self.key: Final = key
+        self.problem: Final = problem
+
+
+class NewerRelease(Unreadable):
+    """A newer release wrote what is stored here; an instance of that release can read it."""
 
 
 class DimensionMismatch(HybridMemoryError):

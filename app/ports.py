@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -61,11 +61,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits to be drained; `oldest_at` is when the longest-waiting session became dirty."""
+    """What waits to be drained; `oldest_at` is when the longest-waiting session became dirty.
+
+    `malformed` entries could not be read by anybody and were set aside.
+    """
 
     sessions: int
     messages: int
     oldest_at: datetime | None
+    malformed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,33 @@ class Settlement:
     through: int
     state: SessionState | None = None
     stored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What has to go from the buffers: these messages of `scope.session_id`, or, without ids, all that `scope` admits.
+
+    What was appended after `before` stays; with None everything goes that is there now. A scope that does not narrow
+    within a session takes the session's state and scratchpad too.
+    """
+
+    scope: Scope
+    before: datetime | None = None
+    message_ids: tuple[UUID, ...] | None = None
+
+    def within(self, session: SessionKey) -> Erasure | None:
+        """Of this, what concerns the session; None when nothing does."""
+        if self.scope.namespace != session.namespace or self.scope.session_id not in {None, session.session_id}:
+            return None
+        return replace(self, scope=replace(self.scope, session_id=session.session_id))
+
+
+@dataclass(frozen=True, slots=True)
+class OwedErasure:
+    """An erasure that is still owed to the buffers."""
+
+    id: int
+    erasure: Erasure
 
 
 class WorkingMemory(Pingable, Protocol):
@@ -112,6 +143,12 @@ class WorkingMemory(Pingable, Protocol):
 
         Decided by this tier's own mark, not by what Postgres has: after a power cut the counter may lie behind it, and
         a message that was given a number again must not be taken for one that is stored.
+
+        An entry that nobody can read is set aside, counted in `backlog`, and holds up nothing. One that a newer release
+        wrote is left to it, with all that comes after it.
+
+        Raises:
+            NewerRelease: the very oldest was written by a newer release.
         """
         ...
 
@@ -152,7 +189,13 @@ class WorkingMemory(Pingable, Protocol):
         """Replace the session's state and mark the session dirty, so that the state is archived."""
         ...
 
-    async def load_state(self, session: SessionKey) -> SessionState | None: ...
+    async def load_state(self, session: SessionKey) -> SessionState | None:
+        """None when there is none, or one that nobody can read, which is set aside.
+
+        Raises:
+            NewerRelease: a newer release wrote it.
+        """
+        ...
 
     async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
         """Keep any JSON `value` under `key` in the session's scratchpad; the whole pad expires after `ttl`."""
@@ -164,8 +207,19 @@ class WorkingMemory(Pingable, Protocol):
 
     async def delete_scratch(self, session: SessionKey, key: str) -> bool: ...
 
-    async def forget_session(self, session: SessionKey) -> int:
-        """Remove everything of the session; returns how many messages it held."""
+    async def erase(self, erasure: Erasure) -> int:
+        """Remove what the erasure names; returns how many messages went. Idempotent.
+
+        A session of which nothing is left is forgotten whole: the next one of its name is new. Without a session in the
+        scope this walks the key space: not for traffic.
+        """
+        ...
+
+    async def count(self, scope: Scope) -> int:
+        """How many buffered messages, states and scratchpads `scope` admits; the latter two have no owner but a session.
+
+        Without a session in the scope this walks the key space.
+        """
         ...
 
     async def sessions_of(self, namespace: str) -> tuple[SessionKey, ...]:
@@ -188,7 +242,8 @@ class OutboxEntry:
     """Work for the vector index, written in the transaction of the record it is about.
 
     There is at most one open entry per record: a newer one replaces it and raises `generation`, so that a worker
-    finishing the older work cannot tick off the newer.
+    finishing the older work cannot tick off the newer. `attempts` are all there were, `failures` those of the record's
+    own: an outage says nothing against a record.
     """
 
     op: OutboxOp
@@ -198,9 +253,41 @@ class OutboxEntry:
     id: int = 0
     generation: int = 0
     attempts: int = 0
+    failures: int = 0
     next_attempt_at: datetime | None = None
     last_error: str | None = None
     is_dead: bool = False
+
+
+class OutboxState(StrEnum):
+    """Due now, waiting for its next attempt, being worked on, or given up on."""
+
+    DUE = "due"
+    WAITING = "waiting"
+    LEASED = "leased"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An outbox entry as an operator sees it."""
+
+    entry: OutboxEntry
+    state: OutboxState
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxQuery:
+    """Which entries to show, by rising id: of these states (all, when none is named), of one namespace or all.
+
+    `after` is the last id of the page before.
+    """
+
+    limit: int = 100
+    states: tuple[OutboxState, ...] = ()
+    namespace: str | None = None
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +300,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class MessageInContext:
-    """A message with up to two messages directly before it in its session, oldest first."""
+    """A message with up to two messages directly before it in its session, oldest first.
+
+    An archived one is not to be in the index.
+    """
 
     message: Message
     before: tuple[Message, ...]
+    is_archived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +329,38 @@ class StoreStatus:
     dead_letters: int
     indexable: Mapping[RecordKind, int]
     oldest_outbox_at: datetime | None
+    erasures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """What has outlived its retention: sessions idle since, episodes ended before, episodes archived before.
+
+    None spares all of them.
+    """
+
+    sessions_idle_since: datetime | None
+    ended_before: datetime | None
+    archived_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """How much has outlived its retention: session states, and episodes with the messages they hold."""
+
+    sessions: int = 0
+    episodes_to_archive: int = 0
+    messages_to_archive: int = 0
+    episodes_to_delete: int = 0
+    messages_to_delete: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One batch of episodes, and the messages that went with them."""
+
+    episodes: int
+    messages: int
 
 
 class EpisodicReader(Protocol):
@@ -272,9 +395,12 @@ class EpisodicReader(Protocol):
     async def episodes_by_uid(self, uids: Sequence[UUID]) -> tuple[Episode, ...]: ...
 
     async def list_episodes(
-        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int
+        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int, archived: bool | None = False
     ) -> tuple[Episode, ...]:
-        """Newest first (by id, which sorts by time); `before` is the last id of the page before."""
+        """Newest first (by id, which sorts by time); `before` is the last id of the page before.
+
+        `archived` asks for those that are not in the archive, for those that are, or (None) for both.
+        """
         ...
 
     async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]: ...
@@ -303,7 +429,11 @@ class EpisodicReader(Protocol):
         """How many of these records still have an outbox entry that is not dead."""
         ...
 
-    async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]: ...
+    async def dead_letters(self, uids: Sequence[UUID]) -> int:
+        """How many of these records were given up on."""
+        ...
+
+    async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]: ...
 
     async def next_outbox_at(self) -> datetime | None:
         """When the earliest entry that is not dead becomes due; None when there is none."""
@@ -317,6 +447,22 @@ class EpisodicReader(Protocol):
 
     async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
         """How many records of each kind `scope` admits."""
+        ...
+
+    async def uids(self, kind: RecordKind, scope: Scope, *, after: UUID | None, limit: int) -> tuple[UUID, ...]:
+        """The records that `scope` admits, by rising uid above `after`, at most `limit`."""
+        ...
+
+    async def existing(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of these records that have a row in the namespace, whether or not this release can read it."""
+        ...
+
+    async def expired(self, cutoffs: Cutoffs) -> Expired:
+        """What retention would take; pinned and open episodes are not among it."""
+        ...
+
+    async def owed_erasures(self, namespace: str | None, limit: int) -> tuple[OwedErasure, ...]:
+        """Erasures still owed to the buffers, of one namespace or all, oldest first."""
         ...
 
 
@@ -380,20 +526,61 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """Remove these entries, except those whose generation has moved on."""
         ...
 
+    async def delay_outbox(self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime) -> None:
+        """Give entries back that an outage stopped: tried again at `next_attempt_at`, and nothing held against them."""
+        ...
+
     async def release_outbox(
         self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
     ) -> None:
-        """Give failed entries back with their error, to be tried again at `next_attempt_at`, or as dead letters."""
+        """Give entries back that failed on their own account: tried again at `next_attempt_at`, or as dead letters."""
         ...
 
-    async def retry_dead(self, ids: Sequence[int] | None, now: datetime) -> int:
-        """Make dead letters (all, or these) due at once with no attempts counted; returns how many."""
+    async def retry_dead(self, ids: Sequence[int] | None, now: datetime, *, namespace: str | None = None) -> int:
+        """Make dead letters (all, or these; of one namespace or all) due at once, attempts and failures forgotten.
+
+        Returns how many.
+        """
+        ...
+
+    async def drop_dead(self, ids: Sequence[int], *, namespace: str | None = None) -> int:
+        """Remove these dead letters (of one namespace, or whichever); returns how many. The records stay as they are."""
         ...
 
     async def record_run(self, run: RunReport) -> None: ...
 
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
-        """Delete rows and open a delete entry in the outbox for each; returns how many rows there were."""
+        """Delete rows and open a delete entry in the outbox for each; returns how many rows there were.
+
+        The buffers are owed the erasure of each message deleted.
+        """
+        ...
+
+    async def hold_namespace(self, namespace: str) -> None:
+        """Wait for drains of the namespace that are under way, and keep others from beginning until the transaction ends.
+
+        Raises:
+            TierUnavailable: they took too long.
+        """
+        ...
+
+    async def owe_erasure(self, erasure: Erasure) -> None:
+        """Note that the buffers are owed this erasure; its `before` has to be given."""
+        ...
+
+    async def settle_erasures(self, ids: Sequence[int]) -> None:
+        """Tick off erasures that were carried out."""
+        ...
+
+    async def archive_episodes(self, ended_before: datetime, *, at: datetime, limit: int) -> Taken:
+        """Archive up to `limit` closed episodes that are not pinned, the oldest first, with their messages.
+
+        Their points are queued for removal. Episodes that another worker holds are left to it.
+        """
+        ...
+
+    async def delete_archived(self, archived_before: datetime, *, limit: int) -> Taken:
+        """Delete up to `limit` archived episodes that are not pinned, the oldest first, like `delete_records`."""
         ...
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:

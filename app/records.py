@@ -264,6 +264,7 @@ class Knowledge:
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     superseded_by: UUID | None = None
+    schema_version: int = SCHEMA_VERSION
     pinned: bool = False
 
     @property

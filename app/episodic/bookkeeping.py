@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from app.episodic import rows
 from app.episodic.engine import Session
+from app.episodic.forgetting import KEYS, among
 from app.episodic.scoping import admitted
-from app.episodic.tables import consolidation_runs, episodes, knowledge, messages, outbox
+from app.episodic.tables import consolidation_runs, episodes, erasures, knowledge, messages, outbox
 from app.ports import StoreStatus
 from app.records import RecordKind, RunReport, Scope
-
-TABLES: Final = {RecordKind.MESSAGE: messages, RecordKind.EPISODE: episodes, RecordKind.KNOWLEDGE: knowledge}
 
 
 async def runs(session: Session, limit: int) -> tuple[RunReport, ...]:
@@ -40,19 +40,39 @@ async def status(session: Session) -> StoreStatus:
         _count(outbox.c.id, ~outbox.c.is_dead).label("depth"),
         _count(outbox.c.id, outbox.c.is_dead).label("dead"),
         select(func.min(outbox.c.created_at)).where(~outbox.c.is_dead).scalar_subquery().label("oldest_at"),
-        _count(messages.c.uid, true()).label(RecordKind.MESSAGE.value),
-        _count(episodes.c.id, ~episodes.c.is_open).label(RecordKind.EPISODE.value),
+        _count(messages.c.uid, ~messages.c.is_archived).label(RecordKind.MESSAGE.value),
+        _count(episodes.c.id, ~episodes.c.is_open, episodes.c.archived_at.is_(None)).label(RecordKind.EPISODE.value),
+        _count(erasures.c.id, true()).label("erasures"),
         _count(knowledge.c.id, knowledge.c.superseded_by.is_(None)).label(RecordKind.KNOWLEDGE.value),
     )
     row = (await session.run("status", statement))[0]
-    indexable = {kind: int(getattr(row, kind.value)) for kind in RecordKind}
-    return StoreStatus(outbox_depth=row.depth, dead_letters=row.dead, indexable=indexable, oldest_outbox_at=row.oldest_at)
+    return StoreStatus(
+        outbox_depth=row.depth,
+        dead_letters=row.dead,
+        indexable={kind: int(getattr(row, kind.value)) for kind in RecordKind},
+        oldest_outbox_at=row.oldest_at,
+        erasures=row.erasures,
+    )
 
 
 async def count(session: Session, scope: Scope) -> Mapping[RecordKind, int]:
-    totals = [_count(table.c.namespace, *admitted(table, scope)).label(kind.value) for kind, table in TABLES.items()]
+    totals = [_count(key, *admitted(key.table, scope)).label(kind.value) for kind, key in KEYS.items()]
     row = (await session.run("count", select(*totals)))[0]
     return {kind: int(getattr(row, kind.value)) for kind in RecordKind}
+
+
+async def uids(session: Session, kind: RecordKind, scope: Scope, *, after: UUID | None, limit: int) -> tuple[UUID, ...]:
+    key = KEYS[kind]
+    statement = select(key).where(*admitted(key.table, scope)).order_by(key).limit(limit)
+    if after is not None:
+        statement = statement.where(key > after)
+    return tuple(row[0] for row in await session.run("uids", statement))
+
+
+async def existing(session: Session, kind: RecordKind, namespace: str, wanted: Sequence[UUID]) -> frozenset[UUID]:
+    key = KEYS[kind]
+    statement = select(key).where(key.table.c.namespace == namespace, among(key, wanted))
+    return frozenset(row[0] for row in await session.run("existing", statement))
 
 
 def _count(column: ColumnElement[Any], *conditions: ColumnElement[bool]) -> ColumnElement[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
@@ -51,7 +52,7 @@ def create_engine(
         pool_use_lifo=True,
         hide_parameters=True,  # an error's text may be logged, a memory's may not
         json_serializer=dump_json,
-        json_deserializer=orjson.loads,
+        json_deserializer=load_json,
         # The client waits a little longer than the server, so that the server's own, clearer error wins.
         connect_args={
             "timeout": connect_timeout.total_seconds(),
@@ -111,6 +112,27 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+MAX_JSON_CHARACTERS: Final = 16_777_216
+"""A document larger than this was not written by us: no request may be as large."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadJson:
+    """Stands in a row for a document that was not parsed, so that the other rows can be read."""
+
+    problem: str
+
+
+def load_json(text: str) -> object:
+    """The JSON value; an `UnreadJson` for what is too large to be parsed, or nested too deep."""
+    if len(text) > MAX_JSON_CHARACTERS:
+        return UnreadJson(f"{len(text)} characters of JSON, this release reads up to {MAX_JSON_CHARACTERS}")
+    try:
+        return orjson.loads(text)
+    except ValueError as error:
+        return UnreadJson(f"no JSON that can be read: {error}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Integer, Text, bindparam, select, text
+from sqlalchemy import ColumnElement, Integer, Text, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import DateTime, Uuid
 
@@ -22,6 +22,13 @@ EPISODES: Final = OwnedTable(
     episodes, tuple(c for c in episodes.c if c.name not in {"search", "created_at", "updated_at"}), rows.episode
 )
 _IS_OPEN_CONVERSATION: Final = episodes.c.is_open & (episodes.c.kind == EpisodeKind.CONVERSATION.value)
+
+
+def archived_or_not(archived: bool | None) -> tuple[ColumnElement[bool], ...]:
+    """The condition that asks for the archive, for the rest, or (None) for none."""
+    if archived is None:
+        return ()
+    return (episodes.c.archived_at.is_not(None) if archived else episodes.c.archived_at.is_(None),)
 
 
 async def idle(session: Session, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:

@@ -6,18 +6,18 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, and_, delete, exists, false, func, literal, null, or_, select, update
+from sqlalchemy import CTE, ColumnElement, Select, Text, and_, delete, exists, false, func, literal, null, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import DateTime, Uuid
 
-from app.episodic import outbox
+from app.episodic import erasures, outbox
 from app.episodic.engine import Session
 from app.episodic.scoping import admitted, narrowings
 from app.episodic.tables import consolidation_checkpoints, episodes, knowledge, messages, sessions
 from app.ports import OutboxEntry, OutboxOp
 from app.records import EpisodeKind, RecordKind, Scope
 
-_KEYS: Final = {
+KEYS: Final = {
     RecordKind.MESSAGE: messages.c.uid,
     RecordKind.EPISODE: episodes.c.id,
     RecordKind.KNOWLEDGE: knowledge.c.id,
@@ -29,15 +29,15 @@ async def delete_records(session: Session, kind: RecordKind, namespace: str, uid
 
     An episode takes its messages with it. A message leaves its episode as `forget` says.
     """
-    is_asked = and_(_KEYS[kind].table.c.namespace == namespace, _among(_KEYS[kind], uids))
+    is_asked = and_(KEYS[kind].table.c.namespace == namespace, among(KEYS[kind], uids))
     if kind is RecordKind.EPISODE:
         await _lock_episodes(session, is_asked)
-        await _delete_messages(session, and_(messages.c.namespace == namespace, _among(messages.c.episode_id, uids)))
+        await delete_messages(session, and_(messages.c.namespace == namespace, among(messages.c.episode_id, uids)))
     if kind is RecordKind.MESSAGE:
-        removed, homes = await _delete_messages(session, is_asked)
+        removed, homes = await delete_messages(session, is_asked)
         await _mend(session, homes)
         return removed
-    return await _delete(session, kind, is_asked)
+    return await delete_kind(session, kind, is_asked)
 
 
 async def forget(session: Session, scope: Scope) -> Mapping[RecordKind, int]:
@@ -50,14 +50,15 @@ async def forget(session: Session, scope: Scope) -> Mapping[RecordKind, int]:
     """
     if scope.session_id is not None or not any(narrowings(scope)):
         await _forget_sessions(session, scope)
-    removed, homes = await _delete_messages(session, and_(*admitted(messages, scope)))
-    affected = await _lock_episodes(session, or_(and_(*admitted(episodes, scope)), _among(episodes.c.id, homes)))
+    row = await _delete_returning(session, RecordKind.MESSAGE, and_(*admitted(messages, scope)), messages.c.episode_id)
+    homes = row.extras or ()
+    affected = await _lock_episodes(session, or_(and_(*admitted(episodes, scope)), among(episodes.c.id, homes)))
     emptied = await _delete_emptied(session, affected, is_forgotten=and_(*admitted(episodes, scope)))
     await _clear(session, affected, scope)
     return {
-        RecordKind.MESSAGE: removed,
+        RecordKind.MESSAGE: row.removed,
         RecordKind.EPISODE: emptied,
-        RecordKind.KNOWLEDGE: await _delete(session, RecordKind.KNOWLEDGE, and_(*admitted(knowledge, scope))),
+        RecordKind.KNOWLEDGE: await delete_kind(session, RecordKind.KNOWLEDGE, and_(*admitted(knowledge, scope))),
     }
 
 
@@ -72,7 +73,7 @@ async def _forget_sessions(session: Session, scope: Scope) -> None:
 
 async def _mend(session: Session, episode_ids: Collection[UUID]) -> None:
     """Bring episodes into line with the messages they have left."""
-    affected = await _lock_episodes(session, _among(episodes.c.id, episode_ids))
+    affected = await _lock_episodes(session, among(episodes.c.id, episode_ids))
     await _delete_emptied(session, affected, is_forgotten=false())
     await _clear(session, affected, forgotten=None)
 
@@ -86,8 +87,8 @@ async def _lock_episodes(session: Session, condition: ColumnElement[bool]) -> Se
 async def _delete_emptied(session: Session, episode_ids: Collection[UUID], *, is_forgotten: ColumnElement[bool]) -> int:
     has_messages = exists().where(messages.c.episode_id == episodes.c.id)
     is_conversation = episodes.c.kind == EpisodeKind.CONVERSATION.value
-    is_empty = and_(_among(episodes.c.id, episode_ids), ~has_messages, or_(is_forgotten, is_conversation))
-    return await _delete(session, RecordKind.EPISODE, is_empty)
+    is_empty = and_(among(episodes.c.id, episode_ids), ~has_messages, or_(is_forgotten, is_conversation))
+    return await delete_kind(session, RecordKind.EPISODE, is_empty)
 
 
 async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Scope | None) -> None:
@@ -122,41 +123,50 @@ def _what_is_left(episode_ids: Collection[UUID]) -> Select[Any]:
             func.min(messages.c.created_at).label("started_at"),
             func.max(messages.c.created_at).label("ended_at"),
         )
-        .where(_among(messages.c.episode_id, episode_ids))
+        .where(among(messages.c.episode_id, episode_ids))
         .group_by(messages.c.episode_id)
     )
 
 
-async def _delete_messages(session: Session, condition: ColumnElement[bool]) -> tuple[int, Sequence[UUID]]:
-    """How many there were, and the episodes they were part of."""
-    row = await _delete_returning(session, RecordKind.MESSAGE, condition, messages.c.episode_id)
+async def delete_messages(session: Session, condition: ColumnElement[bool]) -> tuple[int, Sequence[UUID]]:
+    """How many there were, and the episodes they were part of. The buffers are owed their erasure."""
+    row = await _delete_returning(session, RecordKind.MESSAGE, condition, messages.c.episode_id, is_owed=True)
     return row.removed, row.extras or ()
 
 
-async def _delete(session: Session, kind: RecordKind, condition: ColumnElement[bool]) -> int:
-    row = await _delete_returning(session, kind, condition, _KEYS[kind])
+async def delete_kind(session: Session, kind: RecordKind, condition: ColumnElement[bool]) -> int:
+    """Delete rows and queue their deletion from the index; how many there were."""
+    row = await _delete_returning(session, kind, condition, KEYS[kind])
     return int(row.removed)
 
 
-async def _delete_returning(session: Session, kind: RecordKind, condition: ColumnElement[bool], extra: ColumnElement[Any]) -> Any:
+async def _delete_returning(
+    session: Session, kind: RecordKind, condition: ColumnElement[bool], extra: ColumnElement[Any], *, is_owed: bool = False
+) -> Any:
     """Delete rows and queue their deletion from the index, without moving their ids to and fro.
 
     Returns `removed`, the number of rows, and `extras`, the distinct values of the column `extra`.
     """
-    key = _KEYS[kind]
-    returned = (key.label("uid"), key.table.c.namespace.label("namespace"), extra.label("extra"))
+    key = KEYS[kind]
+    owner = key.table.c
+    named = [owner.session_id.label("session_id"), owner.id.label("id")] if is_owed else []
+    returned = (key.label("uid"), owner.namespace.label("namespace"), extra.label("extra"), *named)
     gone = delete(key.table).where(condition).returning(*returned).cte("gone")
-    entries = select(
+    totals = select(func.count().label("removed"), func.array_agg(gone.c.extra.distinct()).label("extras")).select_from(gone)
+    ctes = [outbox.opening(_removals(kind, gone)).cte("queued"), *([erasures.owing(gone)] if is_owed else [])]
+    return (await session.run(f"delete_{kind.value}", totals.add_cte(*ctes)))[0]
+
+
+def _removals(kind: RecordKind, gone: CTE) -> Select[Any]:
+    """Delete entries for the records in `gone` (namespace, uid)."""
+    return select(
         literal(OutboxOp.DELETE.value, Text),
         literal(kind.value, Text),
         gone.c.namespace,
         gone.c.uid,
         null().cast(DateTime(timezone=True)),
     )
-    queued = outbox.opening(entries).cte("queued")
-    totals = select(func.count().label("removed"), func.array_agg(gone.c.extra.distinct()).label("extras")).select_from(gone)
-    return (await session.run(f"delete_{kind.value}", totals.add_cte(queued)))[0]
 
 
-def _among(column: ColumnElement[Any], ids: Collection[UUID]) -> ColumnElement[bool]:
+def among(column: ColumnElement[Any], ids: Collection[UUID]) -> ColumnElement[bool]:
     return column == func.any(literal(list(ids), ARRAY(Uuid)))

@@ -20,7 +20,8 @@ from app.tokens import estimate_tokens
 
 _NEIGHBOURS: Final = 2
 
-_COLUMNS: Final = tuple(c for c in messages.c if c.name not in {"search", "content_sha256", "token_count", "episode_id"})
+_HIDDEN: Final = {"search", "content_sha256", "token_count", "episode_id", "is_archived"}
+_COLUMNS: Final = tuple(c for c in messages.c if c.name not in _HIDDEN)
 """`uid` first: `rows` names an unreadable row by its first column."""
 
 
@@ -60,7 +61,7 @@ async def of_episode(session: Session, episode_id: UUID) -> tuple[Message, ...]:
 _IN_CONTEXT: Final = (
     text(
         f"""
-        SELECT {", ".join(f"near.{c.name}" for c in _COLUMNS)}, target.uid AS target_uid
+        SELECT {", ".join(f"near.{c.name}" for c in _COLUMNS)}, target.uid AS target_uid, target.is_archived AS is_archived
         FROM messages AS target
         CROSS JOIN LATERAL (
             SELECT * FROM messages
@@ -73,7 +74,7 @@ _IN_CONTEXT: Final = (
         """  # noqa: S608 - column names and a constant of this module
     )
     .bindparams(bindparam("uids", type_=ARRAY(Uuid)))
-    .columns(*_COLUMNS)
+    .columns(*_COLUMNS, is_archived=messages.c.is_archived.type)
 )
 
 
@@ -88,7 +89,7 @@ def _context(group: Sequence[Row[Any]]) -> MessageInContext | None:
     around = rows.readable(group, rows.message)
     if not around or around[-1].uid != group[-1].target_uid:
         return None
-    return MessageInContext(around[-1], around[:-1])
+    return MessageInContext(around[-1], around[:-1], group[-1].is_archived)
 
 
 _ARRAYS: Final[Mapping[str, TypeEngine[Any]]] = {

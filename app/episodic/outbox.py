@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, Select, Text, bindparam, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
-from sqlalchemy.types import BigInteger, Boolean, DateTime, Uuid
+from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session
 from app.episodic.tables import outbox
-from app.ports import OutboxEntry
+from app.ports import OutboxEntry, OutboxQuery, OutboxState, Queued
 from app.records import RecordKind, SessionKey
 
 _MAX_ERROR_CHARACTERS: Final = 2000
@@ -38,6 +38,7 @@ def opening(records: Select[Any]) -> Insert:
             "namespace": new.namespace,
             "generation": outbox.c.generation + 1,
             "attempts": 0,
+            "failures": 0,
             "next_attempt_at": new.next_attempt_at,
             "last_error": None,
             "is_dead": False,
@@ -122,7 +123,8 @@ _RELEASE: Final = text(
     """
     WITH failed AS (SELECT * FROM unnest(:ids, :generations) AS f (id, generation)),
     given_back AS (
-        UPDATE outbox SET leased_until = NULL, last_error = :error, next_attempt_at = :next_attempt_at, is_dead = :is_dead
+        UPDATE outbox SET leased_until = NULL, last_error = :error, next_attempt_at = :next_attempt_at, is_dead = :is_dead,
+                          failures = failures + :own
         FROM failed WHERE outbox.id = failed.id AND outbox.generation = failed.generation
     )
     UPDATE outbox SET leased_until = NULL
@@ -134,14 +136,23 @@ _RELEASE: Final = text(
     bindparam("error", type_=Text()),
     bindparam("next_attempt_at", type_=_MOMENT),
     bindparam("is_dead", type_=Boolean()),
+    bindparam("own", type_=Integer()),
 )
 
 
 async def release(
     session: Session, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
 ) -> None:
-    verdict = {"error": error[:_MAX_ERROR_CHARACTERS], "next_attempt_at": next_attempt_at, "is_dead": is_dead}
-    await session.run("release_outbox", _RELEASE, _identified(entries) | verdict)
+    await _give_back(session, entries, error=error, next_attempt_at=next_attempt_at, is_dead=is_dead, own=1)
+
+
+async def delay(session: Session, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime) -> None:
+    await _give_back(session, entries, error=error, next_attempt_at=next_attempt_at, is_dead=False, own=0)
+
+
+async def _give_back(session: Session, entries: Sequence[OutboxEntry], *, error: str, **verdict: object) -> None:
+    parameters = _identified(entries) | verdict | {"error": error[:_MAX_ERROR_CHARACTERS]}
+    await session.run("release_outbox", _RELEASE, parameters)
 
 
 def _identified(entries: Sequence[OutboxEntry]) -> dict[str, Any]:
@@ -152,18 +163,43 @@ async def void_leases(session: Session) -> None:
     await session.run("void_leases", update(outbox).where(outbox.c.leased_until.is_not(None)).values(leased_until=None))
 
 
-async def retry_dead(session: Session, ids: Sequence[int] | None, now: datetime) -> int:
-    statement = update(outbox).where(outbox.c.is_dead).values(is_dead=False, attempts=0, next_attempt_at=now)
-    if ids is not None:
-        statement = statement.where(outbox.c.id == func.any(bindparam("ids", list(ids), ARRAY(BigInteger))))
+async def retry_dead(session: Session, ids: Sequence[int] | None, now: datetime, *, namespace: str | None) -> int:
+    revived = {"is_dead": False, "attempts": 0, "failures": 0, "next_attempt_at": now}
+    statement = update(outbox).where(*_dead(ids, namespace)).values(revived)
     return len(await session.run("retry_dead", statement.returning(outbox.c.id)))
 
 
-async def page(session: Session, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
-    statement = select(*_ENTRIES).order_by(outbox.c.id).limit(limit)
-    if is_dead is not None:
-        statement = statement.where(outbox.c.is_dead if is_dead else ~outbox.c.is_dead)
-    return rows.readable(await session.run("list_outbox", statement), rows.outbox_entry)
+async def drop_dead(session: Session, ids: Sequence[int], *, namespace: str | None) -> int:
+    statement = delete(outbox).where(*_dead(ids, namespace))
+    return len(await session.run("drop_dead", statement.returning(outbox.c.id)))
+
+
+def _dead(ids: Sequence[int] | None, namespace: str | None) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [outbox.c.is_dead]
+    if ids is not None:
+        conditions.append(outbox.c.id == func.any(bindparam("ids", list(ids), ARRAY(BigInteger))))
+    if namespace is not None:
+        conditions.append(outbox.c.namespace == namespace)
+    return conditions
+
+
+async def page(session: Session, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]:
+    state = _state(now)
+    statement = select(*_ENTRIES, state.label("state"), outbox.c.created_at).where(outbox.c.id > query.after)
+    if query.states:
+        statement = statement.where(state.in_([wanted.value for wanted in query.states]))
+    if query.namespace is not None:
+        statement = statement.where(outbox.c.namespace == query.namespace)
+    return rows.readable(await session.run("list_outbox", statement.order_by(outbox.c.id).limit(query.limit)), rows.queued)
+
+
+def _state(now: datetime) -> ColumnElement[str]:
+    return case(
+        (outbox.c.is_dead, OutboxState.DEAD.value),
+        (outbox.c.leased_until > now, OutboxState.LEASED.value),
+        (outbox.c.next_attempt_at > now, OutboxState.WAITING.value),
+        else_=OutboxState.DUE.value,
+    )
 
 
 async def next_at(session: Session) -> datetime | None:
@@ -174,10 +210,18 @@ async def next_at(session: Session) -> datetime | None:
 
 
 async def open_count(session: Session, uids: Sequence[UUID]) -> int:
+    return await _count(session, "open_entries", uids, ~outbox.c.is_dead)
+
+
+async def dead_count(session: Session, uids: Sequence[UUID]) -> int:
+    return await _count(session, "dead_letters", uids, outbox.c.is_dead)
+
+
+async def _count(session: Session, operation: str, uids: Sequence[UUID], condition: ColumnElement[bool]) -> int:
     is_asked = outbox.c.record_uid == func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
     # The kinds are named so that the unique index on (kind, record_uid) is of use.
-    statement = select(func.count()).where(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked, ~outbox.c.is_dead)
-    return int((await session.run("open_entries", statement))[0][0])
+    statement = select(func.count()).where(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked, condition)
+    return int((await session.run(operation, statement))[0][0])
 
 
 _INDEXED_THROUGH: Final = text(

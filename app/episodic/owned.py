@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Generic
 from uuid import UUID
 
-from sqlalchemy import Column, Select, Table, bindparam, func, select
+from sqlalchemy import Column, ColumnElement, Select, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import Uuid
 
@@ -46,10 +46,10 @@ class OwnedTable(Generic[Record]):
         return rows.readable(await session.run(f"{self.table.name}_by_uid", statement), self.decode)
 
     async def page(
-        self, session: Session, scope: Scope, *, kind: str | None, before: UUID | None, limit: int
+        self, session: Session, scope: Scope, *conditions: ColumnElement[bool], kind: str | None, before: UUID | None, limit: int
     ) -> tuple[Record, ...]:
         ids = self.table.c.id
-        statement = self.select().where(*admitted(self.table, scope)).order_by(ids.desc()).limit(limit)
+        statement = self.select().where(*admitted(self.table, scope), *conditions).order_by(ids.desc()).limit(limit)
         if kind is not None:
             statement = statement.where(self.table.c.kind == kind)
         if before is not None:

@@ -10,12 +10,25 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.episodic import bookkeeping, episodes, forgetting, outbox, search, sessions
+from app.episodic import bookkeeping, episodes, erasures, forgetting, outbox, retention, search, sessions
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
 from app.episodic.knowledge import KNOWLEDGE
-from app.ports import Checkpoint, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.ports import (
+    Checkpoint,
+    Cutoffs,
+    Erasure,
+    Expired,
+    MessageInContext,
+    OutboxEntry,
+    OutboxQuery,
+    OwedErasure,
+    Queued,
+    SessionRecord,
+    StoreStatus,
+    Taken,
+)
 from app.records import (
     Episode,
     EpisodeKind,
@@ -68,9 +81,10 @@ class Reader:
         return await EPISODES.by_uid(self._session, uids)
 
     async def list_episodes(
-        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int
+        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int, archived: bool | None = False
     ) -> tuple[Episode, ...]:
-        return await EPISODES.page(self._session, scope, kind=kind, before=before, limit=limit)
+        conditions = episodes.archived_or_not(archived)
+        return await EPISODES.page(self._session, scope, *conditions, kind=kind, before=before, limit=limit)
 
     async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]:
         return await transcripts.of_episode(self._session, episode_id)
@@ -98,8 +112,11 @@ class Reader:
     async def open_entries(self, uids: Sequence[UUID]) -> int:
         return await outbox.open_count(self._session, uids)
 
-    async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
-        return await outbox.page(self._session, is_dead=is_dead, limit=limit)
+    async def dead_letters(self, uids: Sequence[UUID]) -> int:
+        return await outbox.dead_count(self._session, uids)
+
+    async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]:
+        return await outbox.page(self._session, query, now=now)
 
     async def next_outbox_at(self) -> datetime | None:
         return await outbox.next_at(self._session)
@@ -112,6 +129,18 @@ class Reader:
 
     async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
         return await bookkeeping.count(self._session, scope)
+
+    async def uids(self, kind: RecordKind, scope: Scope, *, after: UUID | None, limit: int) -> tuple[UUID, ...]:
+        return await bookkeeping.uids(self._session, kind, scope, after=after, limit=limit)
+
+    async def existing(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> frozenset[UUID]:
+        return await bookkeeping.existing(self._session, kind, namespace, uids)
+
+    async def expired(self, cutoffs: Cutoffs) -> Expired:
+        return await retention.expired(self._session, cutoffs)
+
+    async def owed_erasures(self, namespace: str | None, limit: int) -> tuple[OwedErasure, ...]:
+        return await erasures.owed(self._session, namespace, limit)
 
 
 class Writer(Reader):
@@ -158,13 +187,19 @@ class Writer(Reader):
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         await outbox.complete(self._session, entries)
 
+    async def delay_outbox(self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime) -> None:
+        await outbox.delay(self._session, entries, error=error, next_attempt_at=next_attempt_at)
+
     async def release_outbox(
         self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
     ) -> None:
         await outbox.release(self._session, entries, error=error, next_attempt_at=next_attempt_at, is_dead=is_dead)
 
-    async def retry_dead(self, ids: Sequence[int] | None, now: datetime) -> int:
-        return await outbox.retry_dead(self._session, ids, now)
+    async def retry_dead(self, ids: Sequence[int] | None, now: datetime, *, namespace: str | None = None) -> int:
+        return await outbox.retry_dead(self._session, ids, now, namespace=namespace)
+
+    async def drop_dead(self, ids: Sequence[int], *, namespace: str | None = None) -> int:
+        return await outbox.drop_dead(self._session, ids, namespace=namespace)
 
     async def record_run(self, run: RunReport) -> None:
         await bookkeeping.record_run(self._session, run)
@@ -174,6 +209,21 @@ class Writer(Reader):
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
         return await forgetting.forget(self._session, scope)
+
+    async def hold_namespace(self, namespace: str) -> None:
+        await sessions.hold_namespace(self._session, namespace)
+
+    async def owe_erasure(self, erasure: Erasure) -> None:
+        await erasures.owe(self._session, erasure)
+
+    async def settle_erasures(self, ids: Sequence[int]) -> None:
+        await erasures.settle(self._session, ids)
+
+    async def archive_episodes(self, ended_before: datetime, *, at: datetime, limit: int) -> Taken:
+        return await retention.archive(self._session, ended_before, at=at, limit=limit)
+
+    async def delete_archived(self, archived_before: datetime, *, limit: int) -> Taken:
+        return await retention.delete_archived(self._session, archived_before, limit=limit)
 
     async def delete_expired_sessions(self, idle_since: datetime, limit: int) -> int:
         return await sessions.delete_expired(self._session, idle_since, limit)

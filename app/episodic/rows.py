@@ -1,4 +1,4 @@
-"""Rows to records. A row may have been written by a newer version of this program, so reading one can fail."""
+"""Rows to records. A row may be damaged, or written by a newer release, so reading one can fail."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Row
 
-from app.episodic.engine import TIER
-from app.errors import TierUnavailable
+from app.episodic.engine import TIER, UnreadJson
+from app.episodic.upgrades import EPISODES, KNOWLEDGE, SESSIONS
+from app.errors import NewerRelease, Unreadable
+from app.lineage import Damaged, Lineage, NewerVersion
 from app.observability import STORE_ERRORS
-from app.ports import OutboxEntry, OutboxOp, SessionRecord
+from app.ports import Erasure, OutboxEntry, OutboxOp, OutboxState, OwedErasure, Queued, SessionRecord
 from app.records import (
-    SCHEMA_VERSION,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -37,7 +38,7 @@ Decode = Callable[[Row[Any]], Record]
 
 
 def readable(rows: Iterable[Row[Any]], decode: Decode[Record]) -> tuple[Record, ...]:
-    """The records of these rows. One that this version cannot read is left out, logged and counted."""
+    """The records of these rows. One that this release cannot read is left out, logged and counted."""
     records: list[Record] = []
     for row in rows:
         try:
@@ -52,14 +53,31 @@ def only(rows: Iterable[Row[Any]], decode: Decode[Record]) -> Record | None:
     """The record of the one row asked for, None when there is none.
 
     Raises:
-        TierUnavailable: this version cannot read the row; during a rolling upgrade a newer instance can.
+        NewerRelease: a newer release wrote it; during a rolling upgrade an instance of that release can read it.
+        Unreadable: the row is damaged.
     """
     for row in rows:
         try:
             return decode(row)
+        except NewerVersion as error:
+            raise NewerRelease(decode.__name__, str(row[0]), str(error)) from error
         except ValueError as error:
-            raise TierUnavailable(TIER, f"{decode.__name__} {row[0]}: {error}") from error
+            raise Unreadable(decode.__name__, str(row[0]), str(error)) from error
     return None
+
+
+def document_of(row: Row[Any], name: str) -> Json:
+    """The JSON object in the column `name`.
+
+    Raises:
+        Damaged: it is none, or too large to be parsed.
+    """
+    value = getattr(row, name)
+    if isinstance(value, UnreadJson):
+        raise Damaged(f"{name}: {value.problem}")
+    if not isinstance(value, dict):
+        raise Damaged(f"{name}: a {type(value).__name__}, not an object")
+    return value
 
 
 def scope_of(row: Row[Any]) -> Scope:
@@ -74,24 +92,19 @@ def message(row: Row[Any]) -> Message:
         content=row.content,
         created_at=row.created_at,
         name=row.name,
-        metadata=row.metadata,
+        metadata=document_of(row, "metadata"),
         sequence=row.sequence,
     )
 
 
-def episode(row: Row[Any]) -> Episode:
-    if row.schema_version > SCHEMA_VERSION:
-        raise ValueError(f"schema version {row.schema_version}, this program reads up to {SCHEMA_VERSION}")
+def episode(row: Row[Any], lineage: Lineage = EPISODES) -> Episode:
     return Episode(
         id=row.id,
         kind=EpisodeKind(row.kind),
         scope=scope_of(row),
         started_at=row.started_at,
         ended_at=row.ended_at,
-        perception=row.perception,
-        reasoning=row.reasoning,
-        action=row.action,
-        outcome=row.outcome,
+        **_episode_documents(row, lineage),
         outcome_quality=row.outcome_quality,
         summary=row.summary,
         quality=row.quality,
@@ -100,13 +113,20 @@ def episode(row: Row[Any]) -> Episode:
         token_count=row.token_count,
         first_sequence=row.first_sequence,
         last_sequence=row.last_sequence,
-        metadata=row.metadata,
-        schema_version=row.schema_version,
+        schema_version=lineage.current,
+        pinned=row.pinned,
+        archived_at=row.archived_at,
     )
 
 
+def _episode_documents(row: Row[Any], lineage: Lineage) -> dict[str, Any]:
+    stored = {name: document_of(row, name) for name in ("perception", "reasoning", "action", "metadata")}
+    outcome = None if row.outcome is None else document_of(row, "outcome")
+    return dict(lineage.upgraded({**stored, "outcome": outcome}, row.schema_version))
+
+
 def step(row: Row[Any]) -> EpisodeStep:
-    return EpisodeStep(index=row.position, content=row.content, created_at=row.created_at)
+    return EpisodeStep(index=row.position, content=document_of(row, "content"), created_at=row.created_at)
 
 
 def knowledge(row: Row[Any]) -> Knowledge:
@@ -116,7 +136,7 @@ def knowledge(row: Row[Any]) -> Knowledge:
         scope=scope_of(row),
         description=row.description,
         created_at=row.created_at,
-        content=row.content,
+        content=KNOWLEDGE.upgraded(document_of(row, "content"), row.schema_version),
         confidence=row.confidence,
         supporting_episodes=tuple(row.supporting_episodes),
         contradicting_episodes=tuple(row.contradicting_episodes),
@@ -126,13 +146,14 @@ def knowledge(row: Row[Any]) -> Knowledge:
         valid_from=row.valid_from,
         valid_to=row.valid_to,
         superseded_by=row.superseded_by,
+        pinned=row.pinned,
     )
 
 
 def session(row: Row[Any]) -> SessionRecord:
     return SessionRecord(
         session=SessionKey(row.namespace, row.session_id),
-        state=state_from(row.state),
+        state=state_from(SESSIONS.upgraded(document_of(row, "state"), row.schema_version)),
         created_at=row.created_at,
         last_message_at=row.last_message_at,
         ended_at=row.ended_at,
@@ -140,13 +161,23 @@ def session(row: Row[Any]) -> SessionRecord:
 
 
 def state_from(document: Json) -> SessionState:
-    """The inverse of `state_document`; what the document lacks is empty."""
-    return SessionState(
-        goal=document.get("goal"),
-        active_context=document.get("active_context", {}),
-        thoughts=tuple(document.get("thoughts", ())),
-        related_episodes=tuple(UUID(text) for text in document.get("related_episodes", ())),
-    )
+    """The inverse of `state_document`; what the document lacks is empty.
+
+    Raises:
+        Damaged: a part is not what it should be.
+    """
+    goal, context = document.get("goal"), document.get("active_context", {})
+    thoughts, related = _texts(document, "thoughts"), _texts(document, "related_episodes")
+    if not isinstance(goal, str | None) or not isinstance(context, dict):
+        raise Damaged("state: goal must be text, and active_context an object")
+    return SessionState(goal, context, thoughts, tuple(UUID(text) for text in related))
+
+
+def _texts(document: Json, name: str) -> tuple[str, ...]:
+    value = document.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise Damaged(f"{name}: not a list of texts")
+    return tuple(value)
 
 
 def state_document(state: SessionState) -> Json:
@@ -167,10 +198,15 @@ def outbox_entry(row: Row[Any]) -> OutboxEntry:
         record_uid=row.record_uid,
         generation=row.generation,
         attempts=row.attempts,
+        failures=row.failures,
         next_attempt_at=row.next_attempt_at,
         last_error=row.last_error,
         is_dead=row.is_dead,
     )
+
+
+def queued(row: Row[Any]) -> Queued:
+    return Queued(outbox_entry(row), OutboxState(row.state), row.created_at)
 
 
 def run_report(row: Row[Any]) -> RunReport:
@@ -178,6 +214,11 @@ def run_report(row: Row[Any]) -> RunReport:
         id=row.id,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        counts=row.counts,
-        errors=tuple(row.errors),
+        counts=document_of(row, "counts"),
+        errors=_texts({"errors": row.errors}, "errors"),
     )
+
+
+def owed_erasure(row: Row[Any]) -> OwedErasure:
+    ids = None if row.message_ids is None else tuple(row.message_ids)
+    return OwedErasure(row.id, Erasure(scope_of(row), row.requested_at, ids))

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.types import DateTime
+from sqlalchemy.types import DateTime, Integer
 
 from app.episodic import rows
 from app.episodic.engine import Session
 from app.episodic.tables import consolidation_checkpoints, sessions
 from app.ports import Checkpoint, SessionRecord
-from app.records import SessionKey, SessionState
+from app.records import SCHEMA_VERSION, SessionKey, SessionState
 
 
 def _is(table: Table, key: SessionKey) -> ColumnElement[bool]:
@@ -28,10 +28,11 @@ async def one(session: Session, key: SessionKey) -> SessionRecord | None:
 # A null parameter leaves what is there. Imported messages come in any order, so the newest one counts.
 _SAVE: Final = text(
     """
-    INSERT INTO sessions (namespace, session_id, state, created_at, updated_at, last_message_at)
-    VALUES (:namespace, :session_id, coalesce(:state, '{}'::jsonb), :now, :now, :last_message_at)
+    INSERT INTO sessions (namespace, session_id, state, schema_version, created_at, updated_at, last_message_at)
+    VALUES (:namespace, :session_id, coalesce(:state, '{}'::jsonb), :schema_version, :now, :now, :last_message_at)
     ON CONFLICT (namespace, session_id) DO UPDATE SET
         state = coalesce(:state, sessions.state),
+        schema_version = CASE WHEN :state IS NULL THEN sessions.schema_version ELSE :schema_version END,
         updated_at = :now,
         last_message_at = greatest(sessions.last_message_at, :last_message_at),
         ended_at = CASE WHEN :last_message_at IS NULL THEN sessions.ended_at END
@@ -40,6 +41,7 @@ _SAVE: Final = text(
     bindparam("state", type_=JSONB(none_as_null=True)),
     bindparam("now", type_=DateTime(timezone=True)),
     bindparam("last_message_at", type_=DateTime(timezone=True)),
+    bindparam("schema_version", type_=Integer()),
 )
 
 
@@ -48,7 +50,7 @@ async def save(
 ) -> None:
     document = None if state is None else rows.state_document(state)
     times = {"last_message_at": last_message_at, "now": now}
-    await session.run("save_session", _SAVE, _named(key) | {"state": document} | times)
+    await session.run("save_session", _SAVE, _named(key) | {"state": document, "schema_version": SCHEMA_VERSION} | times)
 
 
 async def end(session: Session, key: SessionKey, at: datetime) -> None:
@@ -63,13 +65,15 @@ async def end(session: Session, key: SessionKey, at: datetime) -> None:
     await session.run("end_session", statement)
 
 
+def last_active() -> ColumnElement[datetime]:
+    """When a session was ended, or else last heard of."""
+    return func.coalesce(sessions.c.ended_at, func.greatest(sessions.c.last_message_at, sessions.c.updated_at))
+
+
 async def delete_expired(session: Session, idle_since: datetime, limit: int) -> int:
     key = tuple_(sessions.c.namespace, sessions.c.session_id)
-    last_active = func.coalesce(sessions.c.ended_at, func.greatest(sessions.c.last_message_at, sessions.c.updated_at))
-    expired = (
-        select(sessions.c.namespace, sessions.c.session_id).where(last_active < idle_since).order_by(last_active).limit(limit)
-    )
-    statement = delete(sessions).where(key.in_(expired)).returning(sessions.c.session_id)
+    oldest = select(sessions.c.namespace, sessions.c.session_id).where(last_active() < idle_since).order_by(last_active())
+    statement = delete(sessions).where(key.in_(oldest.limit(limit))).returning(sessions.c.session_id)
     return len(await session.run("delete_expired_sessions", statement))
 
 
@@ -79,7 +83,8 @@ _LOCK: Final = text(
     """
     INSERT INTO consolidation_checkpoints AS checkpoint (namespace, session_id)
     SELECT :namespace, :session_id
-    WHERE pg_try_advisory_xact_lock(hashtextextended(:namespace || chr(31) || :session_id, 0))
+    WHERE pg_try_advisory_xact_lock_shared(hashtextextended(:namespace, 1))
+      AND pg_try_advisory_xact_lock(hashtextextended(:namespace || chr(31) || :session_id, 0))
     ON CONFLICT (namespace, session_id) DO UPDATE SET updated_at = now()
     RETURNING checkpoint.sequence
     """
@@ -89,6 +94,14 @@ _LOCK: Final = text(
 async def lock_checkpoint(session: Session, key: SessionKey) -> Checkpoint | None:
     locked = await session.run("lock_checkpoint", _LOCK, _named(key))
     return Checkpoint(key, locked[0].sequence) if locked else None
+
+
+# Sessions share the namespace's lock, which forgetting has alone. (Another seed than the sessions' locks have.)
+_HOLD: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:namespace, 1))")
+
+
+async def hold_namespace(session: Session, namespace: str) -> None:
+    await session.run("hold_namespace", _HOLD, {"namespace": namespace})
 
 
 async def save_checkpoint(session: Session, checkpoint: Checkpoint) -> None:

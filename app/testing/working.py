@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from app.errors import IdTaken
-from app.ports import Backlog, Clock, Settlement, Window
+from app.ports import Backlog, Clock, Erasure, Settlement, Window
 from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
 
 
@@ -22,6 +22,8 @@ class _Session:
     released: int = 0
     base: int = 0
     state: SessionState | None = None
+    state_at: datetime | None = None
+    times: dict[UUID, datetime] = field(default_factory=dict)
     is_archived: bool = True
     dirty_since: datetime | None = None
     unreleased_since: datetime | None = None
@@ -39,6 +41,20 @@ class _Session:
     def is_released(self) -> bool:
         return (self.last or 0) <= self.released
 
+    def past_gaps(self, sequence: int) -> int:
+        """`sequence`, or the last one given when nothing above it is left: what was there has been erased."""
+        return sequence if any(m.sequence > sequence for m in self.messages.values()) else max(sequence, self.last or 0)
+
+    def erase(self, ids: Iterable[UUID], before: datetime | None) -> int:
+        going = [i for i in ids if i in self.messages and (before is None or self.times[i] <= before)]
+        for message_id in going:
+            del self.messages[message_id], self.times[message_id]
+        return len(going)
+
+    def is_newer_than(self, before: datetime | None) -> bool:
+        times = [*self.times.values(), *([self.state_at] if self.state_at else [])]
+        return before is not None and any(at > before for at in times)
+
     def touch(self, now: datetime) -> None:
         self.dirty_since = self.dirty_since or now
         self.expires_at = None
@@ -53,6 +69,7 @@ class _Session:
         if any(m.sequence <= through for m in self.messages.values()):
             self.base = max(self.base, through)
         self.messages = {i: m for i, m in self.messages.items() if m.sequence > through}
+        self.times = {i: self.times[i] for i in self.messages}
         is_waiting = self.released < self.settled
         self.unreleased_since = (self.unreleased_since or self.dirty_since or now) if is_waiting else None
         self.dirty_since = None if self.is_drained else self.dirty_since
@@ -90,6 +107,7 @@ class InMemoryWorkingMemory:
         for message in fresh:
             buffer.last += 1
             buffer.messages[message.id] = message.numbered(buffer.last)
+            buffer.times[message.id] = self._clock()
         if fresh:
             buffer.touch(self._clock())
         return tuple(Appended(m.id, buffer.messages[m.id].sequence) for m in messages)
@@ -120,7 +138,7 @@ class InMemoryWorkingMemory:
     async def settle(self, session: SessionKey, mark: Settlement, *, retain: int, ttl: timedelta) -> None:
         buffer = self._known(session)
         if buffer.last is not None:
-            buffer.settled = max(buffer.settled, min(mark.through, buffer.last))
+            buffer.settled = buffer.past_gaps(max(buffer.settled, min(mark.through, buffer.last)))
             if buffer.undrained == 0:
                 buffer.raise_to(max(mark.through, mark.stored))
         buffer.is_archived = buffer.is_archived or buffer.state == mark.state
@@ -131,13 +149,13 @@ class InMemoryWorkingMemory:
     async def release(self, session: SessionKey, *, through: int, retain: int) -> bool:
         buffer = self._known(session)
         was_released = buffer.is_released
-        buffer.released = min(buffer.last or 0, max(buffer.released, through))
+        buffer.released = buffer.past_gaps(min(buffer.last or 0, max(buffer.released, through)))
         buffer.finish(retain, self._clock())
         return buffer.is_released and not was_released
 
     async def save_state(self, session: SessionKey, state: SessionState) -> None:
         buffer = self._sessions.setdefault(session, self._known(session))
-        buffer.state, buffer.is_archived = state, False
+        buffer.state, buffer.state_at, buffer.is_archived = state, self._clock(), False
         buffer.touch(self._clock())
 
     async def load_state(self, session: SessionKey) -> SessionState | None:
@@ -154,9 +172,34 @@ class InMemoryWorkingMemory:
     async def delete_scratch(self, session: SessionKey, key: str) -> bool:
         return self._pad(session).values.pop(key, _ABSENT) is not _ABSENT
 
-    async def forget_session(self, session: SessionKey) -> int:
-        self._pads.pop(session, None)
-        return len(self._sessions.pop(session, _Session()).messages)
+    async def erase(self, erasure: Erasure) -> int:
+        return sum([self._erase_in(session, erasure) for session in await self._sessions_in(erasure.scope)])
+
+    async def count(self, scope: Scope) -> int:
+        return sum([self._count_in(session, scope) for session in await self._sessions_in(scope)])
+
+    async def _sessions_in(self, scope: Scope) -> tuple[SessionKey, ...]:
+        if scope.session_id is not None:
+            return (SessionKey(scope.namespace, scope.session_id),)
+        return await self.sessions_of(scope.namespace)
+
+    def _erase_in(self, session: SessionKey, erasure: Erasure) -> int:
+        buffer = self._known(session)
+        if erasure.message_ids is not None:
+            return buffer.erase(erasure.message_ids, erasure.before)
+        admitted = [m.id for m in buffer.messages.values() if erasure.scope.admits(m.scope)]
+        if _is_whole(erasure.scope):
+            self._pads.pop(session, None)
+            if not buffer.is_newer_than(erasure.before):
+                return len(self._sessions.pop(session, buffer).messages)
+            if erasure.before and buffer.state_at and buffer.state_at <= erasure.before:
+                buffer.state, buffer.state_at, buffer.is_archived = None, None, True
+        return buffer.erase(admitted, erasure.before)
+
+    def _count_in(self, session: SessionKey, scope: Scope) -> int:
+        buffer, pad = self._known(session), self._pad(session)
+        notes = (buffer.state is not None) + bool(pad.values) if _is_whole(scope) else 0
+        return sum(scope.admits(m.scope) for m in buffer.messages.values()) + notes
 
     async def sessions_of(self, namespace: str) -> tuple[SessionKey, ...]:
         buffered = {s for s in tuple(self._sessions) if self._known(s).last is not None or self._known(s).state}
@@ -186,6 +229,11 @@ class InMemoryWorkingMemory:
 
 
 _ABSENT = object()
+
+
+def _is_whole(scope: Scope) -> bool:
+    """Whether `scope` admits all of a session that it admits anything of."""
+    return scope == Scope(scope.namespace, session_id=scope.session_id)
 
 
 def _longest_waiting(since: Mapping[SessionKey, datetime | None], namespace: str | None) -> tuple[SessionKey, ...]:

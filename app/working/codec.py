@@ -1,27 +1,34 @@
 """Messages, states and scratch values as bytes (pure).
 
 Namespace, session and sequence are in the key and the stream entry's id, everything else is in the bytes. `v` is the
-layout's version: a reader meets bytes written by the release before it.
+layout's version: a reader meets bytes written by the release before it (see `app.lineage`), and in a rolling upgrade
+by the one after it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
-from app.records import Message, Role, Scope, SessionKey, SessionState
+from app.lineage import Damaged, Lineage, NewerVersion
+from app.records import Json, Message, Role, Scope, SessionKey, SessionState
 
-VERSION: Final = 1
+MESSAGES: Final = Lineage()
+STATES: Final = Lineage()
+MAX_BYTES: Final = 33_554_432
+"""Larger bytes were not written by us: no request may be as large."""
 
 
 def encode_message(message: Message) -> bytes:
     scope = message.scope
     return orjson.dumps(
         {
-            "v": VERSION,
+            "v": MESSAGES.current,
             "id": str(message.id),  # a UUIDv7 is of a class that orjson does not know
             "role": message.role.value,
             "content": message.content,
@@ -35,25 +42,28 @@ def encode_message(message: Message) -> bytes:
     )
 
 
-def decode_message(session: SessionKey, sequence: int, raw: bytes) -> Message:
-    fields = _versioned(raw)
-    return Message(
-        id=UUID(fields["id"]),
-        scope=Scope(session.namespace, fields["user_id"], fields["agent_id"], session.session_id, fields["project_id"]),
-        role=Role(fields["role"]),
-        content=fields["content"],
-        created_at=datetime.fromisoformat(fields["created_at"]),
-        name=fields["name"],
-        metadata=fields["metadata"],
-        sequence=sequence,
-    )
+def decode_message(session: SessionKey, sequence: int, raw: bytes, lineage: Lineage = MESSAGES) -> Message:
+    """Raises as `_versioned` does."""
+    fields = _versioned(raw, lineage)
+    with _damage_named():
+        user_id, agent_id, project_id = (_text_or_none(fields, name) for name in ("user_id", "agent_id", "project_id"))
+        return Message(
+            id=UUID(_text(fields, "id")),
+            scope=Scope(session.namespace, user_id, agent_id, session.session_id, project_id),
+            role=Role(fields["role"]),
+            content=_text(fields, "content"),
+            created_at=datetime.fromisoformat(_text(fields, "created_at")),
+            name=_text_or_none(fields, "name"),
+            metadata=_object(fields, "metadata"),
+            sequence=sequence,
+        )
 
 
 def encode_state(state: SessionState) -> bytes:
     """The same bytes for equal states: `settle` compares them."""
     return orjson.dumps(
         {
-            "v": VERSION,
+            "v": STATES.current,
             "goal": state.goal,
             "active_context": dict(state.active_context),
             "thoughts": state.thoughts,
@@ -63,14 +73,16 @@ def encode_state(state: SessionState) -> bytes:
     )
 
 
-def decode_state(raw: bytes) -> SessionState:
-    fields = _versioned(raw)
-    return SessionState(
-        goal=fields["goal"],
-        active_context=fields["active_context"],
-        thoughts=tuple(fields["thoughts"]),
-        related_episodes=tuple(UUID(i) for i in fields["related_episodes"]),
-    )
+def decode_state(raw: bytes, lineage: Lineage = STATES) -> SessionState:
+    """Raises as `_versioned` does."""
+    fields = _versioned(raw, lineage)
+    with _damage_named():
+        return SessionState(
+            goal=_text_or_none(fields, "goal"),
+            active_context=_object(fields, "active_context"),
+            thoughts=tuple(map(_checked_text, fields["thoughts"])),
+            related_episodes=tuple(UUID(i) for i in fields["related_episodes"]),
+        )
 
 
 def encode_scratch(value: object) -> bytes:
@@ -81,8 +93,49 @@ def decode_scratch(raw: bytes) -> object:
     return orjson.loads(raw)
 
 
-def _versioned(raw: bytes) -> dict[str, Any]:
-    fields: dict[str, Any] = orjson.loads(raw)
-    if fields["v"] != VERSION:
-        raise ValueError(f"written by another release (layout {fields['v']}, this one reads {VERSION})")
-    return fields
+def _versioned(raw: bytes, lineage: Lineage) -> Json:
+    """The fields as the current layout has them.
+
+    Raises:
+        NewerVersion: a newer release wrote these bytes.
+        Damaged: no release did.
+    """
+    if len(raw) > MAX_BYTES:
+        raise Damaged(f"{len(raw)} bytes, this release reads up to {MAX_BYTES}")
+    with _damage_named():
+        fields = orjson.loads(raw)
+        version = fields["v"]
+        if type(version) is int:
+            return lineage.upgraded(fields, version)
+    raise Damaged("no version")
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except (NewerVersion, Damaged):
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _text(fields: Json, name: str) -> str:
+    return _checked_text(fields[name])
+
+
+def _text_or_none(fields: Json, name: str) -> str | None:
+    return None if fields[name] is None else _text(fields, name)
+
+
+def _checked_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Damaged(f"a {type(value).__name__} where text should be")
+    return value
+
+
+def _object(fields: Json, name: str) -> dict[str, Any]:
+    value = fields[name]
+    if not isinstance(value, dict):
+        raise Damaged(f"{name}: a {type(value).__name__}, not an object")
+    return value

@@ -3,6 +3,7 @@
     hm:{pNN}:<namespace>:<session>:<part>   one session's parts, together in the cluster slot of their partition
     hm:{pNN}:dirty                          sorted set: session → since when it waits for Postgres
     hm:{pNN}:unreleased                     sorted set: session → since when it waits for the vector index
+    hm:{pNN}:malformed                      hash: session → how many of its entries were set aside
     hm:{ns:<namespace>}:unindexed           sorted set: session → its newest append
 
 Namespaces and sessions are percent-encoded: whatever characters they contain, no two of them share a key, none ends
@@ -33,6 +34,8 @@ class SessionKeys:
     scratch: str
     dirty: str
     unreleased: str
+    malformed: str
+    malformed_counts: str
     member: str
     index: str
     listed: str
@@ -49,6 +52,8 @@ def session_keys(session: SessionKey) -> SessionKeys:
         scratch=f"{prefix}:scratch",
         dirty=dirty_key(partition),
         unreleased=unreleased_key(partition),
+        malformed=f"{prefix}:malformed",
+        malformed_counts=malformed_counts_key(partition),
         member=member,
         index=index_key(session.namespace),
         listed=_encode(session.session_id),
@@ -76,6 +81,10 @@ def dirty_key(partition: int) -> str:
 
 def unreleased_key(partition: int) -> str:
     return f"hm:{{p{partition:02}}}:unreleased"
+
+
+def malformed_counts_key(partition: int) -> str:
+    return f"hm:{{p{partition:02}}}:malformed"
 
 
 def index_key(namespace: str) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from app.errors import IdTaken
-from app.ports import Backlog, Clock, Settlement, Window
+from app.errors import IdTaken, NewerRelease
+from app.lineage import Damaged, NewerVersion
+from app.ports import Backlog, Clock, Erasure, Settlement, Window
 from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
 from app.working import scripts
 from app.working.calls import Call, answer, calling, run, run_then
 from app.working.client import Client
-from app.working.codec import decode_message, decode_scratch, decode_state, encode_message, encode_scratch, encode_state
+from app.working.codec import decode_scratch, decode_state, encode_message, encode_scratch, encode_state
+from app.working.entries import Entry, note_unread, readable, sorted_out
+from app.working.erasing import count_in, erase_in
 from app.working.keys import (
     PARTITIONS,
     SessionKeys,
     dirty_key,
     index_key,
+    malformed_counts_key,
     match_namespace,
     session_keys,
     session_of_key,
@@ -74,20 +79,25 @@ class RedisRepository:
         keys = session_keys(session)
         with calling("recent"):
             base, entries = await run(self._client, Call(scripts.RECENT, (keys.messages, keys.meta), (limit,)))
-        messages = tuple(_message(session, entry_id, fields[3]) for entry_id, fields in reversed(entries))
+        messages = readable(session, ((i, dict(zip(fields[::2], fields[1::2], strict=True))) for i, fields in reversed(entries)))
         return window(messages, base=None if base is None else int(base), limit=limit)
 
     async def read(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
         if limit < 1:
             return ()
-        with calling("read"):
-            entries = await answer(self._client.xrange(session_keys(session).messages, min=str(after + 1), count=limit))
-        return tuple(_message(session, entry_id, fields[b"m"]) for entry_id, fields in entries)
+        return readable(session, await self._entries(session, after, limit))
 
     async def unsettled(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
         with calling("unsettled"):
             settled = await answer(self._client.hget(session_keys(session).meta, "settled"))
-        return await self.read(session, after=int(settled or 0), limit=limit)
+        while True:
+            found = sorted_out(session, await self._entries(session, int(settled or 0), limit))
+            if not found.damaged:
+                break
+            await self._set_aside(session, found.damaged)
+        if found.newer is not None and not found.messages:
+            raise NewerRelease("buffer of session", session.session_id, str(found.newer))
+        return found.messages
 
     async def unindexed(self, scope: Scope, limit: int) -> tuple[Message, ...]:
         if scope.session_id is not None:
@@ -129,7 +139,16 @@ class RedisRepository:
     async def load_state(self, session: SessionKey) -> SessionState | None:
         with calling("load_state"):
             raw = await answer(self._client.get(session_keys(session).state))
-        return None if raw is None else decode_state(raw)
+        if raw is None:
+            return None
+        try:
+            return decode_state(raw)
+        except NewerVersion as error:
+            raise NewerRelease("state of session", session.session_id, str(error)) from error
+        except Damaged as error:
+            note_unread(session, "state", error)
+            await self._set_state_aside(session, raw)
+            return None
 
     async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
         arguments = (key, encode_scratch(value), ttl // _MILLISECOND)
@@ -139,7 +158,7 @@ class RedisRepository:
     async def read_scratch(self, session: SessionKey) -> Mapping[str, object]:
         with calling("read_scratch"):
             pad = await answer(self._client.hgetall(session_keys(session).scratch))
-        return {key.decode(): decode_scratch(raw) for key, raw in pad.items()}
+        return dict(_notes(session, pad))
 
     async def delete_scratch(self, session: SessionKey, key: str) -> bool:
         with calling("delete_scratch"):
@@ -153,12 +172,16 @@ class RedisRepository:
     async def unreleased_sessions(self, limit: int, *, namespace: str | None = None) -> tuple[SessionKey, ...]:
         return await self._longest_waiting(unreleased_key, limit, namespace)
 
-    async def forget_session(self, session: SessionKey) -> int:
-        keys = session_keys(session)
-        with calling("forget_session"):
-            count, at = await run(self._client, Call(scripts.FORGET, (*_script_keys(keys), keys.scratch), (keys.member,)))
-        await self._unlist([(session, at)])
-        return int(count)
+    async def erase(self, erasure: Erasure) -> int:
+        erased = 0
+        for session in await self._sessions_in(erasure.scope):
+            count, at = await erase_in(self._client, session, erasure)
+            await self._unlist([(session, at)])
+            erased += count
+        return erased
+
+    async def count(self, scope: Scope) -> int:
+        return sum([await count_in(self._client, session, scope) for session in await self._sessions_in(scope)])
 
     async def sessions_of(self, namespace: str) -> tuple[SessionKey, ...]:
         with calling("sessions_of"):
@@ -169,9 +192,43 @@ class RedisRepository:
         waiting: list[Waiting] = []
         for round_ in _chunks(await self._queue(dirty_key), _METAS_A_ROUND):
             waiting += await self._waiting(round_)
-        return backlog(waiting)
+        return replace(backlog(waiting), malformed=await self._malformed())
 
     # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _sessions_in(self, scope: Scope) -> Sequence[SessionKey]:
+        if scope.session_id is not None:
+            return (SessionKey(scope.namespace, scope.session_id),)
+        return await self.sessions_of(scope.namespace)
+
+    async def _entries(self, session: SessionKey, after: int, limit: int) -> Sequence[Entry]:
+        with calling("read"):
+            entries: Sequence[Entry] = await answer(
+                self._client.xrange(session_keys(session).messages, min=str(after + 1), count=limit)
+            )
+        return entries
+
+    async def _set_aside(self, session: SessionKey, damaged: Iterable[int]) -> None:
+        keys = session_keys(session)
+        involved = (keys.messages, keys.ids, keys.malformed, keys.malformed_counts)
+        with calling("set_aside"):
+            for sequence in damaged:
+                await run(self._client, Call(scripts.SET_ASIDE, involved, (keys.member, sequence)))
+
+    async def _set_state_aside(self, session: SessionKey, raw: bytes) -> None:
+        keys = session_keys(session)
+        involved = (keys.meta, keys.state, keys.malformed, keys.malformed_counts)
+        with calling("set_aside"):
+            await run(self._client, Call(scripts.SET_STATE_ASIDE, involved, (keys.member, raw)))
+
+    async def _malformed(self) -> int:
+        """How many entries were set aside, in all sessions."""
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipeline.hvals(malformed_counts_key(partition))
+        with calling("backlog"):
+            partitions = await pipeline.execute()
+        return sum(int(count) for counts in partitions for count in counts)
 
     async def _longest_waiting(self, key: Callable[[int], str], limit: int, namespace: str | None) -> tuple[SessionKey, ...]:
         waiting = await self._queue(key, limit if namespace is None else None)
@@ -245,13 +302,16 @@ def _listing(keys: SessionKeys, at: int) -> tuple[Any, ...]:
     return ("ZADD", keys.index, "GT", at, keys.listed)
 
 
-def _message(session: SessionKey, entry_id: bytes, raw: bytes) -> Message:
-    return decode_message(session, int(entry_id.partition(b"-")[0]), raw)
+def _notes(session: SessionKey, pad: Mapping[bytes, bytes]) -> Iterable[tuple[str, object]]:
+    for key, raw in pad.items():
+        try:
+            yield key.decode(), decode_scratch(raw)
+        except ValueError as error:
+            note_unread(session, "scratchpad", error)
 
 
-def _above(released: int, session: SessionKey, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Message]:
-    messages = (_message(session, entry_id, fields[b"m"]) for entry_id, fields in entries)
-    return [message for message in messages if message.sequence > released]
+def _above(released: int, session: SessionKey, entries: Sequence[Entry]) -> list[Message]:
+    return [message for message in readable(session, entries) if message.sequence > released]
 
 
 def _chunks(items: Sequence[_T], size: int) -> Iterable[Sequence[_T]]:

