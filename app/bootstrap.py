@@ -20,6 +20,7 @@ from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
 from app.consolidation.representation import ContextPolicy
+from app.consolidation.retention import Retention, RetentionPolicy
 from app.consolidation.run import Consolidation, RunPolicy
 from app.consolidation.segmentation import SegmentationPolicy
 from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer, OllamaSummarizer
@@ -174,11 +175,29 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts
             tiers.working, session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window
         ),
         consolidation=consolidation,
-        forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
+        forgetting=_forgetting(tiers, recall),
+        retention=Retention(tiers.episodic, policy=_retention_policy(settings), clock=utc_now),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         limits=limits,
     )
+
+
+def _forgetting(tiers: _Tiers, recall: Recall) -> Forgetting:
+    cache = tiers.embedder if isinstance(tiers.embedder, CachedEmbedder) else None
+    return Forgetting(tiers.working, tiers.episodic, tiers.semantic, cache=cache, on_forgotten=recall.forget, clock=utc_now)
+
+
+def _retention_policy(settings: Settings) -> RetentionPolicy:
+    return RetentionPolicy(
+        sessions=timedelta(days=settings.session_retention_days),
+        archive_after=_days_or_never(settings.archive_after_days),
+        delete_after=_days_or_never(settings.delete_after_days),
+    )
+
+
+def _days_or_never(days: int) -> timedelta | None:
+    return timedelta(days=days) if days else None
 
 
 def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> tuple[Consolidation, Drain]:
@@ -203,7 +222,7 @@ def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) ->
         context=ContextPolicy(),
         clock=utc_now,
     )
-    policy = RunPolicy(retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days))
+    policy = RunPolicy(retain=settings.buffer_window)
     consolidation = Consolidation(
         tiers.working, tiers.episodic, tiers.semantic, drain=drain, indexer=indexer, policy=policy, clock=utc_now
     )

@@ -70,6 +70,26 @@ class MemoryClient:
         """GET /v1/admin/status."""
         return await self._call("GET", "/v1/admin/status")
 
+    async def outbox(self, **asked: Any) -> dict[str, Any]:
+        """GET /v1/admin/outbox; `asked` are its parameters: state, namespace, after, limit."""
+        return await self._call("GET", "/v1/admin/outbox", params=asked)
+
+    async def retry_dead_letters(self, **asked: Any) -> dict[str, Any]:
+        """POST /v1/admin/outbox/retry; `asked` are fields of its body: ids, namespace."""
+        return await self._call("POST", "/v1/admin/outbox/retry", json=asked)
+
+    async def drop_dead_letters(self, ids: Sequence[int], **asked: Any) -> dict[str, Any]:
+        """POST /v1/admin/outbox/drop; `asked` are further fields of its body: namespace."""
+        return await self._call("POST", "/v1/admin/outbox/drop", json={"ids": list(ids), **asked})
+
+    async def retain(self, *, dry_run: bool = False) -> dict[str, Any]:
+        """POST /v1/admin/retention: returns when everything that outlived its retention is dealt with."""
+        return await self._call("POST", "/v1/admin/retention", json={"dry_run": dry_run}, timeout=_LONG_SECONDS)
+
+    async def forget(self, namespace: str, **asked: Any) -> dict[str, Any]:
+        """POST /v1/admin/forget; `asked` are further fields of its body: an owner, or ids of records."""
+        return await self._call("POST", "/v1/admin/forget", json={"namespace": namespace, **asked}, timeout=_LONG_SECONDS)
+
     async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
             response = await self._http.request(method, path, **request)

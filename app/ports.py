@@ -461,8 +461,8 @@ class EpisodicReader(Protocol):
         """What retention would take; pinned and open episodes are not among it."""
         ...
 
-    async def owed_erasures(self, namespace: str | None, limit: int) -> tuple[OwedErasure, ...]:
-        """Erasures still owed to the buffers, of one namespace or all, oldest first."""
+    async def owed_erasures(self, limit: int, *, session: SessionKey | None = None) -> tuple[OwedErasure, ...]:
+        """Erasures still owed to the buffers, oldest first: all, or those that concern one session."""
         ...
 
 
@@ -695,6 +695,10 @@ class SemanticMemory(Pingable, Protocol):
         """How many points there are, in one space or in all, within `scope` or at all."""
         ...
 
+    async def present(self, point_ids: Sequence[UUID]) -> int:
+        """How many of these points there are, over all spaces."""
+        ...
+
     def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
         """Every point's (id, content_sha256), in batches, in bounded memory."""
         ...
@@ -748,6 +752,22 @@ class Cache(Protocol):
     async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]: ...
 
     async def put_many(self, values: Mapping[str, bytes], ttl: timedelta) -> None: ...
+
+    async def delete_many(self, keys: Sequence[str]) -> int:
+        """How many there were."""
+        ...
+
+
+class EmbeddingCache(Protocol):
+    """Where vectors of texts are kept for a while."""
+
+    async def evict(self, texts: Sequence[str], spaces: Sequence[Space]) -> int:
+        """Forget the vectors of these texts in these spaces and in the embedder's own; returns how many there were.
+
+        Raises:
+            TierUnavailable: the cache could not be reached; this process' own memory has forgotten them.
+        """
+        ...
 
 
 class Clock(Protocol):

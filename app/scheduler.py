@@ -31,7 +31,7 @@ async def running_jobs(service: HybridMemoryService, *, consolidate_every: timed
     jobs: dict[str, tuple[Callable[[], Awaitable[object]], timedelta]] = {
         "consolidate": (service.consolidate, consolidate_every),
         "gauges": (service.status, _GAUGES_EVERY),
-        "retire_sessions": (service.retire_sessions, _RETENTION_EVERY),
+        "retain": (service.retain, _RETENTION_EVERY),
     }
     for name, (job, every) in jobs.items():
         timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}

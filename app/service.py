@@ -11,13 +11,14 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from app.consolidation.forget import Forgetting
+from app.consolidation.retention import Retention
 from app.consolidation.run import Consolidation, ConsolidationStatus, Progress
 from app.errors import HybridMemoryError, NotFound
 from app.ingestion.episodes import RecordIngestion
-from app.ingestion.limits import Limits, check_count, check_label, check_query, check_scope
+from app.ingestion.limits import Limits, check_count, check_label, check_query, check_scope, check_selection
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
-from app.ports import EpisodicMemory, OutboxEntry, Pingable, SessionRecord
+from app.ports import EpisodicMemory, OutboxQuery, Pingable, Queued, SessionRecord
 from app.records import (
     AppendReceipt,
     AssembledContext,
@@ -36,6 +37,7 @@ from app.records import (
     RecordKind,
     RunReport,
     Scope,
+    Selection,
     SessionKey,
     SessionState,
     Tier,
@@ -66,6 +68,7 @@ class Parts:
     context: ContextAssembly
     consolidation: Consolidation
     forgetting: Forgetting
+    retention: Retention
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     limits: Limits
@@ -159,12 +162,13 @@ class HybridMemoryService:
         return _found("episode", episode_id, episode)
 
     async def list_episodes(
-        self, scope: Scope, *, kind: EpisodeKind | None = None, before: UUID | None = None, limit: int = 50
-    ) -> tuple[Episode, ...]:
-        """Newest first; `before` is the last id of the page before."""
+        self, scope: Scope, *,
+        kind: EpisodeKind | None = None, before: UUID | None = None, limit: int = 50, archived: bool = False,
+    ) -> tuple[Episode, ...]:  # fmt: skip
+        """Newest first, those in the archive or the others; `before` is the last id of the page before."""
         self._check(scope, limit=limit)
         async with self._parts.episodic.reading() as reader:
-            return await reader.list_episodes(scope, kind=kind, before=before, limit=limit)
+            return await reader.list_episodes(scope, kind=kind, before=before, limit=limit, archived=archived)
 
     async def record_outcome(
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None
@@ -253,13 +257,17 @@ class HybridMemoryService:
         return await self._parts.consolidation.run(namespace=scope.namespace, session=session, progress=progress)
 
     async def forget(self, scope: Scope) -> ForgetReceipt:
-        """Remove a session, or a whole namespace, from all three tiers; the receipt says what a second look found."""
+        """Remove all that `scope` admits from all three tiers and the caches; the receipt says what a second look found."""
         check_scope(scope, self._parts.limits)
         return await self._parts.forgetting.forget(scope)
 
-    async def retire_sessions(self) -> int:
-        """Drop the archived state of sessions past their retention; returns how many."""
-        return await self._parts.consolidation.retire_sessions()
+    async def forget_records(self, selection: Selection) -> ForgetReceipt:
+        """Remove records by name, an episode with its messages, like `forget`."""
+        return await self._parts.forgetting.forget_records(check_selection(selection, self._parts.limits))
+
+    async def retain(self, *, dry_run: bool = False) -> RunReport:
+        """Retire, archive and delete what has outlived its retention; a dry run changes nothing and counts the same."""
+        return await self._parts.retention.run(dry_run=dry_run)
 
     async def status(self) -> ConsolidationStatus:
         """What waits where, and how far the index is from the truth."""
@@ -271,15 +279,22 @@ class HybridMemoryService:
         async with self._parts.episodic.reading() as reader:
             return await reader.runs(limit)
 
-    async def list_outbox(self, *, is_dead: bool | None = None, limit: int = 100) -> tuple[OutboxEntry, ...]:
-        check_count("limit", limit, self._parts.limits.results)
+    async def list_outbox(self, query: OutboxQuery | None = None) -> tuple[Queued, ...]:
+        """What waits to be indexed, is being indexed, or was given up on."""
+        asked = query or OutboxQuery()
+        check_count("limit", asked.limit, self._parts.limits.results)
         async with self._parts.episodic.reading() as reader:
-            return await reader.list_outbox(is_dead=is_dead, limit=limit)
+            return await reader.list_outbox(asked, now=utc_now())
 
-    async def retry_dead_letters(self, ids: Sequence[int] | None = None) -> int:
-        """Make dead letters due again (all, or these); returns how many."""
+    async def retry_dead_letters(self, ids: Sequence[int] | None = None, *, namespace: str | None = None) -> int:
+        """Make dead letters due again (all, or these; of one namespace or all); returns how many."""
         async with self._parts.episodic.writing() as tx:
-            return await tx.retry_dead(ids, utc_now())
+            return await tx.retry_dead(ids, utc_now(), namespace=namespace)
+
+    async def drop_dead_letters(self, ids: Sequence[int], *, namespace: str | None = None) -> int:
+        """Give up on these dead letters for good; their records stay in Postgres. Returns how many."""
+        async with self._parts.episodic.writing() as tx:
+            return await tx.drop_dead(ids, namespace=namespace)
 
     async def health(self) -> tuple[TierHealth, ...]:
         """A ping to every dependency, at once."""

@@ -73,6 +73,10 @@ class Settings(BaseSettings):
     session_ttl_seconds: int = Field(default=86_400, gt=0)
     session_retention_days: int = Field(default=30, gt=0)
     """Archived session state of ended or idle sessions is dropped after this; messages and episodes stay."""
+    archive_after_days: int = Field(default=0, ge=0)
+    """Episodes that ended longer ago are archived: kept with their messages, not searched. 0: never."""
+    delete_after_days: int = Field(default=0, ge=0)
+    """Archived episodes are deleted this long after they were archived. 0: never."""
     buffer_window: int = Field(default=50, ge=0)
     """Drained messages a session keeps in Redis for recent context."""
 

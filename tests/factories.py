@@ -21,7 +21,7 @@ from app.consolidation.summaries import ExtractiveSummarizer
 from app.embedding.hashing import HashingEmbedder
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
-from app.ports import Embedder, EpisodicMemory, OutboxEntry, SemanticMemory, Summarizer, WorkingMemory
+from app.ports import Embedder, EpisodicMemory, OutboxEntry, OutboxQuery, SemanticMemory, Summarizer, WorkingMemory
 from app.records import Draft, Episode, Message, Query, RecordKind, Role, Scope, SessionKey, new_id
 from app.retrieval.recall import Recall, RecallPolicy
 from app.semantic.bm25 import Bm25Encoder
@@ -101,7 +101,7 @@ def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recal
 
 
 def forgetting_of(tiers: Tiers) -> Forgetting:
-    return Forgetting(tiers.working, tiers.episodic, tiers.semantic)
+    return Forgetting(tiers.working, tiers.episodic, tiers.semantic, cache=None, on_forgotten=lambda _: None, clock=tiers.clock)
 
 
 async def append(tiers: Tiers, *contents: str, session: SessionKey = SESSION) -> list[UUID]:
@@ -119,7 +119,8 @@ async def history_of(tiers: Tiers, session: SessionKey = SESSION) -> tuple[Messa
 
 async def outbox_of(tiers: Tiers, *, is_dead: bool | None = None) -> tuple[OutboxEntry, ...]:
     async with tiers.episodic.reading() as reader:
-        return await reader.list_outbox(is_dead=is_dead, limit=100_000)
+        queued = await reader.list_outbox(OutboxQuery(limit=100_000), now=tiers.clock())
+    return tuple(q.entry for q in queued if is_dead in {None, q.entry.is_dead})
 
 
 async def episodes_of(tiers: Tiers, scope: Scope = EVERYWHERE) -> tuple[Episode, ...]:

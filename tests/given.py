@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from app.ports import EpisodicMemory, OutboxEntry, OutboxOp
+from app.ports import EpisodicMemory, OutboxEntry, OutboxOp, OutboxQuery
 from app.records import Episode, EpisodeKind, Knowledge, KnowledgeKind, Message, RecordKind, Role, Scope, SessionKey, new_id
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -85,5 +85,5 @@ async def claimed(
 async def outbox_of(memory: EpisodicMemory) -> set[tuple[OutboxOp, RecordKind, UUID]]:
     """What waits, without its attempts."""
     async with memory.reading() as reader:
-        entries = await reader.list_outbox(is_dead=None, limit=1000)
-    return {(entry.op, entry.kind, entry.record_uid) for entry in entries}
+        queued = await reader.list_outbox(OutboxQuery(limit=1000), now=NOW)
+    return {(q.entry.op, q.entry.kind, q.entry.record_uid) for q in queued}

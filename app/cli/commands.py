@@ -16,6 +16,7 @@ from rich.console import Console
 
 from app.cli.signals import run
 from app.observability import configure_logging
+from app.ports import OutboxState
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
 from app.settings import EmbedderChoice, Settings, load_settings
 
@@ -26,11 +27,14 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
+outbox_app = typer.Typer(help="Records waiting to be indexed, and dead letters: list, retry, drop.", no_args_is_help=True)
+app.add_typer(outbox_app, name="outbox")
 bench_app = typer.Typer(help="Measure recall on conversations with gold evidence.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 _console: Final = Console()
 Namespace = Annotated[str, typer.Option(help="Whose memory")]
+OneNamespace = Annotated[str | None, typer.Option("--namespace", help="Only of this one")]
 Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine")]
 
 
@@ -124,6 +128,64 @@ def stats(url: Url = None) -> None:
     from app.cli.connecting import connected
 
     run(asking.stats(connected(settings, url), _console))
+
+
+@app.command()
+def retain(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be done")] = False,
+    url: Url = None,
+) -> None:
+    """Retire, archive and delete what has outlived its retention."""
+    settings = _settings()
+    from app.cli import operating
+    from app.cli.connecting import connected
+
+    run(operating.retain(connected(settings, url), _console, dry_run=dry_run))
+
+
+@outbox_app.command("list")
+def list_outbox(
+    state: Annotated[OutboxState | None, typer.Option(help="All, if left out")] = None,
+    namespace: OneNamespace = None,
+    after: Annotated[int, typer.Option(help="The last id of the page before")] = 0,
+    limit: Annotated[int, typer.Option(help="How many entries")] = 100,
+    url: Url = None,
+) -> None:
+    """List what waits, is being worked on, or was given up on, with its last error."""
+    settings = _settings()
+    from app.cli import operating
+    from app.cli.connecting import connected
+
+    asked = {"state": state and state.value, "namespace": namespace, "after": after, "limit": limit}
+    run(operating.list_outbox(connected(settings, url), asked, _console))
+
+
+@outbox_app.command("retry")
+def retry_outbox(
+    ids: Annotated[list[int] | None, typer.Argument(help="Dead letters as `outbox list` shows them; all, if left out")] = None,
+    namespace: OneNamespace = None,
+    url: Url = None,
+) -> None:
+    """Make dead letters due again."""
+    settings = _settings()
+    from app.cli import operating
+    from app.cli.connecting import connected
+
+    run(operating.retry_dead_letters(connected(settings, url), ids, namespace, _console))
+
+
+@outbox_app.command("drop")
+def drop_outbox(
+    ids: Annotated[list[int], typer.Argument(help="Dead letters as `outbox list` shows them")],
+    namespace: OneNamespace = None,
+    url: Url = None,
+) -> None:
+    """Give up on dead letters for good; their records stay in PostgreSQL as they are."""
+    settings = _settings()
+    from app.cli import operating
+    from app.cli.connecting import connected
+
+    run(operating.drop_dead_letters(connected(settings, url), ids, namespace, _console))
 
 
 @keys_app.command("create")

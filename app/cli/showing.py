@@ -54,6 +54,20 @@ def pairs_table(title: str, counts: Mapping[str, Any]) -> Table:
     return table
 
 
+def outbox_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """A row an entry, the last error at its end."""
+    names = ("id", "kind", "record", "namespace", "state", "attempts", "failures", "next attempt", "last error")
+    table = Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.columns[2].no_wrap = True
+    table.columns[3].overflow = table.columns[-1].overflow = "fold"
+    for entry in entries:
+        what = entry["kind"] if entry["op"] == "upsert" else f"{entry['op']} {entry['kind']}"
+        counts = (str(entry["attempts"]), str(entry["failures"]), (entry["next_attempt_at"] or "–")[:19])
+        owner, error = Text(entry["namespace"]), Text(entry["last_error"] or "–")
+        table.add_row(str(entry["id"]), what, entry["record_uid"], owner, entry["state"], *counts, error)
+    return table
+
+
 def keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:
     """A row a key; the id is never broken, so that it can be copied."""
     table = Table("id", "name", "may", "in", "state", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

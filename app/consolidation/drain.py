@@ -18,13 +18,15 @@ from uuid import UUID
 import structlog
 
 from app.consolidation.segmentation import Segmentation, SegmentationPolicy, close, segment
-from app.errors import IdTaken, TierUnavailable
+from app.errors import IdTaken, NewerRelease, TierUnavailable
 from app.ports import Checkpoint, Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, Settlement, WorkingMemory
-from app.records import Appended, Episode, Message, RecordKind, SessionKey, Tier
+from app.records import Appended, Episode, Message, RecordKind, SessionKey, SessionState, Tier
 
 log = structlog.get_logger(__name__)
 
 _LOCK_PAUSE: Final = timedelta(milliseconds=20)
+_ERASURES: Final = 100_000
+"""All there are: one a call that forgot, and one a session that lost messages, since Redis went away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,9 @@ class Drain:
         async with self._episodic.writing() as tx:
             if await tx.lock_checkpoint(session) is None:
                 return None
+            await self._erase_owed(tx, session)
             messages = await self._working.unsettled(session, self._policy.batch)
-            state = await self._working.load_state(session)
+            state = await self._state(session)
             inserted = await self._insert(tx, session, messages)
             if messages or state is not None:
                 last_message_at = messages[-1].created_at if messages else None
@@ -157,6 +160,21 @@ class Drain:
             await tx.save_checkpoint(Checkpoint(session, stored))
         mark = Settlement(messages[-1].sequence if messages else 0, state, stored)
         return _Drained(inserted, mark, is_full=len(messages) == self._policy.batch)
+
+    async def _erase_owed(self, tx: EpisodicWriter, session: SessionKey) -> None:
+        """What was forgotten while Redis was away must not come back by being drained."""
+        for owed in await tx.owed_erasures(_ERASURES, session=session):
+            erasure = owed.erasure.within(session)
+            if erasure is not None:
+                await self._working.erase(erasure)
+
+    async def _state(self, session: SessionKey) -> SessionState | None:
+        """None as well when a newer release wrote it: it stays where it is, and the messages need not wait for it."""
+        try:
+            return await self._working.load_state(session)
+        except NewerRelease as error:
+            log.warning("state_left_to_newer_release", session=session.session_id, problem=error.problem)
+            return None
 
     async def _store_locked(self, tx: EpisodicWriter, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
         stored = await tx.messages_by_id(session, [m.id for m in messages])

@@ -1,53 +1,206 @@
-"""Forgetting, in all three tiers, with a second look."""
+"""Forgetting, in all three tiers and the caches, with a second look.
+
+Postgres decides. Its transaction keeps drains of the namespace away until the rows and the buffers are gone, so that
+nothing forgotten can be drained back. The index follows at once or, while it is away, from the outbox; buffers that
+are away are owed an erasure, which is carried out before anything of theirs is drained.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from uuid import UUID
 
-from app.errors import InvalidInput, TierUnavailable
-from app.ports import EpisodicMemory, SemanticMemory, WorkingMemory
-from app.records import ForgetReceipt, Scope, SessionKey, Tier
+import structlog
+
+from app.consolidation.forgotten import buffered_texts, stored_texts, texts_of
+from app.errors import TierUnavailable
+from app.ports import (
+    Clock,
+    EmbeddingCache,
+    EpisodicMemory,
+    EpisodicReader,
+    EpisodicWriter,
+    Erasure,
+    SemanticMemory,
+    WorkingMemory,
+)
+from app.records import ForgetReceipt, RecordKind, Scope, Selection, SessionKey, Tier, TierReceipt, message_uid
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """Records by name, those of the episodes' messages that are stored included."""
+
+    uids: dict[RecordKind, tuple[UUID, ...]]
+    buffered: dict[SessionKey, frozenset[UUID]]
+
+    @property
+    def points(self) -> tuple[UUID, ...]:
+        return tuple(uid for uids in self.uids.values() for uid in uids)
 
 
 class Forgetting:
-    """Removes a scope's memories: Postgres decides, the outbox sees to it that the index follows."""
+    """Removes a scope's memories, or records by name. `on_forgotten` is told the namespace: whoever remembers it forgets."""
 
-    def __init__(self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory) -> None:
+    def __init__(
+        self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, *,
+        cache: EmbeddingCache | None, on_forgotten: Callable[[str], None], clock: Clock,
+    ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
         self._semantic = semantic
+        self._cache = cache
+        self._on_forgotten = on_forgotten
+        self._clock = clock
 
     async def forget(self, scope: Scope) -> ForgetReceipt:
-        """Remove a whole session, or a whole namespace, and look again.
+        """Remove all that `scope` admits: a session, a user, an agent, a project, a namespace; and look again.
+
+        A session's state and scratchpad have no owner but the session: they go with it, or with the namespace.
 
         Raises:
-            InvalidInput: the scope narrows by user, agent or project.
-            TierUnavailable: Redis or Postgres is away; nothing, or only buffers, were removed. Repeat the call.
+            TierUnavailable: Postgres is away; at most buffers were removed. Repeat the call.
         """
-        buffered = await self._forget_buffers(scope)
+        points = await _or_none(self._semantic.count(scope=scope))
         async with self._episodic.writing() as tx:
-            removed = await tx.forget(scope)
-        degraded: tuple[str, ...] = ()
+            await tx.hold_namespace(scope.namespace)
+            vectors = await self._evict(stored_texts(tx, scope)) + await self._evict(buffered_texts(self._working, scope))
+            rows = await tx.forget(scope)
+            buffered = await self._erase(tx, Erasure(scope))
+        self._on_forgotten(scope.namespace)
+        is_index_done = await _is_done(self._semantic.forget(scope))  # else the outbox's delete entries finish the work
+        tiers = {
+            Tier.WORKING: TierReceipt(_counted(message=buffered, vector=vectors), await _or_none(self._working.count(scope))),
+            Tier.EPISODIC: TierReceipt(_by_kind(rows), await self._rows_of(scope)),
+            Tier.SEMANTIC: TierReceipt(_counted(point=points), await _or_none(self._semantic.count(scope=scope))),
+        }
+        return ForgetReceipt(tiers, _pending(working=buffered is not None, semantic=is_index_done))
+
+    async def forget_records(self, selection: Selection) -> ForgetReceipt:
+        """Remove records by name, stored or still buffered, episodes with their messages; and look again.
+
+        Raises:
+            TierUnavailable: Postgres is away; at most buffers were removed. Repeat the call.
+        """
+        async with self._episodic.writing() as tx:
+            await tx.hold_namespace(selection.namespace)
+            named = await _named(tx, selection)
+            points = await _or_none(self._semantic.present(named.points))
+            vectors = await self._evict(_texts_of(tx, named))
+            rows = await _delete(tx, selection.namespace, named)
+            erased = [await self._erase(tx, _erasure(session, ids)) for session, ids in named.buffered.items()]
+        self._on_forgotten(selection.namespace)
+        is_index_done = await _is_done(self._semantic.delete(named.points))
+        tiers = {
+            Tier.WORKING: TierReceipt(_counted(message=sum(n or 0 for n in erased), vector=vectors), await self._buffered(named)),
+            Tier.EPISODIC: TierReceipt(_by_kind(rows), await self._rows_named(selection.namespace, named)),
+            Tier.SEMANTIC: TierReceipt(_counted(point=points), await _or_none(self._semantic.present(named.points))),
+        }
+        return ForgetReceipt(tiers, _pending(working=None not in erased, semantic=is_index_done))
+
+    async def _erase(self, tx: EpisodicWriter, erasure: Erasure) -> int | None:
+        """How many messages went from the buffers; None when they are away, and are owed it."""
         try:
-            await self._semantic.forget(scope)
-        except TierUnavailable:
-            degraded = (Tier.SEMANTIC.value,)  # the delete entries in the outbox finish the work
-        counts = Counter({kind.value: count for kind, count in removed.items()}) + Counter(buffered=buffered)
-        return ForgetReceipt(dict(counts), await self._remaining(scope), degraded)
+            return await self._working.erase(erasure)
+        except TierUnavailable as error:
+            log.warning("erasure_owed", problem=error.problem)
+            await tx.owe_erasure(replace(erasure, before=self._clock()))
+            return None
 
-    async def _forget_buffers(self, scope: Scope) -> int:
-        if scope != Scope(scope.namespace, session_id=scope.session_id):
-            raise InvalidInput("scope", "must be a whole session or a whole namespace to be forgotten")
-        if scope.session_id is not None:
-            return await self._working.forget_session(SessionKey(scope.namespace, scope.session_id))
-        sessions = await self._working.sessions_of(scope.namespace)
-        return sum([await self._working.forget_session(session) for session in sessions])
+    async def _evict(self, pages: AsyncIterator[Sequence[str]]) -> int:
+        """How many vectors were cached. What cannot be reached is gone with its TTL."""
+        if self._cache is None:
+            return 0
+        evicted = 0
+        try:
+            spaces = await _or_none(self._semantic.spaces()) or ()
+            async for page in pages:
+                evicted += await self._cache.evict(page, spaces)
+        except TierUnavailable as error:
+            if error.tier == Tier.EPISODIC:
+                raise
+            log.warning("cache_not_evicted", problem=error.problem)
+        return evicted
 
-    async def _remaining(self, scope: Scope) -> int:
+    async def _rows_of(self, scope: Scope) -> int:
         async with self._episodic.reading() as reader:
-            rows = sum((await reader.count(scope)).values())
-        try:
-            points = await self._semantic.count(scope=scope)
-        except TierUnavailable:
-            points = 0
-        return rows + points
+            return sum((await reader.count(scope)).values())
+
+    async def _rows_named(self, namespace: str, named: _Named) -> int:
+        async with self._episodic.reading() as reader:
+            return sum([len(await reader.existing(kind, namespace, uids)) for kind, uids in named.uids.items()])
+
+    async def _buffered(self, named: _Named) -> int | None:
+        return await _or_none(_count_buffered(self._working, named))
+
+
+async def _named(reader: EpisodicReader, selection: Selection) -> _Named:
+    """Ids of another namespace's episodes and knowledge are left out here: the index is asked by id alone."""
+    session = SessionKey(selection.namespace, selection.session_id or "")
+    episodes = tuple(await reader.existing(RecordKind.EPISODE, selection.namespace, selection.episodes))
+    knowledge = tuple(await reader.existing(RecordKind.KNOWLEDGE, selection.namespace, selection.knowledge))
+    held = [message for episode in episodes for message in await reader.episode_messages(episode)]
+    said = [(session, i) for i in selection.messages] + [(m.session, m.id) for m in held]
+    messages = tuple(dict.fromkeys(message_uid(s, i) for s, i in said))
+    uids = {RecordKind.EPISODE: episodes, RecordKind.KNOWLEDGE: knowledge, RecordKind.MESSAGE: messages}
+    return _Named(uids, {s: frozenset(i for other, i in said if other == s) for s in {s for s, _ in said}})
+
+
+async def _delete(tx: EpisodicWriter, namespace: str, named: _Named) -> dict[RecordKind, int]:
+    stored = await tx.existing(RecordKind.MESSAGE, namespace, named.uids[RecordKind.MESSAGE])
+    # Episodes first: an emptied conversation would go uncounted with the last of its messages.
+    rows = {kind: await tx.delete_records(kind, namespace, uids) for kind, uids in named.uids.items()}
+    return {**rows, RecordKind.MESSAGE: len(stored)}
+
+
+async def _texts_of(reader: EpisodicReader, named: _Named) -> AsyncIterator[Sequence[str]]:
+    for kind, uids in named.uids.items():
+        yield await texts_of(reader, kind, uids)
+
+
+async def _count_buffered(working: WorkingMemory, named: _Named) -> int:
+    found = 0
+    for session, ids in named.buffered.items():
+        after = 0
+        while page := await working.read(session, after=after, limit=1000):
+            found += sum(m.id in ids for m in page)
+            after = page[-1].sequence
+    return found
+
+
+def _erasure(session: SessionKey, ids: frozenset[UUID]) -> Erasure:
+    return Erasure(Scope(session.namespace, session_id=session.session_id), message_ids=tuple(ids))
+
+
+def _counted(**removed: int | None) -> dict[str, int]:
+    """What there was any of."""
+    return {kind: count for kind, count in removed.items() if count}
+
+
+def _by_kind(rows: Mapping[RecordKind, int]) -> dict[str, int]:
+    return _counted(**{kind.value: count for kind, count in rows.items()})
+
+
+def _pending(**done: bool) -> tuple[str, ...]:
+    return tuple(tier for tier, is_done in done.items() if not is_done)
+
+
+async def _or_none(work: Awaitable[T]) -> T | None:
+    try:
+        return await work
+    except TierUnavailable:
+        return None
+
+
+async def _is_done(work: Awaitable[None]) -> bool:
+    try:
+        await work
+    except TierUnavailable:
+        return False
+    return True

@@ -2,7 +2,8 @@
 
 Claim a batch → summarise closed episodes → embed → upsert → tick off. Every step may be repeated: points are
 upserted by id and entries are ticked off by generation. A tier that is away delays the batch and never kills it; an
-entry that fails on its own account is tried apart from the others and becomes a dead letter after `max_attempts`.
+entry that fails on its own account is tried apart from the others and becomes a dead letter after `max_attempts` such
+failures.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -24,9 +25,9 @@ from app.consolidation.representation import (
     draft_message,
     sum_rows,
 )
-from app.errors import EmbedderUnavailable, TierUnavailable
+from app.errors import EmbedderUnavailable, TierUnavailable, Unreadable
 from app.observability import BACKGROUND_ERRORS, CONSOLIDATED
-from app.ports import Clock, Embedder, EpisodicMemory, OutboxEntry, OutboxOp, SemanticMemory, Summarizer
+from app.ports import Clock, Embedder, EpisodicMemory, EpisodicReader, OutboxEntry, OutboxOp, SemanticMemory, Summarizer
 from app.records import Episode, EpisodeKind, RecordKind, Space, utc_now
 
 log = structlog.get_logger(__name__)
@@ -83,7 +84,7 @@ class Indexer:
             return await self._index(entries)
         except (TierUnavailable, EmbedderUnavailable) as error:
             log.warning("indexing_delayed", entries=len(entries), problem=str(error))
-            await self._release(entries, str(error), is_outage=True)
+            await self._delay(entries, str(error))
             return 0
         except Exception as error:  # noqa: BLE001 - one record nobody foresaw must not stop the others
             return await self._isolate(entries, error)
@@ -95,7 +96,7 @@ class Indexer:
             return await self._attempt(entries[:middle]) + await self._attempt(entries[middle:])
         BACKGROUND_ERRORS.labels("index").inc()
         log.error("indexing_failed", kind=entries[0].kind, record=str(entries[0].record_uid), exc_info=error)
-        await self._release(entries, f"{type(error).__name__}: {error}", is_outage=False)
+        await self._give_back(entries[0], f"{type(error).__name__}: {error}")
         return 0
 
     async def _index(self, entries: Sequence[OutboxEntry]) -> int:
@@ -107,7 +108,7 @@ class Indexer:
         space = await self._upsert(by_op[OutboxOp.UPSERT])
         if space not in {None, self._embedder.space}:
             # Findable for now through the fallback's own collection; still owed to the primary's.
-            await self._release(by_op[OutboxOp.UPSERT], f"indexed in fallback space {space}", is_outage=True)
+            await self._delay(by_op[OutboxOp.UPSERT], f"indexed in fallback space {space}")
             entries = by_op[OutboxOp.DELETE]
         async with self._episodic.writing() as tx:
             await tx.complete_outbox(entries)
@@ -136,9 +137,11 @@ class Indexer:
             messages = await reader.messages_in_context(uids[RecordKind.MESSAGE]) if uids[RecordKind.MESSAGE] else ()
             episodes = await reader.episodes_by_uid(uids[RecordKind.EPISODE]) if uids[RecordKind.EPISODE] else ()
             knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
-        summarised = [await self._summarised(e) for e in episodes if not e.is_open]
+            read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
+            await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
+        summarised = [await self._summarised(e) for e in episodes if not e.is_open and e.archived_at is None]
         return [
-            *(draft_message(m, self._context) for m in messages),
+            *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e) for e in summarised if e is not None),
             *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
         ]
@@ -161,11 +164,30 @@ class Indexer:
         CONSOLIDATED.labels("summarised").inc()
         return summarised
 
-    async def _release(self, entries: Sequence[OutboxEntry], error: str, *, is_outage: bool) -> None:
-        attempts = max(e.attempts for e in entries)
-        # An outage ends by itself and says nothing against the record: only a record's own failure is final.
-        is_dead = not is_outage and attempts >= self._policy.max_attempts
-        chance = random.random()  # noqa: S311 - jitter, not a secret
-        due = self._clock() + self._policy.retry_after(attempts, chance)
+    async def _delay(self, entries: Sequence[OutboxEntry], error: str) -> None:
+        """An outage ends by itself and says nothing against a record."""
+        due = self._due_after(max(e.attempts for e in entries))
         async with self._episodic.writing() as tx:
-            await tx.release_outbox(entries, error=error, next_attempt_at=due, is_dead=is_dead)
+            await tx.delay_outbox(entries, error=error, next_attempt_at=due)
+
+    async def _give_back(self, entry: OutboxEntry, error: str) -> None:
+        """Only a record's own failures are counted, and too many of them are final."""
+        is_dead = entry.failures + 1 >= self._policy.max_attempts
+        due = self._due_after(entry.attempts)
+        async with self._episodic.writing() as tx:
+            await tx.release_outbox([entry], error=error, next_attempt_at=due, is_dead=is_dead)
+
+    def _due_after(self, attempts: int) -> datetime:
+        chance = random.random()  # noqa: S311 - jitter, not a secret
+        return self._clock() + self._policy.retry_after(attempts, chance)
+
+
+async def _refuse_unread(reader: EpisodicReader, entries: Sequence[OutboxEntry]) -> None:
+    """A record that is gone leaves the index; one that only cannot be read by this release must not.
+
+    Raises:
+        Unreadable: one of these is there.
+    """
+    for entry in entries:
+        if await reader.existing(entry.kind, entry.namespace, [entry.record_uid]):
+            raise Unreadable(entry.kind.value, str(entry.record_uid), "cannot be read by this release; see `row_skipped`")

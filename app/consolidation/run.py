@@ -1,4 +1,4 @@
-"""One consolidation run: drain, close, index, release; recorded, measured, and never two at once in a process."""
+"""One consolidation run: erase, drain, close, index, release; recorded, measured, and never two at once in a process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from app.consolidation.drain import Drain
+from app.consolidation.erasures import Erasures
 from app.consolidation.indexing import Indexer
 from app.errors import HybridMemoryError, TierUnavailable
 from app.observability import (
@@ -42,7 +43,6 @@ class RunPolicy:
     drains: int = 4
     indexers: int = 2
     retain: int = 50
-    session_retention: timedelta = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,7 @@ class Consolidation:
         self._policy = policy
         self._clock = clock
         self._running = asyncio.Lock()
+        self._erasures = Erasures(working, episodic)
 
     async def run(
         self, *, namespace: str | None = None, session: SessionKey | None = None, progress: Progress | None = None
@@ -127,29 +128,22 @@ class Consolidation:
         await self._drain.end(session)
 
     async def index(self, uids: Sequence[UUID], within: timedelta) -> bool:
-        """Work off the outbox until these records are indexed; False when `within` was not enough."""
+        """Work off the outbox until these records are indexed; False when `within` was not enough, or one was given up on."""
         try:
             async with asyncio.timeout(within.total_seconds()):
                 while await self._open_entries(uids):
                     if not (await self._indexer.index_batch()).claimed:
                         await asyncio.sleep(_POLL_SECONDS)  # another worker holds them, or they wait for a retry
+                return await self._are_all_alive(uids)
         except TimeoutError:
             return False
-        return True
 
     async def index_messages(self, session: SessionKey, receipt: AppendReceipt, within: timedelta) -> bool:
-        """Index the messages of a receipt; False when `within` was not enough."""
+        """Index the messages of a receipt; False as `index` says."""
         uids = [message_uid(session, appended.id) for appended in receipt.messages]
         is_indexed = await self.index(uids, within)
         await self._release([session])
         return is_indexed
-
-    async def retire_sessions(self) -> int:
-        """Drop the archived state of sessions quiet for longer than the retention; returns how many."""
-        async with self._episodic.writing() as tx:
-            retired = await tx.delete_expired_sessions(self._clock() - self._policy.session_retention, 10_000)
-        CONSOLIDATED.labels("sessions_retired").inc(retired)
-        return retired
 
     async def status(self) -> ConsolidationStatus:
         """Look at every tier and bring the gauges up to date; a tier that is away is None."""
@@ -172,11 +166,15 @@ class Consolidation:
         before: Counter[str] | None = None
         while run.counts != before:
             before = run.counts.copy()
-            for stage in (self._drain_all, self._close_idle, self._index_all, self._release_all):
+            for stage in (self._erase_all, self._drain_all, self._close_idle, self._index_all, self._release_all):
                 try:
                     await stage(run)
                 except HybridMemoryError as error:
                     run.note(error)
+
+    async def _erase_all(self, run: _Run) -> None:
+        if erased := await self._erasures.carry_out():
+            run.count("messages_erased", erased)
 
     async def _drain_all(self, run: _Run) -> None:
         waiting = iter([run.session] if run.session else await self._dirty(run.namespace))
@@ -232,6 +230,10 @@ class Consolidation:
     async def _open_entries(self, uids: Sequence[UUID]) -> int:
         async with self._episodic.reading() as reader:
             return await reader.open_entries(uids)
+
+    async def _are_all_alive(self, uids: Sequence[UUID]) -> bool:
+        async with self._episodic.reading() as reader:
+            return not await reader.dead_letters(uids)
 
     async def _store_status(self) -> StoreStatus:
         async with self._episodic.reading() as reader:

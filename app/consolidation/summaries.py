@@ -146,7 +146,7 @@ def candidate_lines(messages: Sequence[Message], policy: SummaryPolicy) -> list[
     The lines with the most content words stay when there are too many. Conversations of nothing else keep everything.
     """
     spoken = [m for m in messages if m.role in {Role.USER, Role.ASSISTANT}] or list(messages)
-    lines = [Line(m.author, text) for m in spoken for text in _texts(m.content, policy)]
+    lines = [Line(m.author, text) for m in spoken for text in lines_of(m.content, policy)]
     said = [line for line in lines if content_words(line.text) >= policy.min_content_words] or lines
     by_content = sorted(range(len(said)), key=lambda i: -content_words(said[i].text))
     return [said[i] for i in sorted(by_content[: policy.max_candidates])]
@@ -193,7 +193,8 @@ def shortened(text: str, max_words: int) -> str:
     return " ".join(words) if len(words) <= max_words else " ".join(words[:max_words]).rstrip(",;:–-") + "…"
 
 
-def _texts(content: str, policy: SummaryPolicy) -> list[str]:
+def lines_of(content: str, policy: SummaryPolicy) -> list[str]:
+    """A message's sentences, each cut to what a summary may quote: these are what is embedded of it."""
     return [shortened(piece, policy.max_line_words) for piece in _SENTENCE_END.split(content) if piece.strip()]
 
 

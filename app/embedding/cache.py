@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -66,6 +66,18 @@ class CachedEmbedder:
 
     async def ping(self) -> str:
         return await self._inner.ping()
+
+    async def evict(self, texts: Sequence[str], spaces: Sequence[Space]) -> int:
+        """See `EmbeddingCache.evict`. What other processes hold in their own memory is pushed out in time."""
+        keys = [_key(space, text) for space in {*spaces, *self._own_space()} for text in dict.fromkeys(texts)]
+        self._remembered.drop(keys)
+        return await self._cache.delete_many(keys)
+
+    def _own_space(self) -> Sequence[Space]:
+        try:
+            return (self._inner.space,)
+        except EmbedderUnavailable:  # then nothing was ever stored in it by this process
+            return ()
 
     async def _look_up(self, texts: Sequence[str]) -> tuple[Space | None, dict[str, Vector]]:
         """What is known of `texts` in the space that is wanted, and that space if it is known itself."""
@@ -141,6 +153,19 @@ class RedisCache:
             pipeline.set(key, value, px=ttl)
         await _executed(pipeline.execute(), "cache_put")
 
+    async def delete_many(self, keys: Sequence[str]) -> int:
+        """How many there were.
+
+        Raises:
+            TierUnavailable: Redis could not be reached; some values may be left.
+        """
+        if not keys:
+            return 0
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.unlink(key)
+        return sum(await _executed(pipeline.execute(), "cache_delete"))
+
 
 class _Recent:
     """The vectors used last, at most `limit` of them."""
@@ -160,6 +185,10 @@ class _Recent:
             self._vectors.move_to_end(key)
         while len(self._vectors) > self._limit:
             self._vectors.popitem(last=False)
+
+    def drop(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._vectors.pop(key, None)
 
 
 def _key(space: Space, text: str) -> str:

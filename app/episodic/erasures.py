@@ -14,6 +14,7 @@ from app.episodic import rows
 from app.episodic.engine import Session
 from app.episodic.tables import erasures
 from app.ports import Erasure, OwedErasure
+from app.records import SessionKey
 
 
 async def owe(session: Session, erasure: Erasure) -> None:
@@ -29,10 +30,11 @@ def owing(gone: CTE) -> CTE:
     return insert(erasures).from_select(["namespace", "session_id", "message_ids", "requested_at"], owed).cte("owed")
 
 
-async def owed(session: Session, namespace: str | None, limit: int) -> tuple[OwedErasure, ...]:
+async def owed(session: Session, limit: int, key: SessionKey | None) -> tuple[OwedErasure, ...]:
     statement = select(erasures).order_by(erasures.c.id).limit(limit)
-    if namespace is not None:
-        statement = statement.where(erasures.c.namespace == namespace)
+    if key is not None:
+        concerns = erasures.c.session_id.is_(None) | (erasures.c.session_id == key.session_id)
+        statement = statement.where(erasures.c.namespace == key.namespace, concerns)
     return rows.readable(await session.run("owed_erasures", statement), rows.owed_erasure)
 
 

@@ -139,8 +139,8 @@ class Reader:
     async def expired(self, cutoffs: Cutoffs) -> Expired:
         return await retention.expired(self._session, cutoffs)
 
-    async def owed_erasures(self, namespace: str | None, limit: int) -> tuple[OwedErasure, ...]:
-        return await erasures.owed(self._session, namespace, limit)
+    async def owed_erasures(self, limit: int, *, session: SessionKey | None = None) -> tuple[OwedErasure, ...]:
+        return await erasures.owed(self._session, limit, session)
 
 
 class Writer(Reader):

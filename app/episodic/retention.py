@@ -77,5 +77,5 @@ async def _locked(
 
 
 def _removals(kind: RecordKind, taken: Sequence[Row[Any]]) -> list[OutboxEntry]:
-    """Each row's uid is its first column, its namespace the second."""
-    return [OutboxEntry(OutboxOp.DELETE, kind, namespace, uid) for uid, namespace in taken]
+    """Each row's uid is its first column."""
+    return [OutboxEntry(OutboxOp.DELETE, kind, row.namespace, row[0]) for row in taken]

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 
 from app.errors import Conflict, InvalidInput
-from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, FilterTerm, Message, Query, Scope, new_id
+from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, FilterTerm, Message, Query, Scope, Selection, new_id
 
 _FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
 """NUL cannot be stored by Postgres; lone surrogates are not text and cannot be encoded as UTF-8."""
@@ -58,6 +58,18 @@ def check_scope(scope: Scope, limits: Limits) -> None:
         value = getattr(scope, field)
         if value is not None:
             check_label(field, value, limits)
+
+
+def check_selection(selection: Selection, limits: Limits) -> Selection:
+    """Return the selection, which names at least one record and says of which session its messages are."""
+    check_label("namespace", selection.namespace, limits)
+    if selection.session_id is not None:
+        check_label("session_id", selection.session_id, limits)
+    elif selection.messages:
+        raise InvalidInput("session_id", "must be given with message_ids")
+    ids = [*selection.messages, *selection.episodes, *selection.knowledge]
+    check_count("ids", len(ids), limits.results)
+    return selection
 
 
 def check_text(field: str, text: str, max_bytes: int) -> None:

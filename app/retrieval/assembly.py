@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from app.errors import TierUnavailable
+import structlog
+
+from app.errors import NewerRelease, TierUnavailable
 from app.ports import WorkingMemory
 from app.records import AssembledContext, Query, RecentContext, Recollection, RecordKind, SessionKey, SessionState, Tier
 from app.retrieval.context import ContextShares, hit_section, pack, recent_section, split_hits, state_section
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
+
+log = structlog.get_logger(__name__)
 
 
 class ContextAssembly:
@@ -60,3 +64,6 @@ class ContextAssembly:
             return await self._working.load_state(session)
         except TierUnavailable:
             return None  # named already: recent messages come from the same tier
+        except NewerRelease as error:  # an instance of that release shows it
+            log.warning("state_left_to_newer_release", session=error.key, problem=error.problem)
+            return None

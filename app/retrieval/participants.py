@@ -45,6 +45,10 @@ class Participants:
             self._remember(namespace, known)
         return known.authors
 
+    def forget(self, namespace: str) -> None:
+        """Ask anew next time. Other processes know better within seconds."""
+        self._known.pop(namespace, None)
+
     async def _ask(self, namespace: str) -> tuple[str, ...]:
         try:
             return await self._semantic.authors(self._embedder.space, Scope(namespace), _AUTHORS)

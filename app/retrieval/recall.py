@@ -84,6 +84,10 @@ class Recall:
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
         return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
 
+    def forget(self, namespace: str) -> None:
+        """Drop what is remembered of the namespace between recalls."""
+        self._participants.forget(namespace)
+
     async def _unindexed(self, query: Query) -> Sequence[Message]:
         if RecordKind.MESSAGE not in query.kinds:
             return ()

@@ -13,7 +13,7 @@ from uuid import UUID
 from app.ports import IndexQuery, SparseEncoder
 from app.records import Candidate, Point, Scope, Space
 from app.semantic.edge_space import EdgeSpace, IndexingPolicy
-from app.semantic.filters import within_scope
+from app.semantic.filters import Named, within_scope
 from app.semantic.fusion import newest_first
 from app.semantic.generations import Home, homes
 from app.semantic.payload import PointRow, candidate_of, row_of
@@ -101,6 +101,10 @@ class EdgeRepository:
         asked = [opened for name, opened in self._spaces.items() if space is None or name == space.name]
         conditions = within_scope(scope) if scope is not None else ()
         return sum([await opened.read("count", conditions) for opened in asked])
+
+    async def present(self, point_ids: Sequence[UUID]) -> int:
+        named = (Named(tuple(point_ids)),)
+        return sum([await opened.read("count", named) for opened in self._spaces.values()]) if point_ids else 0
 
     async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
         opened = self._spaces.get(space.name)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeAlias
+from uuid import UUID
 
 from app.errors import InvalidInput
 from app.records import FILTER_FIELDS, METADATA_PREFIX, FilterTerm, Json, RecordKind, Scope
@@ -43,7 +44,14 @@ class Within:
     until: str | None
 
 
-Condition: TypeAlias = OneOf | Within
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The point has one of these ids."""
+
+    ids: tuple[UUID, ...]
+
+
+Condition: TypeAlias = OneOf | Within | Named
 
 
 def within_scope(scope: Scope) -> tuple[Condition, ...]:

@@ -20,7 +20,7 @@ from app.observability import timed
 from app.ports import IndexQuery, SparseEncoder
 from app.records import Candidate, Point, Scope, Space
 from app.semantic.collections import collection_of, create_collection, create_missing_indexes, is_ours, space_of
-from app.semantic.filters import within_scope
+from app.semantic.filters import Named, within_scope
 from app.semantic.fusion import best, fill_known, gaps, newest_first
 from app.semantic.payload import candidate_of, row_of
 from app.semantic.plan import Search, check_dimension, plan
@@ -114,7 +114,12 @@ class QdrantRepository:
         return tuple(str(hit.value) for hit in facet.hits)
 
     async def count(self, space: Space | None = None, scope: Scope | None = None) -> int:
-        narrow = to_filter(within_scope(scope)) if scope is not None else None
+        return await self._count(space, to_filter(within_scope(scope)) if scope is not None else None)
+
+    async def present(self, point_ids: Sequence[UUID]) -> int:
+        return await self._count(None, to_filter((Named(tuple(point_ids)),))) if point_ids else 0
+
+    async def _count(self, space: Space | None, narrow: models.Filter | None) -> int:
         with self._calling("count"):
             names = [name for name in await self._collections() if space is None or name == collection_of(space)]
             return sum([(await self._client.count(name, narrow, exact=True)).count for name in names])

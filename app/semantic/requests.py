@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from qdrant_client import models
 
-from app.semantic.filters import Condition, OneOf, Within, only_namespace
+from app.semantic.filters import Condition, Named, OneOf, Within, only_namespace
 from app.semantic.payload import PointRow
 from app.semantic.plan import Search
 from app.semantic.shard import BM25, DENSE
@@ -45,7 +45,7 @@ def sparse_vector(weights: Mapping[int, float]) -> models.SparseVector:
     return models.SparseVector(indices=list(weights), values=list(weights.values()))
 
 
-def _field_condition(condition: Condition) -> models.FieldCondition:
+def _field_condition(condition: Condition) -> models.FieldCondition | models.HasIdCondition:
     match condition:
         case OneOf(field, (value,)):
             return models.FieldCondition(key=field, match=models.MatchValue(value=value))
@@ -53,6 +53,8 @@ def _field_condition(condition: Condition) -> models.FieldCondition:
             return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
         case Within(field, since, until):
             return models.FieldCondition(key=field, range=models.DatetimeRange(gte=_time(since), lte=_time(until)))
+        case Named(ids):
+            return models.HasIdCondition(has_id=[str(i) for i in ids])
         case _ as unreachable:
             assert_never(unreachable)
 

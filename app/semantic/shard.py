@@ -14,7 +14,7 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
-from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Condition, OneOf, Within, only_namespace
+from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Condition, Named, OneOf, Within, only_namespace
 from app.semantic.fusion import Gaps, Score, best, fill_known, gaps
 from app.semantic.payload import PointRow
 from app.semantic.plan import Search
@@ -151,7 +151,7 @@ def to_filter(conditions: Sequence[Condition]) -> edge.Filter:
     return edge.Filter(must=[_field_condition(condition) for condition in conditions])
 
 
-def _field_condition(condition: Condition) -> edge.FieldCondition:
+def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition:
     match condition:
         case OneOf(field, (value,)):
             return edge.FieldCondition(field, match=edge.MatchValue(value))
@@ -159,6 +159,8 @@ def _field_condition(condition: Condition) -> edge.FieldCondition:
             return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
         case Within(field, since, until):
             return edge.FieldCondition(field, range=edge.RangeDateTime(gte=since, lte=until))
+        case Named(ids):
+            return edge.HasIdCondition(set(ids))
         case _ as unreachable:
             assert_never(unreachable)
 

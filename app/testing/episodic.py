@@ -14,8 +14,21 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
-from app.errors import NotFound, TierUnavailable
-from app.ports import Checkpoint, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.errors import NewerRelease, NotFound, TierUnavailable
+from app.ports import (
+    Checkpoint,
+    Cutoffs,
+    Erasure,
+    Expired,
+    MessageInContext,
+    OutboxEntry,
+    OutboxQuery,
+    OwedErasure,
+    Queued,
+    SessionRecord,
+    StoreStatus,
+    Taken,
+)
 from app.records import (
     SCHEMA_VERSION,
     Episode,
@@ -34,7 +47,7 @@ from app.records import (
     SessionState,
     Tier,
 )
-from app.testing.episodic_books import Archived, Books, Owned, Queued, RecordRef, is_open_conversation, session_of
+from app.testing.episodic_books import Archived, Books, Kept, Owned, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_search import is_visible, search
 
 _Answer = TypeVar("_Answer")
@@ -49,8 +62,10 @@ class _Shared:
     books: Books = field(default_factory=Books)
     sessions: dict[SessionKey, object] = field(default_factory=dict)
     claims: dict[RecordRef, object] = field(default_factory=dict)
+    held: dict[str, object] = field(default_factory=dict)
 
     def let_go(self, writer: object) -> None:
+        self.held = {namespace: holder for namespace, holder in self.held.items() if holder is not writer}
         self.sessions = {key: holder for key, holder in self.sessions.items() if holder is not writer}
         self.claims = {ref: holder for ref, holder in self.claims.items() if holder is not writer}
 
@@ -104,10 +119,11 @@ class InMemoryReader:
     async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
         found = [self._books.messages[uid].message for uid in set(uids) if uid in self._books.messages]
         sessions = {key: self._books.of_session(key) for key in {m.session for m in found}}
-        return tuple(_in_context(m, sessions[m.session]) for m in found)
+        return tuple(_in_context(m, sessions[m.session], is_archived=self._books.is_archived(m)) for m in found)
 
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
-        return search(query, (record for kind in query.kinds for record in self._books.records(kind)))
+        records = (record for kind in query.kinds for record in self._books.records(kind))
+        return search(query, (r for r in records if not self._books.is_archived(r)))
 
     async def session(self, session: SessionKey) -> SessionRecord | None:
         archived = self._books.sessions.get(session)
@@ -118,17 +134,18 @@ class InMemoryReader:
         if episode is None or episode.scope.namespace != namespace:
             return None
         if not _is_readable(episode):
-            raise TierUnavailable(Tier.EPISODIC, f"episode {episode_id}: schema version {episode.schema_version}")
+            raise NewerRelease("episode", str(episode_id), f"schema version {episode.schema_version}")
         return episode
 
     async def episodes_by_uid(self, uids: Sequence[UUID]) -> tuple[Episode, ...]:
         return tuple(e for e in self._books.episodes.values() if e.id in set(uids) and _is_readable(e))
 
     async def list_episodes(
-        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int
+        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int, archived: bool | None = False
     ) -> tuple[Episode, ...]:
         readable = (e for e in self._books.episodes.values() if _is_readable(e))
-        return _page((e for e in readable if kind in {None, e.kind}), scope, before, limit)
+        asked = (e for e in readable if archived in {None, e.archived_at is not None})
+        return _page((e for e in asked if kind in {None, e.kind}), scope, before, limit)
 
     async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]:
         return tuple(self._books.of_episode(episode_id))
@@ -168,9 +185,14 @@ class InMemoryReader:
     async def open_entries(self, uids: Sequence[UUID]) -> int:
         return sum(q.entry.record_uid in set(uids) and not q.entry.is_dead for q in self._books.outbox.values())
 
-    async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
-        entries = (q.entry for q in self._books.outbox.values() if is_dead in {None, q.entry.is_dead})
-        return tuple(sorted(entries, key=lambda e: e.id)[:limit])
+    async def dead_letters(self, uids: Sequence[UUID]) -> int:
+        return sum(q.entry.record_uid in set(uids) and q.entry.is_dead for q in self._books.outbox.values())
+
+    async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]:
+        queued = (Queued(q.entry, q.state(now), q.created_at) for q in self._books.outbox.values())
+        wanted = (q for q in queued if not query.states or q.state in query.states)
+        visible = (q for q in wanted if query.namespace in {None, q.entry.namespace} and q.entry.id > query.after)
+        return tuple(sorted(visible, key=lambda q: q.entry.id)[: query.limit])
 
     async def next_outbox_at(self) -> datetime | None:
         return min((q.due_at for q in self._books.outbox.values() if not q.entry.is_dead), default=None)
@@ -183,12 +205,38 @@ class InMemoryReader:
         return StoreStatus(
             outbox_depth=len(waiting),
             dead_letters=len(self._books.outbox) - len(waiting),
-            indexable={kind: sum(map(is_visible, self._books.records(kind))) for kind in RecordKind},
+            indexable={kind: sum(map(self._is_indexable, self._books.records(kind))) for kind in RecordKind},
             oldest_outbox_at=min(waiting, default=None),
+            erasures=len(self._books.erasures),
         )
+
+    def _is_indexable(self, record: Owned) -> bool:
+        return is_visible(record) and not self._books.is_archived(record)
 
     async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
         return {kind: len(_admitted(self._books.records(kind), scope)) for kind in RecordKind}
+
+    async def uids(self, kind: RecordKind, scope: Scope, *, after: UUID | None, limit: int) -> tuple[UUID, ...]:
+        admitted = _admitted(self._books.records(kind), scope)
+        return tuple(sorted(uid for uid in admitted if after is None or uid > after)[:limit])
+
+    async def existing(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> frozenset[UUID]:
+        return frozenset(_admitted(self._books.records(kind), Scope(namespace))) & frozenset(uids)
+
+    async def expired(self, cutoffs: Cutoffs) -> Expired:
+        books = self._books
+        old, gone = books.archivable(cutoffs.ended_before), books.deletable(cutoffs.archived_before)
+        return Expired(
+            sessions=len(books.expired_sessions(cutoffs.sessions_idle_since)),
+            episodes_to_archive=len(old),
+            messages_to_archive=sum(len(books.of_episode(e.id)) for e in old),
+            episodes_to_delete=len(gone),
+            messages_to_delete=sum(len(books.of_episode(e.id)) for e in gone),
+        )
+
+    async def owed_erasures(self, limit: int, *, session: SessionKey | None = None) -> tuple[OwedErasure, ...]:
+        erasures = self._books.erasures.items()
+        return tuple(OwedErasure(i, e) for i, e in erasures if session is None or e.within(session) is not None)[:limit]
 
 
 class InMemoryWriter(InMemoryReader):
@@ -221,7 +269,8 @@ class InMemoryWriter(InMemoryReader):
         self._shared.books = self._replayed()
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
-        if self._shared.sessions.setdefault(session, self) is not self:
+        is_held = self._shared.held.get(session.namespace, self) is not self
+        if is_held or self._shared.sessions.setdefault(session, self) is not self:
             return None
         return Checkpoint(session, self._change(lambda books: books.checkpoints.setdefault(session, 0)))
 
@@ -285,23 +334,39 @@ class InMemoryWriter(InMemoryReader):
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         self._change(lambda books: _finish(books, entries, lambda _: None))
 
+    async def delay_outbox(self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime) -> None:
+        def give_back(entry: OutboxEntry) -> OutboxEntry:
+            return replace(entry, last_error=error, next_attempt_at=next_attempt_at)
+
+        self._change(lambda books: _finish(books, entries, give_back))
+
     async def release_outbox(
         self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
     ) -> None:
         def give_back(entry: OutboxEntry) -> OutboxEntry:
-            return replace(entry, last_error=error, next_attempt_at=next_attempt_at, is_dead=is_dead)
+            verdict = replace(entry, last_error=error, next_attempt_at=next_attempt_at, is_dead=is_dead)
+            return replace(verdict, failures=entry.failures + 1)
 
         self._change(lambda books: _finish(books, entries, give_back))
 
-    async def retry_dead(self, ids: Sequence[int] | None, now: datetime) -> int:
+    async def retry_dead(self, ids: Sequence[int] | None, now: datetime, *, namespace: str | None = None) -> int:
         def revive(books: Books) -> int:
-            dead = {ref: q for ref, q in books.outbox.items() if q.entry.is_dead and (ids is None or q.entry.id in ids)}
-            for ref, queued in dead.items():
-                entry = replace(queued.entry, is_dead=False, attempts=0, next_attempt_at=now)
-                books.outbox[ref] = replace(queued, entry=entry)
+            dead = _dead(books, ids, namespace)
+            for ref, kept in dead.items():
+                entry = replace(kept.entry, is_dead=False, attempts=0, failures=0, next_attempt_at=now)
+                books.outbox[ref] = replace(kept, entry=entry)
             return len(dead)
 
         return self._change(revive)
+
+    async def drop_dead(self, ids: Sequence[int], *, namespace: str | None = None) -> int:
+        def drop(books: Books) -> int:
+            dead = _dead(books, ids, namespace)
+            for ref in dead:
+                del books.outbox[ref]
+            return len(dead)
+
+        return self._change(drop)
 
     async def record_run(self, run: RunReport) -> None:
         self._change(lambda books: books.runs.update({run.id: run}))
@@ -324,18 +389,47 @@ class InMemoryWriter(InMemoryReader):
 
     async def delete_expired_sessions(self, idle_since: datetime, limit: int) -> int:
         def delete(books: Books) -> int:
-            expired = [key for key, archived in books.sessions.items() if archived.last_active_at < idle_since]
-            oldest_first = sorted(expired, key=lambda key: books.sessions[key].last_active_at)[:limit]
-            for key in oldest_first:
+            oldest = books.expired_sessions(idle_since)[:limit]
+            for key in oldest:
                 del books.sessions[key]
-            return len(oldest_first)
+            return len(oldest)
+
+        return self._change(delete)
+
+    async def hold_namespace(self, namespace: str) -> None:
+        """Here nobody is waited for: whoever drains meanwhile counts as having taken too long."""
+        if any(key.namespace == namespace and holder is not self for key, holder in self._shared.sessions.items()):
+            raise TierUnavailable(Tier.EPISODIC, f"namespace {namespace!r} stayed locked by another worker")
+        self._shared.held[namespace] = self
+
+    async def owe_erasure(self, erasure: Erasure) -> None:
+        self._change(lambda books: books.owe(erasure))
+
+    async def settle_erasures(self, ids: Sequence[int]) -> None:
+        def settle(books: Books) -> None:
+            books.erasures = {i: e for i, e in books.erasures.items() if i not in set(ids)}
+
+        self._change(settle)
+
+    async def archive_episodes(self, ended_before: datetime, *, at: datetime, limit: int) -> Taken:
+        def archive(books: Books) -> Taken:
+            oldest = books.archivable(ended_before)[:limit]
+            return Taken(len(oldest), sum([books.archive(episode, at) for episode in oldest]))
+
+        return self._change(archive)
+
+    async def delete_archived(self, archived_before: datetime, *, limit: int) -> Taken:
+        def delete(books: Books) -> Taken:
+            oldest = {e.id for e in books.deletable(archived_before)[:limit]}
+            removed, _ = books.delete_messages([uid for uid, filed in books.messages.items() if filed.episode_id in oldest])
+            return Taken(books.delete(RecordKind.EPISODE, oldest), removed)
 
         return self._change(delete)
 
 
-def _in_context(message: Message, session: Sequence[Message]) -> MessageInContext:
+def _in_context(message: Message, session: Sequence[Message], *, is_archived: bool) -> MessageInContext:
     place = bisect_left(session, message.sequence, key=lambda m: m.sequence)
-    return MessageInContext(message, tuple(session[max(0, place - _NEIGHBOURS) : place]))
+    return MessageInContext(message, tuple(session[max(0, place - _NEIGHBOURS) : place]), is_archived)
 
 
 def _admitted(records: Iterable[Owned], scope: Scope) -> list[UUID]:
@@ -367,6 +461,12 @@ def _claim(books: Books, ref: RecordRef, leased_until: datetime) -> OutboxEntry:
     return entry
 
 
+def _dead(books: Books, ids: Sequence[int] | None, namespace: str | None) -> dict[RecordRef, Kept]:
+    dead = {ref: kept for ref, kept in books.outbox.items() if kept.entry.is_dead}
+    named = {ref: kept for ref, kept in dead.items() if ids is None or kept.entry.id in ids}
+    return {ref: kept for ref, kept in named.items() if namespace in {None, kept.entry.namespace}}
+
+
 def _finish(books: Books, entries: Iterable[OutboxEntry], outcome: Callable[[OutboxEntry], OutboxEntry | None]) -> None:
     """End the leases; `outcome` decides what is left of an entry, unless it was renewed meanwhile."""
     for worked_on in entries:
@@ -379,13 +479,14 @@ def _finish(books: Books, entries: Iterable[OutboxEntry], outcome: Callable[[Out
         if entry is None:
             del books.outbox[ref]
         else:
-            books.outbox[ref] = Queued(entry, queued.created_at)
+            books.outbox[ref] = Kept(entry, queued.created_at)
 
 
 def _forget(books: Books, scope: Scope) -> Mapping[RecordKind, int]:
     if scope.session_id is not None or scope == Scope(scope.namespace):
         _forget_sessions(books, scope)
-    removed, homes = books.delete_messages(_admitted(books.records(RecordKind.MESSAGE), scope))
+    admitted = _admitted(books.records(RecordKind.MESSAGE), scope)
+    homes, removed = books.homes_of(admitted), books.delete(RecordKind.MESSAGE, admitted)
     affected = homes | set(_admitted(books.records(RecordKind.EPISODE), scope))
     return {
         RecordKind.MESSAGE: removed,

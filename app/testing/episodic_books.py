@@ -9,7 +9,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from app.errors import Conflict, InvalidInput
-from app.ports import OutboxEntry, OutboxOp, SessionRecord
+from app.ports import Erasure, OutboxEntry, OutboxOp, OutboxState, SessionRecord
 from app.records import (
     Episode,
     EpisodeKind,
@@ -49,7 +49,7 @@ class Archived:
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class Kept:
     """An outbox entry with what only the outbox knows of it."""
 
     entry: OutboxEntry
@@ -61,6 +61,13 @@ class Queued:
         is_time = entry.next_attempt_at is None or entry.next_attempt_at <= now
         is_free = self.leased_until is None or self.leased_until <= now
         return not entry.is_dead and is_time and is_free
+
+    def state(self, now: datetime) -> OutboxState:
+        if self.entry.is_dead:
+            return OutboxState.DEAD
+        if self.leased_until is not None and self.leased_until > now:
+            return OutboxState.LEASED
+        return OutboxState.DUE if self.is_due(now) else OutboxState.WAITING
 
     @property
     def due_at(self) -> datetime:
@@ -79,8 +86,10 @@ class Books:
     sessions: dict[SessionKey, Archived] = field(default_factory=dict)
     checkpoints: dict[SessionKey, int] = field(default_factory=dict)
     runs: dict[UUID, RunReport] = field(default_factory=dict)
-    outbox: dict[RecordRef, Queued] = field(default_factory=dict)
+    outbox: dict[RecordRef, Kept] = field(default_factory=dict)
+    erasures: dict[int, Erasure] = field(default_factory=dict)
     last_outbox_id: int = 0
+    last_erasure_id: int = 0
 
     def copy(self) -> Books:
         return Books(
@@ -92,7 +101,9 @@ class Books:
             checkpoints=dict(self.checkpoints),
             runs=dict(self.runs),
             outbox=dict(self.outbox),
+            erasures=dict(self.erasures),
             last_outbox_id=self.last_outbox_id,
+            last_erasure_id=self.last_erasure_id,
         )
 
     def of_session(self, session: SessionKey) -> list[Message]:
@@ -150,12 +161,47 @@ class Books:
             ref = (entry.kind, entry.record_uid)
             self.outbox[ref] = self._renewed(self.outbox[ref], entry) if ref in self.outbox else self._opened(entry)
 
-    def _opened(self, entry: OutboxEntry) -> Queued:
+    def _opened(self, entry: OutboxEntry) -> Kept:
         self.last_outbox_id += 1
-        return Queued(_fresh(entry, self.last_outbox_id, generation=1), utc_now())
+        return Kept(_fresh(entry, self.last_outbox_id, generation=1), utc_now())
 
-    def _renewed(self, known: Queued, entry: OutboxEntry) -> Queued:
+    def _renewed(self, known: Kept, entry: OutboxEntry) -> Kept:
         return replace(known, entry=_fresh(entry, known.entry.id, generation=known.entry.generation + 1))
+
+    def owe(self, erasure: Erasure) -> None:
+        self.last_erasure_id += 1
+        self.erasures[self.last_erasure_id] = erasure
+
+    def is_archived(self, record: Owned) -> bool:
+        """Whether the record is an episode in the archive, or a message of one."""
+        if isinstance(record, Message):
+            record = self.episodes[self.messages[record.uid].episode_id]
+        return isinstance(record, Episode) and record.archived_at is not None
+
+    def archivable(self, ended_before: datetime | None) -> list[Episode]:
+        """The oldest first."""
+        in_sight = (e for e in self.episodes.values() if not (e.archived_at or e.is_open or e.pinned))
+        old = (e for e in in_sight if ended_before is not None and e.ended_at < ended_before)
+        return sorted(old, key=lambda e: (e.ended_at, e.id))
+
+    def deletable(self, archived_before: datetime | None) -> list[Episode]:
+        """The oldest first."""
+        archived = [(e.archived_at, e) for e in self.episodes.values() if e.archived_at is not None and not e.pinned]
+        old = [(at, e.id, e) for at, e in archived if archived_before is not None and at < archived_before]
+        return [e for *_, e in sorted(old, key=lambda found: found[:2])]
+
+    def expired_sessions(self, idle_since: datetime | None) -> list[SessionKey]:
+        """The oldest first."""
+        expired = [key for key, s in self.sessions.items() if idle_since is not None and s.last_active_at < idle_since]
+        return sorted(expired, key=lambda key: self.sessions[key].last_active_at)
+
+    def archive(self, episode: Episode, at: datetime) -> int:
+        """Take an episode out of sight; returns how many messages went with it."""
+        self.episodes[episode.id] = replace(episode, archived_at=at)
+        messages = self.of_episode(episode.id)
+        gone = [(RecordKind.EPISODE, episode.uid), *((RecordKind.MESSAGE, m.uid) for m in messages)]
+        self.enqueue([OutboxEntry(OutboxOp.DELETE, kind, episode.scope.namespace, uid) for kind, uid in gone])
+        return len(messages)
 
     def delete(self, kind: RecordKind, uids: Collection[UUID]) -> int:
         """Remove records and queue their deletion from the index."""
@@ -172,9 +218,17 @@ class Books:
         return len(namespaces)
 
     def delete_messages(self, uids: Collection[UUID]) -> tuple[int, set[UUID]]:
-        """How many there were, and the episodes they were part of."""
-        homes = {filed.episode_id for uid, filed in self.messages.items() if uid in set(uids)}
+        """How many there were, and the episodes they were part of. The buffers are owed their erasure."""
+        going = [filed.message for uid, filed in self.messages.items() if uid in set(uids)]
+        for session in {m.session for m in going}:
+            ids = tuple(m.id for m in going if m.session == session)
+            self.owe(Erasure(Scope(session.namespace, session_id=session.session_id), utc_now(), ids))
+        homes = self.homes_of(uids)
         return self.delete(RecordKind.MESSAGE, uids), homes
+
+    def homes_of(self, uids: Collection[UUID]) -> set[UUID]:
+        """The episodes that these messages are part of."""
+        return {filed.episode_id for uid, filed in self.messages.items() if uid in set(uids)}
 
     def delete_emptied(self, episode_ids: Collection[UUID], *, forgotten: Scope | None) -> int:
         """Delete those of these episodes that hold no messages and were conversations or are forgotten."""
@@ -203,7 +257,7 @@ def session_of(episode: Episode) -> SessionKey:
 
 
 def _fresh(entry: OutboxEntry, entry_id: int, *, generation: int) -> OutboxEntry:
-    return replace(entry, id=entry_id, generation=generation, attempts=0, last_error=None, is_dead=False)
+    return replace(entry, id=entry_id, generation=generation, attempts=0, failures=0, last_error=None, is_dead=False)
 
 
 def _cleared(episode: Episode, left: list[Message], forgotten: Scope | None) -> Episode:

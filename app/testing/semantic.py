@@ -100,6 +100,9 @@ class InMemorySemanticMemory:
         asked = self._spaces.values() if space is None else [self._spaces.get(space, {})]
         return sum(scope is None or scope.admits(e.point.scope) for entries in asked for e in entries.values())
 
+    async def present(self, point_ids: Sequence[UUID]) -> int:
+        return sum(point_id in entries for entries in self._spaces.values() for point_id in set(point_ids))
+
     async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
         listed = [(i, entry.point.content_sha256) for i, entry in sorted(self._spaces.get(space, {}).items())]
         for start in range(0, len(listed), batch_size):

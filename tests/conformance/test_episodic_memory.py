@@ -10,7 +10,7 @@ import pytest
 from given import NOW, SCOPE, SESSION, episode, filed, knowledge, message, queued, stored, upsert
 
 from app.errors import Conflict, InvalidInput
-from app.ports import Checkpoint, EpisodicMemory, MessageInContext, SessionRecord, StoreStatus
+from app.ports import Checkpoint, EpisodicMemory, MessageInContext, OutboxQuery, SessionRecord, StoreStatus
 from app.records import EpisodeKind, RecordKind, Role, RunReport, Scope, SessionKey, SessionState, new_id
 
 
@@ -152,7 +152,7 @@ async def test_an_error_undoes_everything(episodic: EpisodicMemory) -> None:
         assert await tx.lock_checkpoint(SESSION) == Checkpoint(SESSION, 0)
         assert await tx.count(Scope("acme")) == dict.fromkeys(RecordKind, 0)
         assert await tx.session(SESSION) is None
-        assert await tx.list_outbox(is_dead=None, limit=10) == ()
+        assert await tx.list_outbox(OutboxQuery(limit=10), now=NOW) == ()
 
 
 async def _write_and_fail(episodic: EpisodicMemory) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from given import NOW, SCOPE, SESSION, claimed, filed, knowledge, message, outbox_of, queued, upsert
 
-from app.ports import EpisodicMemory, OutboxEntry, OutboxOp
+from app.ports import EpisodicMemory, OutboxEntry, OutboxOp, OutboxQuery, OutboxState
 from app.records import RecordKind, SessionKey, new_id, utc_now
 
 MINUTE = timedelta(minutes=1)
@@ -119,7 +119,7 @@ async def test_failed_entries_come_back_later(episodic: EpisodicMemory) -> None:
     async with episodic.writing() as tx:
         await tx.release_outbox([entry], error="no model", next_attempt_at=NOW + MINUTE, is_dead=False)
     assert await claimed(episodic) == []
-    expected = replace(entry, attempts=2, last_error="no model", next_attempt_at=NOW + MINUTE)
+    expected = replace(entry, attempts=2, failures=1, last_error="no model", next_attempt_at=NOW + MINUTE)
     assert await claimed(episodic, now=NOW + MINUTE) == [expected]
 
 
@@ -140,10 +140,9 @@ async def test_dead_letters_wait_for_somebody(episodic: EpisodicMemory) -> None:
     one, two, three = await claimed(episodic)
     async with episodic.writing() as tx:
         await tx.release_outbox([one, two], error="too long", next_attempt_at=NOW, is_dead=True)
-        dead = [replace(e, last_error="too long", next_attempt_at=NOW, is_dead=True) for e in (one, two)]
-        assert await tx.list_outbox(is_dead=True, limit=9) == tuple(dead)
-        assert await tx.list_outbox(is_dead=False, limit=9) == (three,)
-        assert await tx.list_outbox(is_dead=None, limit=2) == tuple(dead)
+        dead = [replace(e, last_error="too long", next_attempt_at=NOW, is_dead=True, failures=1) for e in (one, two)]
+        listed = await tx.list_outbox(OutboxQuery(states=(OutboxState.DEAD,)), now=NOW)
+        assert [q.entry for q in listed] == dead
         assert await tx.claim_outbox(9, lease=MINUTE, now=NOW) == ()
         assert (await tx.status()).dead_letters == 2
         assert await tx.retry_dead([two.id, three.id], NOW + MINUTE) == 1

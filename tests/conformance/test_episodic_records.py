@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from given import NOW, SCOPE, SESSION, episode, filed, knowledge, message, stored
 
-from app.errors import Conflict, InvalidInput, NotFound, TierUnavailable
+from app.errors import Conflict, InvalidInput, NewerRelease, NotFound
 from app.ports import EpisodicMemory
 from app.records import SCHEMA_VERSION, Episode, EpisodeKind, EpisodeStep, KnowledgeKind, Scope, new_id
 
@@ -148,7 +148,7 @@ async def test_what_a_newer_version_wrote_is_left_out(episodic: EpisodicMemory) 
     async with episodic.reading() as reader:
         assert await reader.list_episodes(Scope("acme"), kind=None, before=None, limit=9) == (mine,)
         assert await reader.episodes_by_uid([newer.id, mine.id]) == (mine,)
-        with pytest.raises(TierUnavailable):
+        with pytest.raises(NewerRelease):
             await reader.episode("acme", newer.id)
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.episodic.engine import connected, create_engine
 from app.episodic.repository import PostgresRepository
 from app.errors import HybridMemoryError, InvalidInput, TierUnavailable
+from app.ports import OutboxQuery
 from app.records import Query, RecordKind, Scope
 
 
@@ -250,4 +251,4 @@ async def test_eight_workers_finish_the_outbox_once(repository: PostgresReposito
     taken = [entry for worker in await asyncio.gather(*(work() for _ in range(8))) for entry in worker]
     assert len(taken) == len(set(taken)) == 200
     async with repository.reading() as reader:
-        assert await reader.list_outbox(is_dead=None, limit=1) == ()
+        assert await reader.list_outbox(OutboxQuery(limit=1), now=NOW) == ()

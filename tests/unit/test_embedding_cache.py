@@ -42,6 +42,10 @@ class DictCache:
         self.values.update(values)
         self.ttl = ttl
 
+    async def delete_many(self, keys: Sequence[str]) -> int:
+        await self._respond()
+        return sum(self.values.pop(key, None) is not None for key in keys)
+
     async def _respond(self) -> None:
         if self.hangs:
             await asyncio.Event().wait()

@@ -1,7 +1,8 @@
-"""Operations: consolidation, status, the outbox, forgetting."""
+"""Operations: consolidation, status, the outbox, retention, forgetting."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -10,11 +11,15 @@ from app.api.dependencies import MayAdmin, Service, installation_of
 from app.api.openapi import ANY, BODY
 from app.api.wire.operations import (
     ConsolidateIn,
+    DropIn,
+    DropOut,
     EmbeddingOut,
     ForgetIn,
     ForgetOut,
     OutboxEntryOut,
     OutboxOut,
+    RetentionIn,
+    RetentionOut,
     RetryIn,
     RetryOut,
     RunOut,
@@ -23,10 +28,31 @@ from app.api.wire.operations import (
 )
 from app.bootstrap import Installation
 from app.errors import EmbedderUnavailable, InvalidInput
+from app.ports import OutboxQuery, OutboxState
 from app.records import Scope
 
 router = APIRouter(prefix="/v1/admin", tags=["operations"], responses=ANY)
 Limit = Annotated[int, Query()]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxParams:
+    """Which entries: of one state, or (`is_dead`) dead letters or all others; of one namespace or all."""
+
+    state: Annotated[OutboxState | None, Query()] = None
+    is_dead: Annotated[bool | None, Query()] = None
+    namespace: Annotated[str | None, Query()] = None
+    after: Annotated[int, Query(ge=0, le=2**63 - 1)] = 0
+    limit: Limit = 100
+
+    @property
+    def query(self) -> OutboxQuery:
+        asked = set(OutboxState) if self.state is None else {self.state}
+        if self.is_dead is not None:
+            asked &= {s for s in OutboxState if (s is OutboxState.DEAD) == self.is_dead}
+        if not asked:
+            raise InvalidInput("is_dead", "contradicts state")
+        return OutboxQuery(self.limit, tuple(sorted(asked)), self.namespace, self.after)
 
 
 @router.post("/consolidate", summary="Consolidate until nothing is left to do", responses=BODY)
@@ -54,26 +80,45 @@ async def list_runs(service: Service, access: MayAdmin, limit: Limit = 20) -> Ru
     return RunsOut(runs=[RunOut.of(run) for run in await service.list_runs(limit)])
 
 
-@router.get("/outbox", summary="Records waiting to be indexed, and dead letters with their reason")
-async def list_outbox(
-    service: Service, access: MayAdmin, is_dead: Annotated[bool | None, Query()] = None, limit: Limit = 100
-) -> OutboxOut:
-    access.check(None)
-    entries = await service.list_outbox(is_dead=is_dead, limit=limit)
-    return OutboxOut(entries=[OutboxEntryOut.of(e) for e in entries])
+@router.get("/outbox", summary="Records waiting to be indexed, and dead letters with their reason, paged")
+async def list_outbox(service: Service, access: MayAdmin, params: Annotated[OutboxParams, Depends()]) -> OutboxOut:
+    access.check(params.namespace)
+    query = params.query
+    entries = await service.list_outbox(query)
+    return OutboxOut(
+        entries=[OutboxEntryOut.of(e) for e in entries], next=entries[-1].entry.id if len(entries) == query.limit else None
+    )
 
 
 @router.post("/outbox/retry", summary="Make dead letters due again", responses=BODY)
 async def retry_dead_letters(service: Service, access: MayAdmin, body: RetryIn | None = None) -> RetryOut:
-    access.check(None)
-    return RetryOut(retried=await service.retry_dead_letters(None if body is None else body.ids))
+    asked = body or RetryIn()
+    access.check(asked.namespace)
+    return RetryOut(retried=await service.retry_dead_letters(asked.ids, namespace=asked.namespace))
 
 
-@router.post("/forget", summary="Remove a session, or a whole namespace, from all tiers", responses=BODY)
-async def forget(body: ForgetIn, service: Service, access: MayAdmin) -> ForgetOut:
-    """The receipt counts what was removed and what a second look still found."""
+@router.post("/outbox/drop", summary="Give up on dead letters for good", responses=BODY)
+async def drop_dead_letters(service: Service, access: MayAdmin, body: DropIn) -> DropOut:
+    """Their records stay as they are: what was to be indexed is not found, what was to leave the index stays in it."""
     access.check(body.namespace)
-    return ForgetOut.of(await service.forget(Scope(body.namespace, session_id=body.session_id)))
+    return DropOut(dropped=await service.drop_dead_letters(body.ids, namespace=body.namespace))
+
+
+@router.post("/retention", summary="Retire, archive and delete what has outlived its retention", responses=BODY)
+async def retain(service: Service, access: MayAdmin, body: RetentionIn | None = None) -> RetentionOut:
+    """A dry run changes nothing, and counts what a run would do now."""
+    access.check(None)
+    dry_run = body is not None and body.dry_run
+    return RetentionOut.of(await service.retain(dry_run=dry_run), dry_run=dry_run)
+
+
+@router.post("/forget", summary="Remove a scope, or records by name, from all tiers", responses=BODY)
+async def forget(body: ForgetIn, service: Service, access: MayAdmin) -> ForgetOut:
+    """The receipt counts what was removed from each tier and what a second look still found."""
+    access.check(body.namespace)
+    if body.names_records:
+        return ForgetOut.of(await service.forget_records(body.selection))
+    return ForgetOut.of(await service.forget(body.scope))
 
 
 def _embedding(installation: Installation) -> EmbeddingOut | None:

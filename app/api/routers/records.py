@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 
 from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
 from app.api.openapi import ANY, BODY, NOT_FOUND
@@ -34,13 +35,24 @@ async def store_episode(body: EpisodeIn, service: Service, access: MayWrite) -> 
     return EpisodeOut.of(await service.store_episode(body.episode(utc_now()), body.steps))
 
 
+@dataclass(frozen=True, slots=True)
+class EpisodesAsked:
+    """Which episodes: of one session or kind, and those in the archive or (without `archived`) the others."""
+
+    session_id: Annotated[str | None, Query()] = None
+    kind: Annotated[EpisodeKind | None, Query()] = None
+    archived: Annotated[bool, Query()] = False
+
+
 @router.get("/episodes", tags=["episodes"], summary="Episodes, newest first, paged")
 async def list_episodes(
-    service: Service, access: MayRead, params: ReadScope, session_id: str | None = None,
-    kind: EpisodeKind | None = None, before: UUID | None = None, limit: Limit = 50,
+    service: Service, access: MayRead, params: ReadScope, asked: Annotated[EpisodesAsked, Depends()],
+    before: UUID | None = None, limit: Limit = 50,
 ) -> EpisodesOut:  # fmt: skip
     access.check(params.namespace)
-    found = await service.list_episodes(params.scope(session_id), kind=kind, before=before, limit=limit)
+    found = await service.list_episodes(
+        params.scope(asked.session_id), kind=asked.kind, before=before, limit=limit, archived=asked.archived
+    )
     return EpisodesOut(episodes=[EpisodeOut.of(e) for e in found], next=found[-1].id if len(found) == limit else None)
 
 

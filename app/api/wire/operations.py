@@ -10,15 +10,20 @@ from uuid import UUID
 from pydantic import (
     BaseModel,
     Field,
+    StrictBool,
     StrictStr,
 )
 
 from app.api.wire.base import IDS_PER_CALL, Body, OutboxId, example
 from app.consolidation.run import ConsolidationStatus
-from app.ports import OutboxEntry
+from app.errors import InvalidInput
+from app.ports import OutboxState, Queued
 from app.records import (
     ForgetReceipt,
     RunReport,
+    Scope,
+    Selection,
+    Tier,
 )
 
 
@@ -57,12 +62,14 @@ class BacklogOut(BaseModel):
     sessions: int
     messages: int
     oldest_at: datetime | None
+    malformed: int = Field(description="Entries that nobody could read, set aside")
 
 
 class OutboxStatusOut(BaseModel):
     depth: int
     dead_letters: int
     oldest_at: datetime | None
+    erasures: int = Field(description="What the buffers are still owed of things forgotten or deleted")
 
 
 class EmbeddingOut(BaseModel):
@@ -89,7 +96,12 @@ class StatusOut(BaseModel):
             backlog=None if backlog is None else BacklogOut(**asdict(backlog)),
             outbox=None
             if store is None
-            else OutboxStatusOut(depth=store.outbox_depth, dead_letters=store.dead_letters, oldest_at=store.oldest_outbox_at),
+            else OutboxStatusOut(
+                depth=store.outbox_depth,
+                dead_letters=store.dead_letters,
+                oldest_at=store.oldest_outbox_at,
+                erasures=store.erasures,
+            ),
             records=None if store is None else {kind.value: n for kind, n in store.indexable.items()},
             indexed_points=status.indexed_points,
             drift=status.drift,
@@ -102,33 +114,30 @@ class OutboxEntryOut(BaseModel):
     id: int
     op: str
     kind: str
+    namespace: str
     record_uid: UUID
-    attempts: int
+    state: OutboxState
+    attempts: int = Field(description="All there were")
+    failures: int = Field(description="Those of the record's own: an outage is none")
     next_attempt_at: datetime | None
     last_error: str | None
     is_dead: bool
+    created_at: datetime
 
     @classmethod
-    def of(cls, entry: OutboxEntry) -> Self:
-        return cls(
-            id=entry.id,
-            op=entry.op.value,
-            kind=entry.kind.value,
-            record_uid=entry.record_uid,
-            attempts=entry.attempts,
-            next_attempt_at=entry.next_attempt_at,
-            last_error=entry.last_error,
-            is_dead=entry.is_dead,
-        )
+    def of(cls, queued: Queued) -> Self:
+        return cls.model_validate({**asdict(queued.entry), "state": queued.state, "created_at": queued.created_at})
 
 
 class OutboxOut(BaseModel):
     entries: list[OutboxEntryOut]
+    next: int | None = Field(description="Pass as `after` for the next page; null on the last one")
 
 
 class RetryIn(Body):
     model_config = example(ids=[1])
 
+    namespace: StrictStr | None = Field(default=None, description="Only dead letters of this one")
     ids: list[OutboxId] | None = Field(default=None, max_length=IDS_PER_CALL, description="All dead letters, if left out")
 
 
@@ -136,21 +145,94 @@ class RetryOut(BaseModel):
     retried: int
 
 
+class DropIn(Body):
+    model_config = example(ids=[1])
+
+    namespace: StrictStr | None = Field(default=None, description="Only dead letters of this one")
+    ids: list[OutboxId] = Field(max_length=IDS_PER_CALL, description="Which dead letters to give up on: there is no `all`")
+
+
+class DropOut(BaseModel):
+    dropped: int
+
+
+class RetentionIn(Body):
+    model_config = example(dry_run=True)
+
+    dry_run: StrictBool = Field(default=False, description="Only count what would be done")
+
+
+class RetentionOut(BaseModel):
+    dry_run: bool
+    counts: dict[str, int]
+    duration_ms: float
+    errors: list[str]
+
+    @classmethod
+    def of(cls, run: RunReport, *, dry_run: bool) -> Self:
+        counts, errors = dict(run.counts), list(run.errors)
+        return cls(dry_run=dry_run, counts=counts, duration_ms=round(run.duration_ms, 3), errors=errors)
+
+
 class ForgetIn(Body):
+    """A scope, or records by name: not both."""
+
     model_config = example(namespace="default", session_id="hello")
 
     namespace: StrictStr = Field(description="Has to be said: there is no default for forgetting")
     session_id: StrictStr | None = None
+    user_id: StrictStr | None = None
+    agent_id: StrictStr | None = None
+    project_id: StrictStr | None = None
+    message_ids: list[UUID] = Field(default_factory=list, description="Of the session `session_id`")
+    episode_ids: list[UUID] = Field(default_factory=list, description="With the messages they hold")
+    knowledge_ids: list[UUID] = Field(default_factory=list)
+
+    @property
+    def names_records(self) -> bool:
+        return bool({"message_ids", "episode_ids", "knowledge_ids"} & self.model_fields_set)
+
+    @property
+    def scope(self) -> Scope:
+        return Scope(self.namespace, self.user_id, self.agent_id, self.session_id, self.project_id)
+
+    @property
+    def selection(self) -> Selection:
+        """Raises `InvalidInput` where an owner is named as well: it would be ignored."""
+        for field in ("user_id", "agent_id", "project_id"):
+            if getattr(self, field) is not None:
+                raise InvalidInput(field, "cannot be given with ids of records")
+        ids = (tuple(self.message_ids), tuple(self.episode_ids), tuple(self.knowledge_ids))
+        return Selection(self.namespace, self.session_id, *ids)
+
+
+class TierReceiptOut(BaseModel):
+    removed: dict[str, int]
+    remaining: int | None = Field(description="What a second look still found; null when nobody could look")
 
 
 class ForgetOut(BaseModel):
-    removed: dict[str, int]
-    remaining: int
+    removed: dict[str, int] = Field(description="Records by kind, and messages that were `buffered`")
+    remaining: int = Field(description="What a second look still found in all tiers")
+    tiers: dict[str, TierReceiptOut]
+    pending: list[str] = Field(description="Tiers that were away: removed there as soon as they are back")
     degraded: list[str]
 
     @classmethod
     def of(cls, receipt: ForgetReceipt) -> Self:
-        return cls(removed=dict(receipt.removed), remaining=receipt.remaining, degraded=list(receipt.degraded))
+        tiers = {tier.value: TierReceiptOut(**asdict(found)) for tier, found in receipt.tiers.items()}
+        return cls(
+            removed=_removed(receipt),
+            remaining=receipt.remaining,
+            tiers=tiers,
+            pending=list(receipt.pending),
+            degraded=list(receipt.pending),
+        )
+
+
+def _removed(receipt: ForgetReceipt) -> dict[str, int]:
+    buffered = receipt.tiers[Tier.WORKING].removed.get("message")
+    return {**receipt.tiers[Tier.EPISODIC].removed, **({"buffered": buffered} if buffered else {})}
 
 
 class TierOut(BaseModel):

@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import (
     BaseModel,
     Field,
+    StrictBool,
     StrictFloat,
     StrictStr,
 )
@@ -46,6 +47,7 @@ class EpisodeIn(Scoped):
     started_at: Moment | None = None
     ended_at: Moment | None = None
     metadata: JsonObject = Field(default_factory=dict)
+    pinned: StrictBool = Field(default=False, description="Retention never touches it")
     steps: list[JsonObject] = Field(default_factory=list)
 
     def episode(self, now: datetime) -> Episode:
@@ -63,6 +65,7 @@ class EpisodeIn(Scoped):
             outcome_quality=self.outcome_quality,
             summary=self.summary,
             metadata=self.metadata,
+            pinned=self.pinned,
         )
 
 
@@ -90,6 +93,8 @@ class EpisodeOut(BaseModel):
     last_sequence: int
     metadata: JsonObject
     schema_version: int
+    pinned: bool
+    archived_at: datetime | None = Field(description="From then on it is kept with its messages, but not searched")
 
     @classmethod
     def of(cls, episode: Episode) -> Self:
@@ -141,6 +146,7 @@ class KnowledgeIn(Scoped):
     confidence: StrictFloat = Field(default=1.0, description="In [0, 1]")
     valid_from: Moment | None = None
     valid_to: Moment | None = None
+    pinned: StrictBool = Field(default=False, description="Retention never touches it")
 
     def knowledge(self, now: datetime) -> Knowledge:
         return Knowledge(
@@ -153,6 +159,7 @@ class KnowledgeIn(Scoped):
             confidence=self.confidence,
             valid_from=self.valid_from,
             valid_to=self.valid_to,
+            pinned=self.pinned,
         )
 
 
@@ -176,6 +183,7 @@ class KnowledgeOut(BaseModel):
     valid_from: datetime | None
     valid_to: datetime | None
     superseded_by: UUID | None
+    pinned: bool
 
     @classmethod
     def of(cls, knowledge: Knowledge) -> Self:
