@@ -104,10 +104,10 @@ def forgetting_of(tiers: Tiers) -> Forgetting:
     return Forgetting(tiers.working, tiers.episodic, tiers.semantic, cache=None, on_forgotten=lambda _: None, clock=tiers.clock)
 
 
-async def append(tiers: Tiers, *contents: str, session: SessionKey = SESSION) -> list[UUID]:
+async def append(tiers: Tiers, *contents: str, session: SessionKey = SESSION, user_id: str | None = None) -> list[UUID]:
     """Append these as a user's messages; their ids."""
     drafts = [Draft(Role.USER, content) for content in contents]
-    receipt = await ingestion_of(tiers).append(Scope(session.namespace, session_id=session.session_id), drafts)
+    receipt = await ingestion_of(tiers).append(Scope(session.namespace, user_id, session_id=session.session_id), drafts)
     return [appended.id for appended in receipt.messages]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.consolidation.drain import DrainPolicy
 from app.consolidation.segmentation import SegmentationPolicy
 from app.episodic.repository import PostgresRepository
-from app.records import ForgetReceipt, Tier
+from app.records import ForgetReceipt, Tier, TierReceipt
 from app.testing.clock import FixedClock
 from app.testing.faults import Fault, away, troubled
 from app.working import RedisRepository, connect
@@ -92,7 +92,13 @@ async def test_what_was_consolidated_can_be_forgotten(engines: Tiers) -> None:
     report = await consolidation_of(engines).run()
     assert dict(report.counts) == {"messages_drained": 2, "episodes_closed": 0, "records_indexed": 2, "sessions_released": 1}
     receipt = await forgetting_of(engines).forget(EVERYWHERE)
-    assert receipt == ForgetReceipt({"message": 2, "episode": 1, "buffered": 2}, remaining=0)
+    assert receipt == ForgetReceipt(
+        {
+            Tier.WORKING: TierReceipt({"message": 2}, 0),
+            Tier.EPISODIC: TierReceipt({"message": 2, "episode": 1}, 0),
+            Tier.SEMANTIC: TierReceipt({"point": 2}, 0),
+        }
+    )
     assert (await contents_of(engines), await engines.semantic.count()) == ([], 0)
 
 

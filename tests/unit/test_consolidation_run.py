@@ -279,21 +279,6 @@ async def test_a_tier_that_is_away_is_unknown_not_empty() -> None:
     assert (status, status.drift) == (ConsolidationStatus(None, None, None), None)
 
 
-async def test_sessions_are_retired_after_their_retention() -> None:
-    """The archived state of a session quiet for long enough is dropped, once; its messages stay."""
-    given = tiers()
-    await append(given, "a")
-    consolidation = consolidation_of(given, RunPolicy(session_retention=timedelta(days=2)))
-    await consolidation.run()
-    given.clock.advance(timedelta(days=1))
-    assert await consolidation.retire_sessions() == 0
-    given.clock.advance(timedelta(days=2))
-    assert [await consolidation.retire_sessions(), await consolidation.retire_sessions()] == [1, 0]
-    async with given.episodic.reading() as reader:
-        assert await reader.session(SESSION) is None
-    assert [m.content for m in await history_of(given)] == ["a"]
-
-
 async def test_ending_a_session_drains_closes_and_notes_it() -> None:
     """An ended session has nothing undrained, and its episode is ready to be summarised."""
     given = tiers()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,8 @@ from factories import (
     Tiers,
     append,
     consolidation_of,
+    contents_of,
+    drain_of,
     episodes_of,
     forgetting_of,
     history_of,
@@ -20,14 +23,24 @@ from factories import (
 )
 from given import SESSION, knowledge, queued, stored, upsert
 
-from app.errors import InvalidInput, TierUnavailable
+from app.consolidation.forget import Forgetting
+from app.errors import TierUnavailable
 from app.ports import OutboxOp
-from app.records import ForgetReceipt, Query, Scope, SessionKey, SessionState, Tier
+from app.records import ForgetReceipt, Query, Scope, Selection, SessionKey, SessionState, Space, Tier, TierReceipt
 from app.testing.faults import away
 
 OTHER = SessionKey(SESSION.namespace, "s2")
 ELSEWHERE = SessionKey("elsewhere", "s1")
 THIS_SESSION = Scope(SESSION.namespace, session_id=SESSION.session_id)
+
+
+def receipt_of(
+    working: dict[str, int], episodic: dict[str, int], semantic: dict[str, int], *,
+    remaining: tuple[int | None, ...] = (0, 0, 0), pending: tuple[str, ...] = (),
+) -> ForgetReceipt:  # fmt: skip
+    """The receipt for what was removed from each tier."""
+    removed = zip((Tier.WORKING, Tier.EPISODIC, Tier.SEMANTIC), (working, episodic, semantic), remaining, strict=True)
+    return ForgetReceipt({tier: TierReceipt(counts, left) for tier, counts, left in removed}, pending)
 
 
 async def remembered() -> Tiers:
@@ -52,7 +65,7 @@ async def test_a_session_is_forgotten_in_every_tier() -> None:
     """Nothing of the session is found, read or counted any more; the receipt says what there was and what is left."""
     given = await remembered()
     receipt = await forgetting_of(given).forget(THIS_SESSION)
-    assert receipt == ForgetReceipt({"message": 1, "episode": 1, "buffered": 2}, remaining=0)
+    assert receipt == receipt_of({"message": 2}, {"message": 1, "episode": 1}, {"point": 1})
     assert await found(given) == {"key of acme s2", "new key of acme s2", "the key is under the mat"}
     assert (await history_of(given), await given.working.read(SESSION, after=0, limit=9)) == ((), ())
     assert await found(given, Scope("elsewhere")) == {"key of elsewhere s1", "new key of elsewhere s1"}
@@ -62,7 +75,7 @@ async def test_a_namespace_is_forgotten_in_every_tier() -> None:
     """All sessions and all knowledge of the namespace go; another namespace is untouched."""
     given = await remembered()
     receipt = await forgetting_of(given).forget(EVERYWHERE)
-    assert receipt == ForgetReceipt({"message": 2, "episode": 2, "knowledge": 1, "buffered": 4}, remaining=0)
+    assert receipt == receipt_of({"message": 4}, {"message": 2, "episode": 2, "knowledge": 1}, {"point": 3})
     assert (await found(given), await episodes_of(given), await given.working.sessions_of("acme")) == (set(), (), ())
     assert await found(given, Scope("elsewhere")) == {"key of elsewhere s1", "new key of elsewhere s1"}
 
@@ -83,7 +96,7 @@ async def test_forgetting_again_finds_nothing() -> None:
     """A repeated call, or one for a session that never was, removes nothing and says so."""
     given = await remembered()
     await forgetting_of(given).forget(THIS_SESSION)
-    assert await forgetting_of(given).forget(THIS_SESSION) == ForgetReceipt({}, remaining=0)
+    assert await forgetting_of(given).forget(THIS_SESSION) == receipt_of({}, {}, {})
 
 
 async def test_a_forgotten_session_may_begin_again() -> None:
@@ -95,16 +108,68 @@ async def test_a_forgotten_session_may_begin_again() -> None:
     assert [(m.sequence, m.content) for m in await history_of(given)] == [(1, "a new beginning")]
 
 
-@pytest.mark.parametrize(
-    "scope", [replace(THIS_SESSION, user_id="ana"), Scope("acme", agent_id="bot"), Scope("acme", project_id="move")]
-)
-async def test_part_of_a_session_cannot_be_forgotten(scope: Scope) -> None:
-    """A scope narrowed by user, agent or project is refused before anything is removed."""
-    given = await remembered()
-    before = await found(given)
-    with pytest.raises(InvalidInput, match="scope: must be a whole session or a whole namespace"):
-        await forgetting_of(given).forget(scope)
-    assert await found(given) == before
+async def test_a_user_is_forgotten_everywhere() -> None:
+    """Of a shared session the others' messages stay, drained or buffered, and can still be drained and indexed."""
+    given, scope = tiers(), Scope("acme", user_id="ana")
+    await append(given, "ana's old key", user_id="ana")
+    await append(given, "ben's old key", user_id="ben")
+    await consolidation_of(given).run()
+    await append(given, "ben's new key", user_id="ben")
+    await append(given, "ana's new key", user_id="ana")
+    receipt = await forgetting_of(given).forget(scope)
+    assert receipt == receipt_of({"message": 2}, {"message": 1}, {"point": 1})
+    await consolidation_of(given).run()
+    assert [m.content for m in await history_of(given)] == ["ben's old key", "ben's new key"]
+    assert await found(given) == {"ben's old key", "ben's new key"}
+    assert (await given.working.backlog()).sessions == 0
+    assert await given.working.unreleased_sessions(9) == ()
+
+
+async def test_records_are_forgotten_by_name() -> None:
+    """Messages stored or buffered, an episode with its messages, and knowledge go by their ids; a stranger's ids do not."""
+    given = tiers()
+    stored_id, kept_id = await append(given, "stored key", "kept key")
+    (other_id,) = await append(given, "key of the episode", session=OTHER)
+    (theirs,) = await append(given, "their key", session=ELSEWHERE)
+    fact, their_fact = knowledge("the key is here"), knowledge("their key is there", scope=Scope("elsewhere"))
+    await stored(given.episodic, fact, their_fact)
+    await queued(given.episodic, upsert(fact), upsert(their_fact))
+    await consolidation_of(given).run()
+    (buffered_id,) = await append(given, "buffered key")
+    (home,) = [e for e in await episodes_of(given) if e.scope.session_id == OTHER.session_id]
+    selection = Selection("acme", "s1", (stored_id, buffered_id, theirs), (home.id,), (fact.id, their_fact.id))
+    receipt = await forgetting_of(given).forget_records(selection)
+    assert receipt == receipt_of({"message": 3}, {"message": 2, "episode": 1, "knowledge": 1}, {"point": 3})
+    await consolidation_of(given).run()
+    assert (await found(given), [m.id for m in await history_of(given)]) == ({"kept key"}, [kept_id])
+    assert await found(given, Scope("elsewhere")) == {"their key", "their key is there"}
+    assert other_id not in {m.id for m in await given.working.read(OTHER, after=0, limit=9)}
+
+
+async def test_vectors_of_what_was_forgotten_leave_the_cache() -> None:
+    """What was embedded of a forgotten record, stored or buffered, is no longer in the cache; the rest is."""
+    given = tiers()
+    await append(given, "my secret. And another.")
+    await append(given, "harmless", session=OTHER)
+    await consolidation_of(given).run()
+    await append(given, "new secret")
+    cache = Remembered({"my secret. And another.", "And another.", "harmless", "new secret"})
+    forgetting = Forgetting(
+        given.working, given.episodic, given.semantic, cache=cache, on_forgotten=lambda _: None, clock=given.clock
+    )
+    receipt = await forgetting.forget(THIS_SESSION)
+    assert receipt.tiers[Tier.WORKING].removed == {"message": 2, "vector": 3}
+    assert cache.texts == {"harmless"}
+
+
+async def test_whoever_remembers_a_namespace_is_told() -> None:
+    """Short-lived memories between calls are dropped, too."""
+    given, told = await remembered(), list[str]()
+    forgetting = Forgetting(
+        given.working, given.episodic, given.semantic, cache=None, on_forgotten=told.append, clock=given.clock
+    )
+    await forgetting.forget(THIS_SESSION)
+    assert told == ["acme"]
 
 
 async def test_an_index_that_is_away_follows_later() -> None:
@@ -112,7 +177,8 @@ async def test_an_index_that_is_away_follows_later() -> None:
     given = await remembered()
     dark = replace(given, semantic=away(given.semantic, Tier.SEMANTIC))
     receipt = await forgetting_of(dark).forget(THIS_SESSION)
-    assert receipt == ForgetReceipt({"message": 1, "episode": 1, "buffered": 2}, remaining=0, degraded=("semantic",))
+    removed = ({"message": 2}, {"message": 1, "episode": 1}, {})
+    assert receipt == receipt_of(*removed, remaining=(0, 0, None), pending=("semantic",))
     assert {e.op for e in await outbox_of(given)} == {OutboxOp.DELETE}
     await consolidation_of(given).run()
     assert (await given.semantic.count(scope=THIS_SESSION), await outbox_of(given)) == (0, ())
@@ -123,16 +189,62 @@ async def test_a_point_that_stays_is_counted() -> None:
     given = await remembered()
     half_dark = replace(given, semantic=away(given.semantic, Tier.SEMANTIC, "forget"))
     receipt = await forgetting_of(half_dark).forget(THIS_SESSION)
-    assert receipt == ForgetReceipt({"message": 1, "episode": 1, "buffered": 2}, remaining=1, degraded=("semantic",))
+    removed = ({"message": 2}, {"message": 1, "episode": 1}, {"point": 1})
+    assert receipt == receipt_of(*removed, remaining=(0, 0, 1), pending=("semantic",))
+    assert receipt.remaining == 1
 
 
-@pytest.mark.parametrize("tier", [Tier.WORKING, Tier.EPISODIC])
-async def test_without_redis_or_postgres_nothing_is_promised(tier: Tier) -> None:
-    """With Redis or Postgres away the call fails, and repeated when they are back it does its work."""
+async def test_without_postgres_nothing_is_promised() -> None:
+    """With Postgres away the call fails and nothing is removed; repeated when it is back it does its work."""
     given = await remembered()
-    dark = replace(given, **{tier.value: away(getattr(given, tier.value), tier)})
     with pytest.raises(TierUnavailable):
-        await forgetting_of(dark).forget(THIS_SESSION)
-    assert [m.content for m in await history_of(given)] == ["key of acme s1"]
+        await forgetting_of(replace(given, episodic=away(given.episodic, Tier.EPISODIC))).forget(THIS_SESSION)
+    assert "new key of acme s1" in await found(given)
     assert (await forgetting_of(given).forget(THIS_SESSION)).remaining == 0
     assert not any("s1" in text for text in await found(given))
+
+
+@pytest.mark.parametrize("scope", [THIS_SESSION, EVERYWHERE, Scope("acme", user_id="ana")])
+async def test_buffers_that_are_away_are_forgotten_when_they_are_back(scope: Scope) -> None:
+    """With Redis away the removal there is owed, said so, and done before anything forgotten can be drained back.
+
+    What is appended afterwards, through Postgres and through Redis, is kept.
+    """
+    given = tiers()
+    await append(given, "old secret", user_id="ana")
+    dark = replace(given, working=away(given.working, Tier.WORKING))
+    receipt = await forgetting_of(dark).forget(scope)
+    assert receipt == receipt_of({}, {}, {}, remaining=(None, 0, 0), pending=("working",))
+    given.clock.advance(timedelta(seconds=1))
+    await append(dark, "said meanwhile", user_id="ana")
+    await append(given, "said afterwards", user_id="ana")
+    assert await drain_of(given).drain_now(SESSION) == 1
+    assert await contents_of(given) == ["said meanwhile", "said afterwards"]
+    await consolidation_of(given).run()
+    async with given.episodic.reading() as reader:
+        assert (await reader.status()).erasures == 0
+    assert await found(given) == {"said meanwhile", "said afterwards"}
+
+
+async def test_a_drain_under_way_cannot_bring_back_what_is_forgotten() -> None:
+    """While a worker drains a session of the namespace, forgetting waits for it (here: gives up) and removes nothing."""
+    given = await remembered()
+    async with given.episodic.writing() as worker:
+        await worker.lock_checkpoint(SESSION)
+        with pytest.raises(TierUnavailable):
+            await forgetting_of(given).forget(EVERYWHERE)
+    assert (await forgetting_of(given).forget(EVERYWHERE)).remaining == 0
+    await consolidation_of(given).run()
+    assert await found(given) == set()
+
+
+@dataclass
+class Remembered:
+    """A cache of vectors, by the texts they are of."""
+
+    texts: set[str]
+
+    async def evict(self, texts: Sequence[str], _spaces: Sequence[Space]) -> int:
+        gone = self.texts & set(texts)
+        self.texts -= gone
+        return len(gone)

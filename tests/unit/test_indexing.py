@@ -258,7 +258,7 @@ async def test_postgres_lost_before_the_tick_costs_only_a_repetition() -> None:
     """When entries cannot be ticked off their lease runs out, and doing them again changes nothing."""
     given, fact = tiers(), knowledge("fact")
     await owed(given, fact)
-    dark = replace(given, episodic=away(given.episodic, Tier.EPISODIC, "complete_outbox", "release_outbox"))
+    dark = replace(given, episodic=away(given.episodic, Tier.EPISODIC, "complete_outbox", "delay_outbox"))
     with pytest.raises(TierUnavailable):
         await indexer_of(dark).index_batch()
     assert await indexer_of(given).index_batch() == Batch(0, 0)

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from app.api.wire import base, messages, operations, recall, records, sessions
 from app.consolidation.run import ConsolidationStatus
-from app.ports import Backlog, OutboxEntry, OutboxOp, SessionRecord, StoreStatus
+from app.errors import InvalidInput
+from app.ports import Backlog, OutboxEntry, OutboxOp, OutboxState, Queued, SessionRecord, StoreStatus
 from app.records import (
     Appended,
     AppendReceipt,
@@ -33,9 +34,11 @@ from app.records import (
     RunReport,
     Scope,
     SectionAccount,
+    Selection,
     SessionKey,
     SessionState,
     Tier,
+    TierReceipt,
 )
 
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -267,12 +270,12 @@ def test_a_run_is_written_with_its_duration() -> None:
 
 def test_a_status_names_the_tiers_that_are_away() -> None:
     """What a tier would have said is null, and the tier is in `degraded`."""
-    store = StoreStatus(3, 1, {RecordKind.MESSAGE: 5, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 0}, NOW)
+    store = StoreStatus(3, 1, {RecordKind.MESSAGE: 5, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 0}, NOW, 7)
     embedding = operations.EmbeddingOut(space="m__3", model="m", dimension=3, provider=None)
-    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW), store, 4), embedding)
+    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW, 6), store, 4), embedding)
     assert whole.model_dump(mode="json") == {
-        "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z"},
-        "outbox": {"depth": 3, "dead_letters": 1, "oldest_at": "2026-05-04T12:00:00Z"},
+        "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z", "malformed": 6},
+        "outbox": {"depth": 3, "dead_letters": 1, "oldest_at": "2026-05-04T12:00:00Z", "erasures": 7},
         "records": {"message": 5, "episode": 2, "knowledge": 0}, "indexed_points": 4, "drift": 3,
         "embedding": {"space": "m__3", "model": "m", "dimension": 3, "provider": None}, "degraded": [],
     }  # fmt: skip
@@ -282,17 +285,42 @@ def test_a_status_names_the_tiers_that_are_away() -> None:
     }  # fmt: skip
 
 
-def test_an_outbox_entry_is_written_without_its_owner() -> None:
-    """What waits, how often it was tried and why it failed; whose it is stays inside."""
-    entry = OutboxEntry(OutboxOp.DELETE, RecordKind.MESSAGE, "acme", ID, 9, 2, 3, NOW, "timeout", is_dead=True)
-    assert operations.OutboxEntryOut.of(entry).model_dump(mode="json") == {
-        "id": 9, "op": "delete", "kind": "message", "record_uid": str(ID), "attempts": 3,
-        "next_attempt_at": "2026-05-04T12:00:00Z", "last_error": "timeout", "is_dead": True,
+def test_an_outbox_entry_is_written_with_its_state() -> None:
+    """What waits and how it stands, how often it was tried, how often that was its own fault, and why it failed."""
+    entry = OutboxEntry(OutboxOp.DELETE, RecordKind.MESSAGE, "acme", ID, 9, 2, 3, 1, NOW, "timeout", is_dead=True)
+    assert operations.OutboxEntryOut.of(Queued(entry, OutboxState.DEAD, NOW)).model_dump(mode="json") == {
+        "id": 9, "op": "delete", "kind": "message", "namespace": "acme", "record_uid": str(ID), "state": "dead", "attempts": 3,
+        "failures": 1, "next_attempt_at": "2026-05-04T12:00:00Z", "last_error": "timeout", "is_dead": True,
+        "created_at": "2026-05-04T12:00:00Z",
     }  # fmt: skip
 
 
 def test_a_forget_receipt_is_written_whole() -> None:
-    """What was removed, what a second look found, and what was away."""
-    assert operations.ForgetOut.of(ForgetReceipt({"messages": 2}, 1, ("semantic",))).model_dump() == {
-        "removed": {"messages": 2}, "remaining": 1, "degraded": ["semantic"],
-    }  # fmt: skip
+    """What was removed from each tier, what a second look found, and who was away."""
+    receipt = ForgetReceipt(
+        {
+            Tier.WORKING: TierReceipt({"message": 3}, 0),
+            Tier.EPISODIC: TierReceipt({"message": 2}, 1),
+            Tier.SEMANTIC: TierReceipt({}, None),
+        },
+        ("semantic",),
+    )
+    assert operations.ForgetOut.of(receipt).model_dump() == {
+        "removed": {"message": 2, "buffered": 3},
+        "remaining": 1,
+        "tiers": {
+            "working": {"removed": {"message": 3}, "remaining": 0},
+            "episodic": {"removed": {"message": 2}, "remaining": 1},
+            "semantic": {"removed": {}, "remaining": None},
+        },
+        "pending": ["semantic"],
+        "degraded": ["semantic"],
+    }
+
+
+def test_forgetting_by_name_takes_no_owner() -> None:
+    """An owner beside ids of records would be ignored, so it is refused by name."""
+    asked = operations.ForgetIn(namespace="acme", session_id="s1", message_ids=[ID], episode_ids=[OTHER])
+    assert (asked.names_records, asked.selection) == (True, Selection("acme", "s1", (ID,), (OTHER,), ()))
+    with pytest.raises(InvalidInput, match="user_id: cannot be given with ids"):
+        _ = operations.ForgetIn(namespace="acme", user_id="ana", knowledge_ids=[ID]).selection

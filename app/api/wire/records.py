@@ -183,6 +183,7 @@ class KnowledgeOut(BaseModel):
     valid_from: datetime | None
     valid_to: datetime | None
     superseded_by: UUID | None
+    schema_version: int
     pinned: bool
 
     @classmethod
