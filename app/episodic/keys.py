@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.episodic import rows
 from app.episodic.engine import connected
 from app.episodic.tables import api_keys
 from app.records import ApiKey, Permission
@@ -21,13 +23,14 @@ class PostgresKeyStore:
 
     async def find(self, key_sha256: bytes) -> ApiKey | None:
         async with connected(self._engine) as session:
-            rows = await session.run("find_key", select(api_keys).where(api_keys.c.key_sha256 == key_sha256))
-        return _key(rows[0]) if rows else None
+            found = await session.run("find_key", select(api_keys).where(api_keys.c.key_sha256 == key_sha256))
+        return rows.only(found, key)
 
     async def list(self) -> tuple[ApiKey, ...]:
         async with connected(self._engine) as session:
-            rows = await session.run("list_keys", select(api_keys).order_by(api_keys.c.id))
-        return tuple(_key(row) for row in rows)
+            found = await session.run("list_keys", select(api_keys).order_by(api_keys.c.id))
+        # None is left out: without any key the API may be open, and one that cannot be read is still one.
+        return tuple(found_key for row in found if (found_key := rows.only([row], key)) is not None)
 
     async def save(self, key: ApiKey) -> None:
         values = {
@@ -52,7 +55,7 @@ class PostgresKeyStore:
         return bool(revoked)
 
 
-def _key(row: Row[tuple[object, ...]]) -> ApiKey:
+def key(row: Row[Any]) -> ApiKey:
     return ApiKey(
         id=row.id,
         name=row.name,
