@@ -55,17 +55,20 @@ def pairs_table(title: str, counts: Mapping[str, Any]) -> Table:
 
 
 def outbox_table(entries: Sequence[Mapping[str, Any]]) -> Table:
-    """A row an entry, the last error at its end."""
-    names = ("id", "kind", "record", "namespace", "state", "attempts", "failures", "next attempt", "last error")
-    table = Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.columns[2].no_wrap = True
-    table.columns[3].overflow = table.columns[-1].overflow = "fold"
+    """An entry after the other: how it stands and what it is about, and below whose it is, its attempts and last error."""
+    table = Table("id", "state", "kind", "record", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    table.columns[3].overflow = "fold"
     for entry in entries:
-        what = entry["kind"] if entry["op"] == "upsert" else f"{entry['op']} {entry['kind']}"
-        counts = (str(entry["attempts"]), str(entry["failures"]), (entry["next_attempt_at"] or "–")[:19])
-        owner, error = Text(entry["namespace"]), Text(entry["last_error"] or "–")
-        table.add_row(str(entry["id"]), what, entry["record_uid"], owner, entry["state"], *counts, error)
+        kind = entry["kind"] if entry["op"] == "upsert" else f"{entry['op']} {entry['kind']}"
+        table.add_row(str(entry["id"]), entry["state"], kind, Text(entry["record_uid"]))
+        table.add_row("", "", "", Padding(_attempts(entry), _INDENT))
     return table
+
+
+def _attempts(entry: Mapping[str, Any]) -> Text:
+    tried = f"{entry['attempts']} attempts, {entry['failures']} failures"
+    waits = f"next at {entry['next_attempt_at'][:19]}" if entry["next_attempt_at"] else None
+    return Text(" · ".join(filter(None, (f"in {entry['namespace']}", tried, waits, entry["last_error"]))), style="dim")
 
 
 def keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:

@@ -20,8 +20,8 @@ def test_consolidation_leaves_nothing_to_do(api: Served, namespace: str) -> None
     assert run in api.http.get("/v1/admin/runs", params={"limit": 100}).json()["runs"]
     status = api.http.get("/v1/admin/status").json()
     assert status == {
-        "backlog": {"sessions": 0, "messages": 0, "oldest_at": None},
-        "outbox": {"depth": 0, "dead_letters": 0, "oldest_at": None},
+        "backlog": {"sessions": 0, "messages": 0, "oldest_at": None, "malformed": 0},
+        "outbox": {"depth": 0, "dead_letters": 0, "oldest_at": None, "erasures": 0},
         "records": status["records"],
         "indexed_points": sum(status["records"].values()),
         "drift": 0,
@@ -36,10 +36,11 @@ def test_the_outbox_shows_what_waits(api: Served, namespace: str) -> None:
     knowledge = created(api.http.post("/v1/knowledge", json={"namespace": namespace, "description": "x"}))
     (entry,) = api.http.get("/v1/admin/outbox").json()["entries"]
     assert entry == {
-        "id": entry["id"], "op": "upsert", "kind": "knowledge", "record_uid": knowledge["id"], "attempts": 0,
-        "next_attempt_at": None, "last_error": None, "is_dead": False,
+        "id": entry["id"], "op": "upsert", "kind": "knowledge", "namespace": namespace, "record_uid": knowledge["id"],
+        "state": "due", "attempts": 0, "failures": 0, "next_attempt_at": None, "last_error": None, "is_dead": False,
+        "created_at": entry["created_at"],
     }  # fmt: skip
-    assert api.http.get("/v1/admin/outbox", params={"is_dead": True}).json() == {"entries": []}
+    assert api.http.get("/v1/admin/outbox", params={"is_dead": True}).json() == {"entries": [], "next": None}
     assert api.http.post("/v1/admin/outbox/retry", json={"ids": [entry["id"]]}).json() == {"retried": 0}
 
 

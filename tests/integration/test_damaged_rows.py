@@ -146,7 +146,7 @@ async def test_a_newer_row_is_refused_by_name(memory: PostgresRepository, databa
     async with memory.writing() as tx:
         await tx.save_session(SESSION, state=SessionState(), last_message_at=None, now=NOW)
     for table in ("episodes", "knowledge", "sessions"):
-        await administrate(database_url, f"UPDATE {table} SET schema_version = 2")
+        await administrate(database_url, f"UPDATE {table} SET schema_version = 2")  # noqa: S608 - names of ours
     async with memory.reading() as reader:
         for read, name in (
             (reader.episode("acme", event.id), f"episode {event.id}"),

@@ -71,6 +71,39 @@ async def test_migrating_a_current_database_changes_nothing(empty: AsyncEngine) 
     assert await catalogue(empty) == before
 
 
+_BEFORE_RETENTION = """
+    INSERT INTO episodes (id, kind, namespace, started_at, ended_at, summary)
+    VALUES ('00000000-0000-0000-0000-000000000001', 'task', 'acme', now(), now(), 'kept');
+    INSERT INTO messages (uid, namespace, session_id, sequence, id, role, content, created_at, episode_id, content_sha256)
+    VALUES (gen_random_uuid(), 'acme', 's1', 1, gen_random_uuid(), 'user', 'kept', now(),
+            '00000000-0000-0000-0000-000000000001', repeat('0', 64));
+    INSERT INTO knowledge (id, kind, namespace, description, created_at)
+    VALUES (gen_random_uuid(), 'fact', 'acme', 'kept', now());
+    INSERT INTO sessions (namespace, session_id, created_at, updated_at) VALUES ('acme', 's1', now(), now());
+    INSERT INTO outbox (op, kind, namespace, record_uid, attempts, is_dead)
+    VALUES ('upsert', 'message', 'acme', gen_random_uuid(), 12, true), ('upsert', 'message', 'acme', gen_random_uuid(), 12, false)
+"""
+
+
+async def test_retention_finds_what_was_there_before(empty: AsyncEngine, empty_database_url: str) -> None:
+    """Rows of the release before are in sight, not pinned and of version 1; a dead letter had failed; and back again."""
+    await upgrade(empty, "0001")
+    await administrate(empty_database_url, _BEFORE_RETENTION)
+    await upgrade(empty)
+    async with empty.connect() as connection:
+        rows = await connection.execute(text("SELECT pinned, archived_at FROM episodes"))
+        assert rows.all() == [(False, None)]
+        rows = await connection.execute(
+            text("SELECT m.is_archived, k.pinned, k.schema_version, s.schema_version FROM messages m, knowledge k, sessions s")
+        )
+        assert rows.all() == [(False, False, 1, 1)]
+        rows = await connection.execute(text("SELECT is_dead, attempts, failures FROM outbox ORDER BY id"))
+        assert rows.all() == [(True, 12, 12), (False, 12, 0)]
+    await downgrade(empty, "0001")
+    async with empty.connect() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM messages"))).scalar_one() == 1
+
+
 async def test_processes_that_start_together_do_not_race(empty_database_url: str) -> None:
     """Of several that migrate an empty database at once, one does it and the others find it done."""
     engines = [create_engine(empty_database_url) for _ in range(4)]

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from typer.testing import CliRunner
 
 from app.cli.commands import app
-from app.cli.showing import hits_grid, keys_table, pairs_table, status_table
+from app.cli.showing import hits_grid, keys_table, outbox_table, pairs_table, status_table
 from app.records import ApiKey, Permission, derived_uuid
 
 
@@ -106,6 +106,26 @@ def test_counts_are_a_line_each() -> None:
     assert printed(pairs_table("consolidated", counts)) == [
         "consolidated  messages drained  3",
         "              records indexed   4",
+    ]
+
+
+def test_the_outbox_is_a_table() -> None:
+    """An entry after the other: what it is about, how it stands and why; what others wrote is never read as markup."""
+    entry = {
+        "id": 17, "op": "upsert", "kind": "message", "record_uid": str(derived_uuid("x")), "namespace": "[acme]",
+        "state": "waiting", "attempts": 14, "failures": 0, "next_attempt_at": "2026-05-04T12:00:00Z",
+        "last_error": "too [bold]slow",
+    }  # fmt: skip
+    dead = entry | {"id": 18, "op": "delete", "state": "dead", "next_attempt_at": None, "last_error": None, "failures": 12}
+    assert printed(outbox_table([entry, dead]))[3:-1] == [
+        f"17  waiting  message         {derived_uuid('x')}",
+        "                              in [acme] · 14 attempts, 0 failures · next at",
+        "                              2026-05-04T12:00:00 · too [bold]slow",
+        "",
+        f"18  dead     delete message  {derived_uuid('x')}",
+        "                              in [acme] · 14 attempts, 12 failures",
+        "",
+        "",
     ]
 
 

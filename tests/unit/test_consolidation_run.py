@@ -228,6 +228,17 @@ async def test_messages_that_are_indexed_for_a_caller_are_released() -> None:
     assert (await waiting_in_buffers(given), await outbox_of(given)) == ([], ())
 
 
+async def test_waiting_for_the_index_is_honest_about_dead_letters() -> None:
+    """A message that was given up on is not said to be indexed."""
+    given = tiers()
+    (message_id,) = await append(given, "a")
+    await drain_of(given).drain(SESSION)
+    async with given.episodic.writing() as tx:
+        claimed = await tx.claim_outbox(9, lease=ALWAYS, now=given.clock())
+        await tx.release_outbox(claimed, error="too long", next_attempt_at=given.clock(), is_dead=True)
+    assert not await consolidation_of(given).index([message_uid(SESSION, message_id)], ALWAYS)
+
+
 async def test_waiting_for_storage_waits_for_another_worker() -> None:
     """A caller who waits until a message is stored is not answered because somebody else is draining the session."""
     given = tiers()

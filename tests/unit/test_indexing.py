@@ -234,6 +234,38 @@ async def test_a_dead_letter_can_be_replayed() -> None:
     assert (await indexed(given), await outbox_of(given)) == ({fact.id: "poison"}, ())
 
 
+async def test_attempts_during_an_outage_are_not_held_against_a_record() -> None:
+    """A record that fails on its own account after a long outage still has all of its attempts."""
+    given = tiers()
+    await owed(given, knowledge("poison"))
+    dark = indexer_of(replace(given, semantic=away(given.semantic, Tier.SEMANTIC)), POLICY)
+    for _ in range(5 * POLICY.max_attempts):
+        assert await dark.index_batch() == Batch(1, 0)
+        given.clock.advance(timedelta(minutes=1))
+    choking = indexer_of(replace(given, embedder=Choking()), POLICY)
+    states = []
+    for _ in range(POLICY.max_attempts):
+        await choking.index_batch()
+        states += [(e.failures, e.is_dead) for e in await outbox_of(given)]
+        given.clock.advance(timedelta(minutes=1))
+    assert states == [(1, False), (2, False), (3, True)]
+
+
+async def test_what_is_archived_leaves_the_index_whoever_queued_it() -> None:
+    """An archived episode and its messages are removed, even by an entry that asks for them to be indexed."""
+    given, home = tiers(), episode(summary="old", kind=EpisodeKind.TASK)
+    said = message(1, "old")
+    await filed(given.episodic, [said], home)
+    await queued(given.episodic, upsert(said), upsert(home))
+    await indexer_of(given).index_batch()
+    assert await given.semantic.count() == 2
+    async with given.episodic.writing() as tx:
+        await tx.archive_episodes(given.clock() + timedelta(days=1), at=given.clock(), limit=1)
+    await queued(given.episodic, upsert(said), upsert(home))
+    assert await indexer_of(given).index_batch() == Batch(2, 2)
+    assert (await given.semantic.count(), await outbox_of(given)) == (0, ())
+
+
 OUTAGES = {
     "embedder": lambda given: replace(given, embedder=troubled(given.embedder, Fault(DOWN))),
     "index": lambda given: replace(given, semantic=away(given.semantic, Tier.SEMANTIC)),
