@@ -185,6 +185,15 @@ async def test_a_query_of_another_size_is_refused(memory: SemanticMemory) -> Non
         await memory.search(SPACE, query(dense=np.ones(5, dtype=np.float32)))
 
 
+async def test_points_are_looked_for_by_id(memory: SemanticMemory) -> None:
+    """As often as they are there, over all spaces; ids of nobody count for nothing."""
+    one, other = point("one"), point("other")
+    await memory.upsert(SPACE, [one, other])
+    await memory.upsert(OTHER_SPACE, [replace(one, dense=np.ones(2, dtype=np.float32))])
+    assert await memory.present([one.id, UUID(int=1)]) == 2
+    assert (await memory.present([other.id]), await memory.present([])) == (1, 0)
+
+
 async def test_deleted_points_are_gone_from_every_space(memory: SemanticMemory) -> None:
     """Deleting names no space, and an absent id is no error."""
     gone, kept = point("gone"), point("kept")

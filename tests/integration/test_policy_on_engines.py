@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 from factories import EVERYWHERE, Tiers, append, check_books, consolidation_of, contents_of, drain_of, forgetting_of
@@ -26,7 +27,8 @@ MANY_BATCHES = DrainPolicy(batch=2)
 @pytest.fixture
 async def engines(redis_url: str, engine: AsyncEngine) -> AsyncIterator[Tiers]:
     async with connect(redis_url) as client:
-        yield Tiers(clock=FixedClock(NOW), working=RedisRepository(client), episodic=PostgresRepository(engine))
+        clock = FixedClock(NOW)
+        yield Tiers(clock=clock, working=RedisRepository(client, clock=clock), episodic=PostgresRepository(engine))
 
 
 @pytest.mark.parametrize("call", ["insert_messages", "enqueue", "commit", "committed", "settle"])
@@ -102,8 +104,70 @@ async def test_what_was_consolidated_can_be_forgotten(engines: Tiers) -> None:
     assert (await contents_of(engines), await engines.semantic.count()) == ([], 0)
 
 
+async def test_a_drain_under_way_is_waited_for(engines: Tiers) -> None:
+    """Forgetting while a worker drains begins when the drain has ended, and takes what it drained, too."""
+    await append(engines, "a secret")
+    arrived = Gate("unsettled")
+    draining = asyncio.create_task(drain_of(replace(engines, working=troubled(engines.working, arrived))).drain(SESSION))
+    await arrived.is_reached.wait()
+    asked = Reached("hold_namespace")
+    forgetting = asyncio.create_task(
+        forgetting_of(replace(engines, episodic=troubled(engines.episodic, asked))).forget(EVERYWHERE)
+    )
+    await asked.event.wait()
+    assert not forgetting.done()
+    arrived.opened.set()
+    assert (await draining, (await forgetting).remaining) == (1, 0)
+    await consolidation_of(engines).run()
+    assert (await contents_of(engines), await engines.working.count(EVERYWHERE)) == ([], 0)
+
+
+async def test_no_drain_begins_while_one_forgets(engines: Tiers) -> None:
+    """A worker that comes while the rows are gone and the buffers not yet leaves the session alone."""
+    await append(engines, "a secret")
+    arrived = Gate("erase")
+    forgetting = asyncio.create_task(
+        forgetting_of(replace(engines, working=troubled(engines.working, arrived))).forget(EVERYWHERE)
+    )
+    await arrived.is_reached.wait()
+    assert await drain_of(engines).drain(SESSION) == 0
+    arrived.opened.set()
+    assert (await forgetting).remaining == 0
+    await drain_of(engines).drain(SESSION)
+    assert await contents_of(engines) == []
+
+
+async def test_what_was_forgotten_while_redis_was_away_never_comes_back(engines: Tiers) -> None:
+    """The buffer's old messages are erased before the first drain, and those appended since are kept."""
+    await append(engines, "old secret", "another")
+    receipt = await forgetting_of(replace(engines, working=away(engines.working, Tier.WORKING))).forget(EVERYWHERE)
+    assert (receipt.pending, receipt.tiers[Tier.WORKING].remaining) == (("working",), None)
+    engines.clock.advance(timedelta(milliseconds=1))
+    await append(engines, "kept")
+    assert await drain_of(engines).drain_now(SESSION) == 1
+    assert await contents_of(engines) == ["kept"]
+    await consolidation_of(engines).run()
+    async with engines.episodic.reading() as reader:
+        assert (await reader.owed_erasures(9), (await reader.status()).erasures) == ((), 0)
+    assert await contents_of(engines) == ["kept"]
+
+
 class Killed(Exception):
     """The process died here: nobody handles this."""
+
+
+@dataclass
+class Gate:
+    """The named call waits until the gate is opened."""
+
+    call: str
+    is_reached: asyncio.Event = field(default_factory=asyncio.Event)
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, call: str) -> None:
+        if call == self.call:
+            self.is_reached.set()
+            await self.opened.wait()
 
 
 @dataclass

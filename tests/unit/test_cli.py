@@ -117,15 +117,13 @@ def test_the_outbox_is_a_table() -> None:
         "last_error": "too [bold]slow",
     }  # fmt: skip
     dead = entry | {"id": 18, "op": "delete", "state": "dead", "next_attempt_at": None, "last_error": None, "failures": 12}
-    assert printed(outbox_table([entry, dead]))[3:-1] == [
-        f"17  waiting  message         {derived_uuid('x')}",
-        "                              in [acme] · 14 attempts, 0 failures · next at",
-        "                              2026-05-04T12:00:00 · too [bold]slow",
-        "",
-        f"18  dead     delete message  {derived_uuid('x')}",
-        "                              in [acme] · 14 attempts, 12 failures",
-        "",
-        "",
+    shown = [" ".join(line.split()) for line in printed(outbox_table([entry, dead]))[3:]]
+    assert [line for line in shown if line] == [
+        f"17 waiting message {derived_uuid('x')}",
+        "in [acme] · 14 attempts, 0 failures · next at",
+        "2026-05-04T12:00:00 · too [bold]slow",
+        f"18 dead delete message {derived_uuid('x')}",
+        "in [acme] · 14 attempts, 12 failures",
     ]
 
 

@@ -94,6 +94,30 @@ async def test_a_value_of_another_size_is_no_vector() -> None:
     assert (inner.calls, len(cache.values[key])) == ([["a"]], 4 * 384)
 
 
+async def test_evicted_texts_are_embedded_anew() -> None:
+    """In this process and for others; in the spaces named as well as in its own; what was not evicted stays."""
+    inner, cache = StandIn(), DictCache()
+    embedder = cached(inner, cache)
+    await embedder.embed(["a", "b"])
+    cache.values[f"hm:emb:{OTHER_SPACE.name}:{sha256_hex('a')}"] = b"x"
+    assert await embedder.evict(["a", "a", "never"], [OTHER_SPACE]) == 2
+    await embedder.embed(["a", "b"])
+    assert inner.calls == [["a", "b"], ["a"]]
+    assert len(cache.values) == 2
+
+
+async def test_evicting_without_the_cache_says_so() -> None:
+    """Down, it is an error; what this process remembered is gone all the same."""
+    inner, cache = StandIn(), DictCache()
+    embedder = cached(inner, cache)
+    await embedder.embed(["a"])
+    cache.is_up = False
+    with pytest.raises(TierUnavailable):
+        await embedder.evict(["a"], [])
+    await embedder.embed(["a"])
+    assert inner.calls == [["a"], ["a"]]
+
+
 @pytest.mark.parametrize("defect", ["down", "hanging"])
 async def test_a_broken_cache_never_breaks_embedding(defect: str) -> None:
     """Down or hanging, it is counted and done without."""
@@ -177,6 +201,14 @@ async def test_redis_keeps_bytes_for_a_while(redis: Redis) -> None:
     await cache.put_many({"a": b"\x00\xff", "b": b"2"}, TTL)
     assert await cache.get_many(["b", "c", "a"]) == [b"2", None, b"\x00\xff"]
     assert 0 < await redis.pttl("a") <= TTL / timedelta(milliseconds=1)
+
+
+async def test_redis_forgets_what_it_is_told_to(redis: Redis) -> None:
+    """Says how many there were, and leaves the rest."""
+    cache = RedisCache(redis)
+    await cache.put_many({"a": b"1", "b": b"2"}, TTL)
+    assert (await cache.delete_many(["a", "c"]), await cache.delete_many([])) == (1, 0)
+    assert await cache.get_many(["a", "b"]) == [None, b"2"]
 
 
 async def test_redis_is_not_asked_for_nothing(redis: Redis) -> None:
