@@ -60,7 +60,7 @@ async def _runs(reader: Reader) -> list[object]:
     return [dict(r.counts) for r in await reader.runs(9)]
 
 
-OTHER_RUNS = [{"n": 3}, {"n": 1}]
+OTHER_RUNS: list[object] = [{"n": 3}, {"n": 1}]
 DAMAGES: list[tuple[str, str, Callable[[Reader], Awaitable[list[object]]], list[object]]] = [
     ("messages", "UPDATE messages SET metadata = '[]'::jsonb WHERE sequence = 2", _history, [1, 3]),
     ("messages", "UPDATE messages SET metadata = '7'::jsonb WHERE sequence = 2", _recent, [1, 3]),

@@ -177,8 +177,7 @@ async def test_an_index_that_is_away_follows_later() -> None:
     given = await remembered()
     dark = replace(given, semantic=away(given.semantic, Tier.SEMANTIC))
     receipt = await forgetting_of(dark).forget(THIS_SESSION)
-    removed = ({"message": 2}, {"message": 1, "episode": 1}, {})
-    assert receipt == receipt_of(*removed, remaining=(0, 0, None), pending=("semantic",))
+    assert receipt == receipt_of({"message": 2}, {"message": 1, "episode": 1}, {}, remaining=(0, 0, None), pending=("semantic",))
     assert {e.op for e in await outbox_of(given)} == {OutboxOp.DELETE}
     await consolidation_of(given).run()
     assert (await given.semantic.count(scope=THIS_SESSION), await outbox_of(given)) == (0, ())
