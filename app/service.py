@@ -283,16 +283,19 @@ class HybridMemoryService:
         """What waits to be indexed, is being indexed, or was given up on."""
         asked = query or OutboxQuery()
         check_count("limit", asked.limit, self._parts.limits.results)
+        self._check_namespace(asked.namespace)
         async with self._parts.episodic.reading() as reader:
             return await reader.list_outbox(asked, now=utc_now())
 
     async def retry_dead_letters(self, ids: Sequence[int] | None = None, *, namespace: str | None = None) -> int:
         """Make dead letters due again (all, or these; of one namespace or all); returns how many."""
+        self._check_namespace(namespace)
         async with self._parts.episodic.writing() as tx:
             return await tx.retry_dead(ids, utc_now(), namespace=namespace)
 
     async def drop_dead_letters(self, ids: Sequence[int], *, namespace: str | None = None) -> int:
         """Give up on these dead letters for good; their records stay in Postgres. Returns how many."""
+        self._check_namespace(namespace)
         async with self._parts.episodic.writing() as tx:
             return await tx.drop_dead(ids, namespace=namespace)
 
@@ -300,6 +303,10 @@ class HybridMemoryService:
         """A ping to every dependency, at once."""
         pings = (_ping(name, dependency) for name, dependency in self._parts.dependencies.items())
         return tuple(await asyncio.gather(*pings))
+
+    def _check_namespace(self, namespace: str | None) -> None:
+        if namespace is not None:
+            check_label("namespace", namespace, self._parts.limits)
 
     def _check(self, scope: Scope, *, limit: int) -> None:
         check_scope(scope, self._parts.limits)

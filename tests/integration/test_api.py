@@ -161,7 +161,7 @@ def test_ending_a_session_closes_its_episode(api: Served, namespace: str) -> Non
         "session_id": "s1", "project_id": None, "started_at": SAID_AT, "ended_at": SAID_AT, "perception": {}, "reasoning": {},
         "action": {}, "outcome": None, "outcome_quality": None, "summary": "", "quality": None, "is_open": False,
         "message_count": 1, "token_count": episode["token_count"], "first_sequence": 1, "last_sequence": 1, "metadata": {},
-        "schema_version": 1,
+        "schema_version": 1, "pinned": False, "archived_at": None,
     }  # fmt: skip
 
 

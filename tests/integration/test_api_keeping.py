@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 from served import Served, served
 from talking import SESSION, append, created, history, pages, said, search
 
+from app.cli import operating
+from app.client import MemoryClient
 from app.episodic.repository import PostgresRepository
 from app.records import Permission, new_id, utc_now
 
@@ -167,6 +171,27 @@ def test_records_are_forgotten_by_name(api: Served, namespace: str) -> None:
     assert [m["content"] for m in history(api, namespace)["messages"]] == ["kept plan"]
     rival = {"namespace": f"{namespace}-rival"}
     assert api.http.get(f"/v1/knowledge/{theirs['id']}", params=rival).status_code == 200
+
+
+async def test_the_commands_say_what_the_service_did(api: Served, namespace: str) -> None:
+    """What waits and what became of it, in words, for the operator at a terminal."""
+    fact(api, namespace)
+    (dead,) = kill(api, namespace)
+    console = Console(width=80, file=io.StringIO(), record=True)
+
+    def service() -> MemoryClient:
+        return MemoryClient(api.url)
+
+    await operating.list_outbox(service(), {"state": "dead", "namespace": namespace}, console)
+    await operating.retry_dead_letters(service(), None, namespace, console)
+    await operating.list_outbox(service(), {"state": "dead", "namespace": namespace}, console)
+    await operating.drop_dead_letters(service(), [dead], None, console)
+    await operating.retain(service(), console, dry_run=True)
+    shown = console.export_text()
+    assert "too long" in shown
+    said_so = [line.strip() for line in shown.splitlines() if line.strip()]
+    assert said_so[-8:-5] == ["1 made due again", "nothing waits", "0 dropped"]
+    assert said_so[-5].split()[:3] == ["would", "be", "sessions"]
 
 
 REFUSED = [

@@ -15,11 +15,11 @@ def test_an_episode_is_stored_judged_and_deleted(api: Served, namespace: str) ->
         "kind": "negotiation", "namespace": namespace, "user_id": "ana", "agent_id": "bot", "session_id": "s1",
         "project_id": "move", "perception": {"price": 900}, "reasoning": {"why": "rent"}, "action": {"offer": 850},
         "outcome": None, "outcome_quality": None, "summary": "haggling", "started_at": SAID_AT,
-        "ended_at": "2026-03-01T10:30:00Z", "metadata": {"tags": ["flat"]},
+        "ended_at": "2026-03-01T10:30:00Z", "metadata": {"tags": ["flat"]}, "pinned": True,
     }  # fmt: skip
     answer = created(api.http.post("/v1/episodes", json=sent | {"steps": [{"say": "850"}]}))
     made = {"quality": None, "is_open": False, "message_count": 0, "token_count": 0, "first_sequence": 0, "last_sequence": 0}
-    assert answer == sent | made | {"id": answer["id"], "schema_version": 1}
+    assert answer == sent | made | {"id": answer["id"], "schema_version": 1, "archived_at": None}
     path, parameters = f"/v1/episodes/{answer['id']}", {"namespace": namespace}
     assert api.http.get(path, params=parameters).json() == answer
     judged = api.http.post(f"{path}/outcome", json={"namespace": namespace, "outcome": {"got": 870}, "outcome_quality": 0.5})
@@ -70,12 +70,12 @@ def test_knowledge_is_stored_and_deleted(api: Served, namespace: str) -> None:
     sent = {
         "namespace": namespace, "user_id": "ana", "agent_id": None, "session_id": None, "project_id": None,
         "kind": "constraint", "description": "Ana eats no nuts", "content": {"severity": 3}, "confidence": 0.75,
-        "valid_from": SAID_AT, "valid_to": "2030-01-01T00:00:00Z",
+        "valid_from": SAID_AT, "valid_to": "2030-01-01T00:00:00Z", "pinned": True,
     }  # fmt: skip
     answer = created(api.http.post("/v1/knowledge", json=sent))
     made = {
         "supporting_episodes": [], "contradicting_episodes": [], "times_applied": 0, "success_count": 0, "failure_count": 0,
-        "superseded_by": None,
+        "superseded_by": None, "schema_version": 1,
     }  # fmt: skip
     assert answer == sent | made | {"id": answer["id"], "created_at": answer["created_at"]}
     path, parameters = f"/v1/knowledge/{answer['id']}", {"namespace": namespace}

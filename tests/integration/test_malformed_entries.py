@@ -39,7 +39,8 @@ def given(client: Redis) -> Tiers:
 
 async def entries(client: Redis, key: str) -> list[tuple[Any, dict[Any, Any]]]:
     """A stream's entries; the driver's types allow for more than it answers."""
-    return list(await client.xrange(key) or ())
+    found: Any = await client.xrange(key)
+    return list(found)
 
 
 async def append_raw(client: Redis, raw: bytes) -> None:
