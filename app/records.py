@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import uuid6
 
+from app.ranking import DEFAULT_RANKING, Ranking
+
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object; values are what `json.loads` returns."""
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -295,6 +297,7 @@ class Query:
     now: datetime | None = None
     limit: int = 10
     mode: Mode = Mode.HYBRID
+    ranking: Ranking = DEFAULT_RANKING
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +361,10 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A record as the vector index holds it. `id` is the record's `uid`; `dense` has shape (dim,)."""
+    """A record as the vector index holds it. `id` is the record's `uid`; `dense` has shape (dim,).
+
+    `sparse_context` is a text whose words count as well, and how much they count (1 is as much as its own).
+    """
 
     id: UUID
     record_id: UUID
@@ -373,6 +379,8 @@ class Point:
     author: str | None = None
     sequence: int | None = None
     quality: float | None = None
+    is_long: bool = False
+    sparse_context: tuple[str, float] | None = None
     metadata: Json = field(default_factory=dict)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 
 from app.errors import Conflict, InvalidInput
+from app.ranking import out_of_bounds
 from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, FilterTerm, Message, Query, Scope, new_id
 
 _FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
@@ -188,10 +189,9 @@ def check_query(query: Query, limits: Limits) -> Query:
     now = None if query.now is None else check_time("now", query.now, limits, None)
     if since is not None and until is not None and since > until:
         raise InvalidInput("since", "must not be after until")
-    return Query(
-        text=query.text, scope=query.scope, kinds=query.kinds, filter=query.filter, since=since, until=until,
-        now=now, limit=query.limit, mode=query.mode,
-    )  # fmt: skip
+    if (problem := out_of_bounds(query.ranking)) is not None:
+        raise InvalidInput(f"ranking.{problem[0]}", problem[1])
+    return replace(query, since=since, until=until, now=now)
 
 
 def _check_term(term: FilterTerm, limits: Limits) -> None:

@@ -253,7 +253,7 @@ async def test_an_index_that_is_away_is_replaced_by_full_text() -> None:
 async def test_without_an_embedder_words_answer(mode: Mode, trouble: Fault | Hang) -> None:
     """Without a query vector index and buffer answer by words alone, whatever the mode, and the embedder is named."""
     given = tiers()
-    await append(given, "the keys are with Rui", "lunch was soup")
+    await append(given, "lunch was soup", "the keys are with Rui")
     await index(given)
     await append(given, "the keys are on the table", "supper was soup")
     dark = replace(given, embedder=troubled(given.embedder, trouble))

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import (
     BaseModel,
     Field,
+    StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
 )
 
-from app.api.wire.base import FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.api.wire.base import Body, FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.ranking import (
+    DEFAULT_RANKING,
+    LARGEST_RRF_K,
+    LARGEST_WEIGHT,
+    LEAST_HALF_LIFE_DAYS,
+    LONGEST_HALF_LIFE_DAYS,
+    Fusion,
+    Ranking,
+)
 from app.records import (
     AssembledContext,
     FilterTerm,
@@ -24,6 +35,30 @@ from app.records import (
     Recollection,
     RecordKind,
 )
+
+HalfLife = Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)]
+Weight = Annotated[StrictFloat, Field(ge=0.0, le=LARGEST_WEIGHT)]
+
+
+class RankingIn(Body):
+    """The weights of the terms of a score, in units of the dense dot product; 0 switches a term off."""
+
+    fusion: Fusion = Fusion.LINEAR
+    bm25: Weight = DEFAULT_RANKING.bm25
+    author: Weight = DEFAULT_RANKING.author
+    date: Weight = DEFAULT_RANKING.date
+    session: Weight = DEFAULT_RANKING.session
+    assistant: Weight = DEFAULT_RANKING.assistant
+    recency: Weight = DEFAULT_RANKING.recency
+    half_life_days: Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)] = (
+        DEFAULT_RANKING.half_life_days
+    )
+    quality: Weight = DEFAULT_RANKING.quality
+    rrf_k: Annotated[StrictInt, Field(ge=1, le=LARGEST_RRF_K)] = DEFAULT_RANKING.rrf_k
+    names_out: StrictBool = True
+
+    def ranking(self) -> Ranking:
+        return Ranking(**self.model_dump())
 
 
 class Question(Scoped):
@@ -38,6 +73,7 @@ class Question(Scoped):
     since: Moment | None = None
     until: Moment | None = None
     now: Moment | None = Field(default=None, description="What relative dates in the text are relative to")
+    ranking: RankingIn | None = Field(default=None, description="Weights that differ from the defaults; for experiments")
 
     def query(self, limit: int, mode: Mode = Mode.HYBRID) -> Query:
         return Query(
@@ -50,6 +86,7 @@ class Question(Scoped):
             now=self.now,
             limit=limit,
             mode=mode,
+            ranking=DEFAULT_RANKING if self.ranking is None else self.ranking.ranking(),
         )
 
 
