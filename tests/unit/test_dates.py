@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 
 import pytest
@@ -40,7 +41,8 @@ def _shown(span: DateRange) -> str:
         ("2023年5月8日に何をしましたか", "2023-05-08"),
         # days in words
         ("What did Ana do on 8 May, 2023?", "2023-05-08"),
-        ("What did Ana do on May 8, 2023?", "2023-05-08"),
+        ("What did Ana do on May 8, 2022?", "2022-05-08"),
+        ("What did Ana do on May 8,2022?", "2022-05-08"),
         ("What did Ana do on May 8th 2023?", "2023-05-08"),
         ("What did Ana do on the 8th of May 2023?", "2023-05-08"),
         ("What did Ana do on Monday, 8 May 2023?", "2023-05-08"),
@@ -79,6 +81,8 @@ def _shown(span: DateRange) -> str:
         ("What did Ana win on her 2022 trip?", "2022-01-01..2022-12-31"),
         ("What did Ana buy in the 1990s?", "1990-01-01..1999-12-31"),
         ("What did Ana buy in the 90s?", "1990-01-01..1999-12-31"),
+        ("What did Ana buy in the late 1990s?", "1996-09-01..1999-12-31"),
+        ("What has Ana bought since the 90s?", "1990-01-01..2023-07-19"),
         # parts of them
         ("What did Ana start in early 2023?", "2023-01-01..2023-04-30"),
         ("What did Ana start in mid-2023?", "2023-05-01..2023-08-31"),
@@ -209,7 +213,8 @@ def test_several_dates_are_read_in_order(question: str, expected: list[str]) -> 
         "Is Wednesday a good series?", "What may happen to Ana?", "How many of the 8 may come?", "Where did they march?",
         "Did they march 10 miles?", "Who may 5 friends bring?", "How many weeks did it take?", "When did Ana paint the fence?",
         "Will it rain?", "What is the second book?", "Did it take a minute?", "Does Ana like the sun?", "Who sat in the sun?",
-        "Who has 2 kids?", "Has Ana read 1984?", "What did Ana fall over?", "Was Ana hurt by the fall of the tree?",
+        "Who has 2 kids?", "Is Ana in her 20s?", "Does Ana like 90s music?",
+        "Has Ana read 1984?", "What did Ana fall over?", "Was Ana hurt by the fall of the tree?",
         "Did they spring a leak?", "How long have they been married?", "What did Ana buy for 20 dollars?", "What cost $2000?",
         "Did Ana run 2000 meters?", "Did Ana sell 2023 pieces in 2000 days?", "Which movie did they watch for the second time?",
         "How many times a week does Ana run?", "What does Ana do every Sunday?", "What does Ana do on Sundays?",
@@ -260,8 +265,8 @@ def test_the_day_is_that_of_the_asking() -> None:
 def test_days_are_numbers_with_slack_after() -> None:
     """Both bounds as YYYYMMDD; what is told later lies within the slack, which ends where the calendar does."""
     may = DateRange(date(2023, 5, 8), date(2023, 5, 30))
-    assert days(may) == (20230508, 20230530)
-    assert days(may, slack_days_after=2) == (20230508, 20230601)
+    assert days(may) == (20230508, 20230601)
+    assert days(may, slack_days_after=0) == (20230508, 20230530)
     assert days(DateRange(date.min, date.max), slack_days_after=7) == (10101, 99991231)
 
 
@@ -278,12 +283,13 @@ def test_a_long_text_is_read_from_its_beginning() -> None:
     assert asked(many) == [f"2023-05-{day:02}" for day in range(1, 17)]
 
 
-WORDS = (
+WORDS = re.findall(
+    r"\S+",
     "last this next past since before after until between and to from the of in on a an early late mid week weekend day days"
     " month year years quarter decade ago may May june summer winter christmas easter new year's eve monday sunday tuesday"
     " yesterday tomorrow 1 2 8th 29 31 99 9999 2023 1900 2099 99999 0000-00-00 9999-12-31 0001-01-01 31/12/9999 1/1/0001 Q4"
-    " first second last half few couple several hours minutes from now , - – ? 's de Mai août 年 5月 İ ſunday ① will does"
-).split(" ")
+    " first second last half few couple several hours minutes from now , - – ? 's de Mai août 年 5月 İ ſunday ① will does",
+)
 pieces = st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join)
 moments = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(
     [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), WEDNESDAY]
@@ -299,7 +305,11 @@ def test_whatever_is_asked_whenever_there_is_an_answer(question: str, now: datet
     assert all(10101 <= first <= last <= 99991231 for first, last in map(days, spans))
 
 
-@given(st.dates(date(1900, 1, 1), date(2099, 12, 31)), moments, st.sampled_from(["%Y-%m-%d", "%d %B %Y", "%B %d, %Y", "%A, %d %b %Y"]))
+@given(
+    st.dates(date(1900, 1, 1), date(2099, 12, 31)),
+    moments,
+    st.sampled_from(["%Y-%m-%d", "%d %B %Y", "%B %d, %Y", "%A, %d %b %Y"]),
+)
 def test_a_full_date_is_itself(day: date, now: datetime, form: str) -> None:
     """A date with its year means that day, whenever it is asked and however it is written."""
     assert dates_asked(f"What happened on {day.strftime(form)}?", now) == (DateRange(day, day),)

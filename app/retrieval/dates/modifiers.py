@@ -8,14 +8,25 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final, TypeAlias
 
-from app.retrieval.dates.mentions import Mention, Reading, amount
+from app.retrieval.dates.reading import Found, Mention, Reading, amount
 from app.retrieval.dates.spans import (
-    DateRange, Which, around, chosen, half, just_after, just_before, nearest_weekend, one_day, removed, third, week, weekly,
+    DateRange,
+    Which,
+    around,
+    chosen,
+    half,
+    just_after,
+    just_before,
+    nearest_weekend,
+    one_day,
+    removed,
+    third,
+    week,
+    weekly,
 )  # fmt: skip
 from app.retrieval.dates.words import AMOUNT, UNIT, WEEKDAY, WEEKDAYS
 
-_Match: TypeAlias = re.Match[str]
-_Change: TypeAlias = Callable[[_Match, DateRange, date], DateRange]
+_Change: TypeAlias = Callable[[Found, DateRange, date], DateRange]
 """What the words matched make of the span that follows them, today."""
 _Modifier: TypeAlias = tuple[re.Pattern[str], _Change]
 
@@ -49,8 +60,8 @@ def joined(text: str, mentions: Sequence[Mention]) -> list[Mention]:
 
 def opened(text: str, mention: Mention) -> Mention:
     """The mention with the word in front that opens it to one side: since, after, before, until."""
-    if _ONWARDS.match(text, mention.end):
-        return replace(mention, readings=tuple(_changed(r, None, lambda _, s, t: _since(s, t)) for r in mention.readings))
+    if onwards := _ONWARDS.match(text, mention.end):
+        return replace(mention, readings=tuple(_changed(r, onwards, lambda _, s, t: _since(s, t)) for r in mention.readings))
     return _modified(text, mention, _OPENING)
 
 
@@ -63,7 +74,7 @@ def _modified(text: str, mention: Mention, modifiers: Sequence[_Modifier]) -> Me
     return mention
 
 
-def _changed(reading: Reading, match: _Match, change: _Change) -> Reading:
+def _changed(reading: Reading, match: Found, change: _Change) -> Reading:
     return lambda today: change(match, reading(today), today)
 
 
@@ -102,21 +113,21 @@ def _seen_from(at: date, reading: Reading) -> Reading:
 # In front of one -------------------------------------------------------------------------------------------------------
 
 
-def _part(match: _Match, span: DateRange, _: date) -> DateRange:
+def _part(match: Found, span: DateRange, _: date) -> DateRange:
     return third(span, _THIRDS[match["part"].casefold()])
 
 
-def _half(match: _Match, span: DateRange, _: date) -> DateRange:
+def _half(match: Found, span: DateRange, _: date) -> DateRange:
     return half(span, _ORDINALS[match["nth"].casefold()])
 
 
-def _earlier_or_later(match: _Match, span: DateRange, today: date) -> DateRange:
+def _earlier_or_later(match: Found, span: DateRange, today: date) -> DateRange:
     if match["when"].casefold() == "earlier":
         return DateRange(span.since, min(span.until, today))
     return DateRange(max(span.since, today), span.until)
 
 
-def _nth(match: _Match, span: DateRange, _: date) -> DateRange:
+def _nth(match: Found, span: DateRange, _: date) -> DateRange:
     nth, what = _ORDINALS[match["nth"].casefold()], match["what"].casefold()
     if what in ("day", "week"):
         return _nth_days(span, nth, 1 if what == "day" else _WEEK_DAYS)
@@ -132,25 +143,25 @@ def _nth_days(span: DateRange, nth: int, length: int) -> DateRange:
     return DateRange(since, since + (length - 1) * _DAY)
 
 
-def _week_of(match: _Match, span: DateRange, _: date) -> DateRange:
+def _week_of(match: Found, span: DateRange, _: date) -> DateRange:
     if (span.until - span.since).days >= _WEEK_DAYS:
         return span
     return week(span.since) if match["what"].casefold() == "week" else nearest_weekend(span.since)
 
 
-def _weekday_beside(match: _Match, span: DateRange, _: date) -> DateRange:
+def _weekday_beside(match: Found, span: DateRange, _: date) -> DateRange:
     number = WEEKDAYS[match["weekday"].casefold()]
     if match["side"].casefold() == "before":
         return chosen(weekly(number, span.since), span.since, Which.LAST)
     return chosen(weekly(number, span.until), span.until, Which.NEXT)
 
 
-def _units_beside(match: _Match, span: DateRange, _: date) -> DateRange:
+def _units_beside(match: Found, span: DateRange, _: date) -> DateRange:
     beside = just_before if match["side"].casefold() == "before" else just_after
     return beside(span, amount(match)[1], match["unit"].casefold())
 
 
-def _distance(match: _Match, span: DateRange, _: date) -> DateRange:
+def _distance(match: Found, span: DateRange, _: date) -> DateRange:
     fewest, most = amount(match)
     unit = match["unit"].casefold()
     if match["side"].casefold() == "before":
@@ -158,11 +169,11 @@ def _distance(match: _Match, span: DateRange, _: date) -> DateRange:
     return removed(span.until, fewest, most, unit)
 
 
-def _as_it_is(_: _Match, span: DateRange, __: date) -> DateRange:
+def _as_it_is(_: Found, span: DateRange, __: date) -> DateRange:
     return span
 
 
-def _about(_: _Match, span: DateRange, __: date) -> DateRange:
+def _about(_: Found, span: DateRange, __: date) -> DateRange:
     return around(span) if span.since == span.until else span
 
 

@@ -5,6 +5,7 @@ Patterns are matched without regard to case; digits are 0 to 9, the text is norm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Final
@@ -101,7 +102,7 @@ AMOUNT: Final = rf"(?P<amount>\b[0-9]{{1,4}}|\b(?:a\s+)?(?:couple(?:\s+of)?|few)
 UNIT: Final = r"(?P<unit>day|week|weekend|month|year)s?\b"
 DAY: Final = r"(?P<day>[0-3]?[0-9])(?P<ordinal>st|nd|rd|th)?"
 NO_FIGURE_BEFORE: Final = r"(?<![\w.,:/$€£#-])"
-NUMBERED_YEAR: Final = r"(?<![\w$€£#])(?<![0-9][.,:/-])(?P<year>(?:19|20)[0-9][0-9])(?![\w%]|[.,:/][0-9])"
+NUMBERED_YEAR: Final = r"(?<![\w$€£#])(?<![0-9][.:/-])(?P<year>(?:19|20)[0-9][0-9])(?![\w%]|[.,:/][0-9])"
 YEAR: Final = rf"(?:{NUMBERED_YEAR}|(?P<relative_year>last|this|next)\s+year\b)"
 COUNTED: Final = (
     r"(?!\s+(?:years|weeks|days|months|hours|minutes|miles|km|kilomet|met(?:er|re)s|feet|steps|words|people|kids|children"
@@ -113,7 +114,14 @@ CLAUSE_END: Final = (
     r"|by|that|which|who|this|last|next|of|the|did|was|were|is|are|before|after|since|morning|night|evening|afternoon)\b))"
 )
 """Whatever comes after it, it is not a noun: `Christmas?`, not `Christmas tree`."""
-PERIOD_OF: Final = r"(?:month|beginning|start|end|middle|course|rest|half|part|week|weekend|days?)\s+of"
+NO_PART: Final = r"(?!\s+(?:of|before|after|following)\b)"
+"""Not the beginning of "the last week of May" or "the Tuesday after Easter"."""
+PERIOD_OF: Final = rf"(?:month|beginning|start|end|middle|course|rest|half|part|week|weekend|days?|{_any_of(WEEKDAYS)})\s+of"
+
+
+def unnamed(pattern: str) -> str:
+    """The pattern without names of groups, to stand in another one more than once."""
+    return re.sub(r"\?P<\w+>", "?:", pattern)
 
 
 def month_span(number: int) -> Occurs:
