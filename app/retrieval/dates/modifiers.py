@@ -23,8 +23,9 @@ from app.retrieval.dates.spans import (
     third,
     week,
     weekly,
-)  # fmt: skip
-from app.retrieval.dates.words import AMOUNT, UNIT, WEEKDAY, WEEKDAYS
+    yearly,
+)
+from app.retrieval.dates.words import AMOUNT, SEASON, SEASONS, UNIT, WEEKDAY, WEEKDAYS
 
 _Change: TypeAlias = Callable[[Found, DateRange, date], DateRange]
 """What the words matched make of the span that follows them, today."""
@@ -156,6 +157,13 @@ def _weekday_beside(match: Found, span: DateRange, _: date) -> DateRange:
     return chosen(weekly(number, span.until), span.until, Which.NEXT)
 
 
+def _season_beside(match: Found, span: DateRange, _: date) -> DateRange:
+    occurs = SEASONS[match["season"].casefold()]
+    if match["side"].casefold() == "before":
+        return chosen(yearly(occurs, span.since), span.since, Which.LAST)
+    return chosen(yearly(occurs, span.until), span.until, Which.NEXT)
+
+
 def _units_beside(match: Found, span: DateRange, _: date) -> DateRange:
     beside = just_before if match["side"].casefold() == "before" else just_after
     return beside(span, amount(match)[1], match["unit"].casefold())
@@ -207,6 +215,7 @@ _NARROWING: Final[tuple[_Modifier, ...]] = (
     _modifier(rf"{_NTH}\s+(?P<what>day|week|weekend|[a-z]+day)\s+(?:of|in)", _nth),
     _modifier(r"(?P<what>week|weekend)\s+of", _week_of),
     _modifier(rf"{WEEKDAY}\s+{_SIDE}", _weekday_beside),
+    _modifier(rf"{SEASON}\s+{_SIDE}", _season_beside),
     _modifier(rf"how\s+(?:many\s+\w+|long|soon)\s+{_SIDE}", _as_it_is),
     _modifier(rf"the\s+(?:{AMOUNT}\s+)?{UNIT}\s+{_SIDE}", _units_beside),
     _modifier(rf"{AMOUNT}\s+{UNIT}\s+{_SIDE}", _distance),

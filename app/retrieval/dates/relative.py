@@ -13,15 +13,19 @@ from app.retrieval.dates.reading import (
     Reading,
     Rule,
     amount,
+    before,
+    ends_with,
     nearest,
     occurs_of,
     rule,
+    tense,
 )
 from app.retrieval.dates.spans import (
     DateRange,
     Which,
     chosen,
     just_after,
+    months,
     one_day,
     removed,
     shifted,
@@ -35,6 +39,7 @@ from app.retrieval.dates.words import (
     HOLIDAY,
     MONTH,
     NO_PART,
+    QUARTERS,
     SEASON,
     UNIT,
     WEEKDAY,
@@ -43,6 +48,8 @@ from app.retrieval.dates.words import (
 )
 
 _NAME: Final = rf"\b(?P<name>{unnamed(MONTH)}|{unnamed(SEASON)}|{unnamed(HOLIDAY)})"
+_THE: Final = ends_with(r"\b(?:in|over|during|within|for)\s+the\s+")
+"""`over the last year` ends today, `last year` has ended."""
 _DAY_WORDS: Final = {"yesterday": -1, "today": 0, "tonight": 0, "tomorrow": 1}
 
 
@@ -69,9 +76,19 @@ def _weekday_of_week(match: Found, _: Manner) -> tuple[Reading, ...]:
 
 def _calendar_unit(match: Found, _: Manner) -> tuple[Reading, ...]:
     unit, offset = match["calendar_unit"].casefold(), OFFSETS[WHICH_ONE[match["which"].casefold()]]
-    if match["which"].casefold() == "past" and unit != "weekend":
+    is_window = match["which"].casefold() == "past" or (offset < 0 and _THE.search(before(match)))
+    if is_window and unit in ("week", "month", "year"):
         return (lambda today: DateRange(shifted(today, -1, unit), today),)
     return (lambda today: unit_at(today, unit, offset),)
+
+
+def _before_last(match: Found, _: Manner) -> tuple[Reading, ...]:
+    return (lambda today: unit_at(today, match["unit"].casefold(), -2),)
+
+
+def _quarter(match: Found, manner: Manner) -> tuple[Reading, ...]:
+    number = QUARTERS[match["quarter"].casefold()]
+    return nearest(lambda year: months(year, 3 * number - 2, 3), tense(manner))
 
 
 def _part_of_day(match: Found, _: Manner) -> tuple[Reading, ...]:
@@ -111,7 +128,9 @@ RELATIVE: Final[tuple[Rule, ...]] = (
     rule(rf"{WHICH}{WEEKDAY}{NO_PART}", _which_weekday),
     rule(rf"{AMOUNT}\s+(?P<unit>day|week|weekend|month|year|hour|minute)s?\s+(?:ago|back)\b", _ago),
     rule(rf"{AMOUNT}\s+{UNIT}\s+from\s+(?:now|today)\b", _from_now),
-    rule(rf"{WHICH}{AMOUNT}\s+{UNIT}{NO_PART}", _window),
+    rule(rf"{WHICH}{AMOUNT}\s+(?P<unit>day|week|weekend|month|year|hour|minute)s?\b{NO_PART}", _window),
+    rule(rf"\b{UNIT}\s+before\s+last\b", _before_last),
+    rule(r"(?<=\bin\s)(?P<quarter>Q[1-4])\b", _quarter),
     rule(rf"{WHICH}(?P<calendar_unit>week|weekend|month|quarter|year|decade)\b{NO_PART}", _calendar_unit),
     rule(r"\b(?P<which>last|this)\s+(?:night|evening|morning|afternoon)\b", _part_of_day),
     rule(r"\b(?P<word>yesterday|today|tonight|tomorrow)\b", _day_word),

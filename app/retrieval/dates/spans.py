@@ -99,8 +99,10 @@ def shifted_months(day: date, count: int) -> date:
 
 
 def shifted(day: date, count: int, unit: str) -> date:
-    """`day` moved by `count` units (day, week, weekend, month, year), back when negative."""
+    """`day` moved by `count` units, back when negative; hours and minutes move it by the days that they touch."""
     match unit:
+        case "hour" | "minute":
+            return day + count // _PER_DAY[unit] * _DAY
         case "month" | "year":
             return shifted_months(day, count * (_MONTHS if unit == "year" else 1))
         case "week" | "weekend":
