@@ -23,11 +23,9 @@ SLACK_DAYS_AFTER: Final = 2
 """Days after an event on which it is still told. Measured on public conversations with gold evidence, for ranges of up to a
 week: the range holds a gold turn for 75 % of the questions, with one day more for 83 %, with two for 90 % (and 4 % of all
 turns), with seven for 92 % (7 %). Longer ranges neither gain nor lose."""
-_LONGEST_QUESTION: Final = 2_000
+_LONGEST_QUESTION: Final = 1_000
 """Characters that are read: what is longer is no question, and reading it would keep others waiting."""
 _MOST_RANGES: Final = 16
-_MOST_MENTIONS: Final = 2 * _MOST_RANGES
-"""Two make one range at most (`from A to B`)."""
 _SAME: Final = str.maketrans({"’": "'", "‘": "'", "`": "'", "–": "-", "—": "-", "‐": "-", "‑": "-", "İ": "I", "ı": "i"})
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _MAY_HOLD_DATE: Final = re.compile(
@@ -51,7 +49,7 @@ def dates_asked(question: str, now: datetime, names: Collection[str] = ()) -> tu
     text = unicodedata.normalize("NFKC", question[:_LONGEST_QUESTION]).translate(_SAME)
     if not _MAY_HOLD_DATE.search(text):
         return ()
-    found = joined(text, [narrowed(text, m) for m in mentions(text, _manner(text, names))[:_MOST_MENTIONS]])
+    found = joined(text, [narrowed(text, m) for m in mentions(text, _manner(text, names))])
     spans = _resolved((opened(text, mention) for mention in found), now.date())
     return tuple(dict.fromkeys(spans))[:_MOST_RANGES]
 
