@@ -46,7 +46,7 @@ def dates_asked(question: str, now: datetime, names: Collection[str] = ()) -> tu
     `now` gives the day of asking, by its own clock. `names` are participants': their words are no dates unless a day or a
     year stands beside them. `date.min` and `date.max` are open ends. Dates that no calendar has are left out; nothing raises.
     """
-    text = unicodedata.normalize("NFKC", question[:_LONGEST_QUESTION]).translate(_SAME)
+    text = unicodedata.normalize("NFKC", question[:_LONGEST_QUESTION])[:_LONGEST_QUESTION].translate(_SAME)
     if not _MAY_HOLD_DATE.search(text):
         return ()
     found = joined(text, [narrowed(text, m) for m in mentions(text, _manner(text, names))])
