@@ -262,6 +262,10 @@ class EpisodicReader(Protocol):
         """The messages with these uids that still exist, each with the two before it. Any order."""
         ...
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """The episode each of these messages (by `uid`) belongs to; unknown ones are left out."""
+        ...
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
         ...

@@ -286,7 +286,12 @@ METADATA_PREFIX: Final = "metadata."
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question to memory. `since` and `until` bound `created_at`, both inclusive; `now` anchors relative dates."""
+    """A question to memory. `since` and `until` bound `created_at`, both inclusive; `now` anchors relative dates.
+
+    `kind_limits` bounds how many hits of a kind are given; without it episodes and knowledge leave room for messages where
+    there are any. `is_collapsed`: of exact repetitions only the best is given. `is_grouped`: hits of one episode stand
+    together. `neighbours`: how many messages before and after each message come with it.
+    """
 
     text: str
     scope: Scope
@@ -298,11 +303,19 @@ class Query:
     limit: int = 10
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
+    kind_limits: tuple[tuple[RecordKind, int], ...] = ()
+    is_collapsed: bool = True
+    is_grouped: bool = False
+    neighbours: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found."""
+    """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found.
+
+    `duplicates` are other records that say exactly the same. `episode_id` is given where hits are grouped, and the messages
+    around it as `neighbours` where they are asked for.
+    """
 
     id: UUID
     kind: RecordKind
@@ -316,6 +329,9 @@ class Hit:
     role: str | None = None
     author: str | None = None
     sequence: int | None = None
+    duplicates: tuple[UUID, ...] = ()
+    episode_id: UUID | None = None
+    neighbours: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

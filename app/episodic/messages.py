@@ -57,6 +57,12 @@ async def of_episode(session: Session, episode_id: UUID) -> tuple[Message, ...]:
     return rows.readable(await session.run("episode_messages", statement), rows.message)
 
 
+async def episodes_of(session: Session, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+    asked = func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
+    statement = select(messages.c.uid, messages.c.episode_id).where(messages.c.uid == asked)
+    return {row.uid: row.episode_id for row in await session.run("episodes_of", statement)}
+
+
 _IN_CONTEXT: Final = (
     text(
         f"""

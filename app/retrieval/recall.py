@@ -26,7 +26,7 @@ from app.records import Embedded, Hit, Message, Mode, Query, Recollection, Recor
 from app.retrieval.attempt import Attempt
 from app.retrieval.buffer import BufferPolicy, bm25_scores, buffer_hits, dense_scores, worth_embedding
 from app.retrieval.cues import read_cues
-from app.retrieval.fusion import merge
+from app.retrieval.fusion import is_enough, select
 from app.retrieval.matching import admits
 from app.retrieval.participants import Participants
 from app.retrieval.people import People
@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 EMBEDDER: Final = "embedder"
 """How a missing query vector is named in `degraded`: the index then answered by words alone."""
+_SPARE: Final = 3
+"""Hits asked for beyond the limit, in case some repeat others or their kind is full."""
+_MOST_SPARE: Final = 8
 _USES_VECTOR: Final = frozenset({Mode.HYBRID, Mode.DENSE, Mode.EXACT})
 _USES_WORDS: Final = frozenset({Mode.HYBRID, Mode.SPARSE, Mode.EXACT})
 
@@ -88,7 +91,7 @@ class Recall:
         indexed, ranked = await asyncio.gather(self._search(attempt, asked), self._rank(attempt, asked, buffered))
         if indexed is None and not ranked:
             raise TierUnavailable(Tier.SEMANTIC, "neither the index nor full text answered in time")
-        hits = merge((*(indexed or ()), *ranked), query.limit)
+        hits = select((*(indexed or ()), *ranked), query)
         RECALL_LATENCY.labels("total").observe(attempt.elapsed_ms / 1e3)
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
         return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
@@ -126,11 +129,16 @@ class Recall:
         return hits
 
     async def _ask_index(self, asked: _Asked) -> Sequence[Hit]:
-        hits: list[Hit] = []
-        for space, dense in await self._spaces(asked.embedded):
-            candidates = await self._semantic.search(space, _index_query(asked, dense))
-            hits.extend(c.hit for c in candidates)
-        return hits
+        """Enough hits to choose from: asked for again, more of them, where repetitions or a full kind leave places open."""
+        spaces = await self._spaces(asked.embedded)
+        wanted = asked.query.limit + _SPARE
+        while True:
+            answers = [await self._semantic.search(space, _index_query(asked, dense, wanted)) for space, dense in spaces]
+            hits = [candidate.hit for candidates in answers for candidate in candidates]
+            is_all = all(len(candidates) < wanted for candidates in answers)
+            if is_all or wanted > _MOST_SPARE * asked.query.limit or is_enough(hits, asked.query):
+                return hits
+            wanted *= 2
 
     async def _spaces(self, embedded: Embedded | None) -> list[tuple[Space, Vector | None]]:
         """The spaces to ask, each with the query's vector in it; without one a space is asked by words.
@@ -169,13 +177,13 @@ class Recall:
         return bm25_scores(self._encoder.encode_query(query.text), documents, self._policy.buffer.corpus_size)
 
 
-def _index_query(asked: _Asked, dense: Vector | None) -> IndexQuery:
+def _index_query(asked: _Asked, dense: Vector | None, limit: int) -> IndexQuery:
     query = asked.query
     return IndexQuery(
         scope=query.scope,
         dense=dense,
         sparse_text=query.text if query.mode in _USES_WORDS or dense is None else None,
-        limit=query.limit,
+        limit=limit,
         kinds=query.kinds,
         filter=query.filter,
         since=query.since,
