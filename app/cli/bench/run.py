@@ -1,0 +1,150 @@
+"""The benchmark from a file to what is printed and written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, TypeAlias
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.cli.bench.measuring import Measurement
+from app.cli.bench.plot import check_plot, draw_curves
+from app.cli.bench.scores import Results, Run, curves_of, rankings_of, report, results_of
+from app.cli.bench.systems import System
+from app.cli.bench.tables import comparison_table, markdown, marks_table
+from app.cli.child import served
+from app.client import MemoryClient
+from app.errors import InvalidInput
+from app.gold import GoldConversation
+from app.records import Json
+from app.settings import EmbedderChoice
+
+Load: TypeAlias = Callable[[Path], tuple[GoldConversation, ...]]
+
+_NO_JOB_SECONDS: Final = "86400"
+"""Consolidation is asked for; a job of the service's own would only run in between."""
+_DEADLINE_MS: Final = "5000"
+"""A busy machine may make the benchmark slow, not forgetful: what waiting costs is in the latencies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files to write, each by the option that names it."""
+
+    json_file: Path | None = None
+    plot: Path | None = None
+    markdown: Path | None = None
+    rankings: Path | None = None
+
+    def check(self) -> None:
+        """Find out before the measurement what would fail after it.
+
+        Raises:
+            InvalidInput: a file cannot be written where it should lie.
+            ConfigurationError: what draws the plot is not installed.
+        """
+        options = {"--json": self.json_file, "--plot": self.plot, "--markdown": self.markdown, "--export-run": self.rankings}
+        for option, path in options.items():
+            if path is not None and (path.is_dir() or not path.parent.is_dir()):
+                raise InvalidInput(option, f"{path} must be a file in a directory that exists")
+        if self.plot is not None:
+            check_plot(self.plot)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchPlan:
+    """What to measure. `categories` None asks all; `questions` is how many of each conversation, all if None."""
+
+    path: Path
+    load: Load
+    systems: Sequence[System]
+    categories: tuple[str, ...] | None = None
+    questions: int | None = None
+    embedder: EmbedderChoice = EmbedderChoice.LOCAL
+    outputs: Outputs = field(default_factory=Outputs)
+
+
+async def run_bench(plan: BenchPlan, console: Console) -> None:
+    """Measure, print the tables, and write what was asked for.
+
+    Raises:
+        InvalidInput: the file is not in its format, has no question to ask, or the service refuses what is in it.
+        StartupError: the service did not start.
+    """
+    plan.outputs.check()
+    conversations = _conversations(plan)
+    runs, embedding = await _measured(plan, conversations, console)
+    with console.status("scoring …"):
+        results = results_of(runs)
+    _print(console, results, runs, embedding)
+    _write(plan, results, runs, embedding)
+
+
+def _conversations(plan: BenchPlan) -> tuple[GoldConversation, ...]:
+    """The file's conversations with the questions that are to be asked, those without any left out."""
+    try:
+        conversations = plan.load(plan.path)
+    except OSError as error:
+        raise InvalidInput(str(plan.path), error.strerror or "cannot be read") from error
+    known = sorted({question.category for conversation in conversations for question in conversation.questions})
+    if not known:
+        raise InvalidInput(str(plan.path), "has no question with evidence to ask")
+    if not set(known).intersection(plan.categories or known):
+        raise InvalidInput("--category", f"no question is of this category; the file has {', '.join(known)}")
+    chosen = (_narrowed(conversation, plan.categories or known, plan.questions) for conversation in conversations)
+    return tuple(conversation for conversation in chosen if conversation.questions)
+
+
+def _narrowed(conversation: GoldConversation, categories: Collection[str], limit: int | None) -> GoldConversation:
+    questions = [question for question in conversation.questions if question.category in categories]
+    return replace(conversation, questions=tuple(questions[:limit]))
+
+
+async def _measured(
+    plan: BenchPlan, conversations: Sequence[GoldConversation], console: Console
+) -> tuple[tuple[Run, ...], Json]:  # fmt: skip
+    """The runs, and which model embedded; in a service and a directory that are gone afterwards."""
+    with TemporaryDirectory(prefix="hybrid-memory-bench-", ignore_cleanup_errors=True) as directory:
+        service = served(
+            MEMORY_DATA_DIR=directory,
+            MEMORY_EMBEDDER=plan.embedder.value,
+            MEMORY_CONSOLIDATION_INTERVAL_SECONDS=_NO_JOB_SECONDS,
+            MEMORY_RECALL_DEADLINE_MS=_DEADLINE_MS,
+        )
+        async with service as base_url, MemoryClient(base_url) as client:
+            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+            with Progress(*columns, console=console) as progress:
+                runs = await Measurement(client, conversations, plan.systems, progress).run()
+            return runs, (await client.status())["embedding"]
+
+
+def _print(console: Console, results: Results, runs: Sequence[Run], embedding: Json) -> None:
+    console.print(marks_table(results))
+    console.print("Marks in percent, over (questions); 95 %: of R@10, by bootstrap; nDCG at 10.\n")
+    console.print(comparison_table(results, runs))
+    console.print("Gains: marks minus the default's, by paired bootstrap. p50, p95: milliseconds of one caller, one question")
+    console.print(f"after the other; `again`: asked before, so cached. Embedded in {embedding['space']}.")
+    for run in runs:
+        if run.degraded:
+            console.print(f"[yellow]{run.system.name}: {run.degraded} answers came without a tier or stage.[/]")
+
+
+def _write(plan: BenchPlan, results: Results, runs: Sequence[Run], embedding: Json) -> None:
+    outputs = plan.outputs
+    if outputs.json_file is not None:
+        _write_json(outputs.json_file, {"file": plan.path.name, "embedding": embedding, **report(runs, results)})
+    if outputs.rankings is not None:
+        _write_json(outputs.rankings, rankings_of(runs))
+    if outputs.markdown is not None:
+        outputs.markdown.write_text(markdown(results, runs), encoding="utf-8")
+    if outputs.plot is not None:
+        draw_curves(curves_of(runs), f"{results.overall.questions} questions of {plan.path.name}", outputs.plot)
+
+
+def _write_json(path: Path, document: Any) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
