@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,14 @@ def load_locomo(path: Path) -> tuple[GoldConversation, ...]:
         return tuple(_conversation(sample) for sample in json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(str(path), f"not in the LoCoMo format ({type(error).__name__}: {error})") from error
+
+
+def load_answerable(path: Path) -> tuple[GoldConversation, ...]:
+    """As `load_locomo`, without the adversarial questions: whoever finds nothing for those is right."""
+    return tuple(
+        replace(conversation, questions=tuple(q for q in conversation.questions if q.category != CATEGORIES[5]))
+        for conversation in load_locomo(path)
+    )
 
 
 def repair_evidence(evidence: Iterable[str], known: Collection[str]) -> tuple[str, ...]:

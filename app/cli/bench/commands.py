@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 
 from app.cli.signals import run
-from app.gold.locomo import CATEGORIES, load_locomo
+from app.gold.locomo import CATEGORIES, load_answerable, load_locomo
 from app.settings import EmbedderChoice
 
 bench_app = typer.Typer(help="Measure recall on conversations with gold evidence.", no_args_is_help=True)
 
 _console: Final = Console()
-_ANSWERABLE: Final = [1, 2, 3, 4]
+_CATEGORIES: Final = f"May be repeated: {', '.join(f'{n} {name}' for n, name in CATEGORIES.items())}; 1 to 4, if left out"
 
 SystemOption: TypeAlias = Annotated[
     list[str] | None,
@@ -34,10 +34,7 @@ Embedder: TypeAlias = Annotated[EmbedderChoice, typer.Option(help="Who embeds")]
 def bench_locomo(  # noqa: PLR0913, PLR0917 - a parameter is an option to typer
     path: Annotated[Path, typer.Argument(help="A file in the LoCoMo format (`locomo10.json`)")],
     system: SystemOption = None,
-    category: Annotated[
-        list[int],
-        typer.Option(help=", ".join(f"{number} {name}" for number, name in CATEGORIES.items()), min=1, max=max(CATEGORIES)),
-    ] = _ANSWERABLE,
+    category: Annotated[list[int] | None, typer.Option(help=_CATEGORIES, min=1, max=max(CATEGORIES))] = None,
     ablation: Ablation = False,
     limit_questions: LimitQuestions = None,
     json_file: JsonFile = None,
@@ -50,10 +47,10 @@ def bench_locomo(  # noqa: PLR0913, PLR0917 - a parameter is an option to typer
     from app.cli.bench.run import BenchPlan, Outputs, run_bench
     from app.cli.bench.systems import systems_of
 
-    categories = tuple(CATEGORIES[number] for number in category)
+    load, categories = (load_locomo, tuple(CATEGORIES[number] for number in category)) if category else (load_answerable, None)
     outputs = Outputs(json_file, plot, markdown, export_run)
     systems = systems_of(system or (), ablation=ablation)
-    run(run_bench(BenchPlan(path, load_locomo, systems, categories, limit_questions, embedder, outputs), _console))
+    run(run_bench(BenchPlan(path, load, systems, categories, limit_questions, embedder, outputs), _console))
 
 
 @bench_app.command("jsonl")

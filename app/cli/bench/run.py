@@ -15,8 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli.bench.measuring import Measurement
 from app.cli.bench.plot import check_plot, draw_curves
 from app.cli.bench.scores import Results, Run, curves_of, rankings_of, report, results_of
-from app.cli.bench.systems import System
-from app.cli.bench.tables import comparison_table, markdown, marks_table
+from app.cli.bench.systems import DEFAULT, System
+from app.cli.bench.tables import gains_table, latency_table, markdown, marks_table
 from app.cli.child import served
 from app.client import MemoryClient
 from app.errors import InvalidInput
@@ -77,7 +77,7 @@ async def run_bench(plan: BenchPlan, console: Console) -> None:
         StartupError: the service did not start.
     """
     plan.outputs.check()
-    conversations = _conversations(plan)
+    conversations = conversations_of(plan)
     runs, embedding = await _measured(plan, conversations, console)
     with console.status("scoring …"):
         results = results_of(runs)
@@ -85,19 +85,28 @@ async def run_bench(plan: BenchPlan, console: Console) -> None:
     _write(plan, results, runs, embedding)
 
 
-def _conversations(plan: BenchPlan) -> tuple[GoldConversation, ...]:
-    """The file's conversations with the questions that are to be asked, those without any left out."""
-    try:
-        conversations = plan.load(plan.path)
-    except OSError as error:
-        raise InvalidInput(str(plan.path), error.strerror or "cannot be read") from error
+def conversations_of(plan: BenchPlan) -> tuple[GoldConversation, ...]:
+    """The file's conversations with the questions that are to be asked, those without any left out.
+
+    Raises:
+        InvalidInput: the file cannot be read, is not in its format, or has no question to ask.
+    """
+    conversations = _loaded(plan)
     known = sorted({question.category for conversation in conversations for question in conversation.questions})
     if not known:
         raise InvalidInput(str(plan.path), "has no question with evidence to ask")
-    if not set(known).intersection(plan.categories or known):
-        raise InvalidInput("--category", f"no question is of this category; the file has {', '.join(known)}")
-    chosen = (_narrowed(conversation, plan.categories or known, plan.questions) for conversation in conversations)
-    return tuple(conversation for conversation in chosen if conversation.questions)
+    for category in plan.categories or ():
+        if category not in known:
+            raise InvalidInput("--category", f"{category!r} is asked by no question; the file has {', '.join(known)}")
+    narrowed = (_narrowed(conversation, plan.categories or known, plan.questions) for conversation in conversations)
+    return tuple(conversation for conversation in narrowed if conversation.questions)
+
+
+def _loaded(plan: BenchPlan) -> tuple[GoldConversation, ...]:
+    try:
+        return plan.load(plan.path)
+    except OSError as error:
+        raise InvalidInput(str(plan.path), error.strerror or "cannot be read") from error
 
 
 def _narrowed(conversation: GoldConversation, categories: Collection[str], limit: int | None) -> GoldConversation:
@@ -125,13 +134,13 @@ async def _measured(
 
 def _print(console: Console, results: Results, runs: Sequence[Run], embedding: Json) -> None:
     console.print(marks_table(results))
-    console.print("Marks in percent, over (questions); 95 %: of R@10, by bootstrap; nDCG at 10.\n")
-    console.print(comparison_table(results, runs))
-    console.print("Gains: marks minus the default's, by paired bootstrap. p50, p95: milliseconds of one caller, one question")
-    console.print(f"after the other; `again`: asked before, so cached. Embedded in {embedding['space']}.")
-    for run in runs:
-        if run.degraded:
-            console.print(f"[yellow]{run.system.name}: {run.degraded} answers came without a tier or stage.[/]")
+    console.print("Marks in percent, over (questions). 95 %: of R@10, by bootstrap. nDCG at 10.\n")
+    if len(runs) > 1:
+        console.print(gains_table(results))
+        console.print(f"Marks minus those of {DEFAULT!r}, question by question. 95 %: by paired bootstrap.\n")
+    console.print(latency_table(runs))
+    console.print("Milliseconds, one question after the other; `again`: asked before, so cached.")
+    console.print(f"Embedded in {embedding['space']}. Degraded: answers without a tier or stage.")
 
 
 def _write(plan: BenchPlan, results: Results, runs: Sequence[Run], embedding: Json) -> None:
@@ -143,7 +152,7 @@ def _write(plan: BenchPlan, results: Results, runs: Sequence[Run], embedding: Js
     if outputs.markdown is not None:
         outputs.markdown.write_text(markdown(results, runs), encoding="utf-8")
     if outputs.plot is not None:
-        draw_curves(curves_of(runs), f"{results.overall.questions} questions of {plan.path.name}", outputs.plot)
+        draw_curves(curves_of(runs), f"Recall@k over {results.overall.questions} questions of {plan.path.name}", outputs.plot)
 
 
 def _write_json(path: Path, document: Any) -> None:

@@ -16,7 +16,7 @@ NDCG: Final = "nDCG@10"
 MRR: Final = "MRR"
 OVERALL: Final = "overall"
 Marks: TypeAlias = Mapping[str, Interval]
-"""By name: `R@k`, the share of gold in the first k; `H@k`, whether any of it is there; `nDCG@10`; `MRR`."""
+"""By name: `R@k`, the share of gold in the first k; `H@k`, whether any of it is there; `A@k`, whether all; `nDCG@10`; `MRR`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,4 +177,5 @@ def _marks(answer: Answer) -> dict[str, float]:
     score: RankingScore = score_ranking(answer.ranked, answer.question.gold)
     recalls = {f"R@{cutoff}": value for cutoff, value in score.recall.items()}
     hits = {f"H@{cutoff}": value for cutoff, value in score.hit.items()}
-    return {**recalls, **hits, NDCG: score.ndcg_at_10, MRR: score.reciprocal_rank}
+    wholes = {f"A@{cutoff}": float(value == 1.0) for cutoff, value in score.recall.items()}
+    return {**recalls, **hits, **wholes, NDCG: score.ndcg_at_10, MRR: score.reciprocal_rank}

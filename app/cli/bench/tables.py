@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.bench.scores import MRR, NDCG, Group, Latency, Results, Row, Run
 from app.cli.bench.systems import DEFAULT
@@ -14,9 +15,10 @@ from app.metrics import Interval
 
 _MAIN: Final = "R@10"
 _HEADINGS: Final = ("R@1", "R@5", _MAIN, "95 %", "R@20", "R@50", "nDCG", MRR)
-_GAIN_HEADINGS: Final = ("gain R@10", "95 %", "gain nDCG", "95 %")
-_LATENCY_HEADINGS: Final = ("p50", "p95", "p50 again", "p95 again")
+_GAINS: Final = (_MAIN, NDCG, MRR)
+_LATENCY_HEADINGS: Final = ("p50", "p95", "p50 again", "p95 again", "degraded")
 _NONE: Final = "–"
+_NAME_WIDTH: Final = 20
 
 
 def marks_table(results: Results) -> Table:
@@ -24,45 +26,51 @@ def marks_table(results: Results) -> Table:
     table = _table("", *_HEADINGS)
     table.columns[_HEADINGS.index(_MAIN) + 1].style = "bold"
     for group in (results.overall, *results.categories, *results.conversations):
-        table.add_row(f"[bold]{_title(group)}[/]")
+        table.add_row(Text(_title(group), style="bold"))
         for row in group.rows:
-            table.add_row(f"  {row.system}", *_marks(row))
+            table.add_row(Text(f"  {row.system}"), *_marks(row))
         table.add_section()
     return table
 
 
-def comparison_table(results: Results, runs: Sequence[Run]) -> Table:
-    """Each system against the default, and how long it took in milliseconds."""
-    table = _table("", *_GAIN_HEADINGS, *_LATENCY_HEADINGS)
-    for row, run in zip(results.overall.rows, runs, strict=True):
-        table.add_row(row.system, *_gains(row), *_latencies(run))
+def gains_table(results: Results) -> Table:
+    """What each system's marks are above the default's, over all questions."""
+    table = _table("", *_gain_headings())
+    for row in results.overall.rows:
+        table.add_row(Text(row.system), *_gains(row))
+    return table
+
+
+def latency_table(runs: Sequence[Run]) -> Table:
+    """How long each system took in milliseconds, and how many answers came without a tier or stage."""
+    table = _table("", *_LATENCY_HEADINGS)
+    for run in runs:
+        table.add_row(Text(run.system.name), *_latencies(run))
     return table
 
 
 def markdown(results: Results, runs: Sequence[Run]) -> str:
     """The same tables for a page of documentation."""
     groups = (results.overall, *results.categories, *results.conversations)
-    sections = [_markdown_group(group) for group in groups]
-    rows = ((row.system, *_gains(row), *_latencies(run)) for row, run in zip(results.overall.rows, runs, strict=True))
-    compared = "\n".join(_markdown_rows(("system", *_GAIN_HEADINGS, *_LATENCY_HEADINGS), rows))
-    return "\n\n".join([*sections, f"Gains over `{DEFAULT}`, and latency in milliseconds\n\n{compared}"]) + "\n"
+    gains = _markdown_rows(_gain_headings(), ((row.system, *_gains(row)) for row in results.overall.rows))
+    latencies = _markdown_rows(_LATENCY_HEADINGS, ((run.system.name, *_latencies(run)) for run in runs))
+    marks = (_markdown_rows(_HEADINGS, ((row.system, *_marks(row)) for row in group.rows)) for group in groups)
+    titles = (*map(_title, groups), f"gain over {DEFAULT}", "milliseconds")
+    return "\n".join(f"{title}\n\n{rows}\n" for title, rows in zip(titles, (*marks, gains, latencies), strict=True))
 
 
-def _markdown_group(group: Group) -> str:
-    rows = _markdown_rows(("system", *_HEADINGS), ((row.system, *_marks(row)) for row in group.rows))
-    return f"{_title(group)}\n\n" + "\n".join(rows)
+def _markdown_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = f"| system | {' | '.join(headings)} |", f"|---|{'---:|' * len(headings)}"
+    return "\n".join((*head, *(f"| {' | '.join(row)} |" for row in rows)))
 
 
-def _markdown_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(headings)} |"
-    yield f"|---|{'---:|' * (len(headings) - 1)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
+def _gain_headings() -> list[str]:
+    return [heading for mark in _GAINS for heading in (mark, "95 %")]
 
 
 def _table(*headings: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(headings[0], no_wrap=True)
+    table.add_column(headings[0], no_wrap=True, max_width=_NAME_WIDTH)
     for heading in headings[1:]:
         table.add_column(heading, justify="right")
     return table
@@ -81,13 +89,13 @@ def _marks(row: Row) -> list[str]:
 
 def _gains(row: Row) -> list[str]:
     if row.gains is None:
-        return [_NONE] * len(_GAIN_HEADINGS)
-    gains = (row.gains[_MAIN], row.gains[NDCG])
+        return [_NONE] * len(_gain_headings())
+    gains = [row.gains[mark] for mark in _GAINS]
     return [cell for gain in gains for cell in (_percent(gain.mean, "+"), _between(gain, "+"))]
 
 
 def _latencies(run: Run) -> list[str]:
-    return [cell for latency in (run.first, run.again) for cell in _latency(latency)]
+    return [*_latency(run.first), *_latency(run.again), str(run.degraded)]
 
 
 def _latency(latency: Latency | None) -> tuple[str, str]:
