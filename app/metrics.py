@@ -120,7 +120,7 @@ def recall_curve(rankings: Sequence[tuple[Sequence[str], Collection[str]]], dept
 
 def _recalls(ranked: Sequence[str], gold: Collection[str], depth: int) -> list[float]:
     wanted, items = set(gold), _distinct(ranked)[:depth]
-    found = list(accumulate(item in wanted for item in items)) or [0]
+    found = list(accumulate(int(item in wanted) for item in items)) or [0]
     return [hits / len(wanted) for hits in found + found[-1:] * (depth - len(found))]
 
 

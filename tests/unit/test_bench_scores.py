@@ -121,10 +121,14 @@ def test_the_tables_fit_a_terminal() -> None:
 
 
 def test_markdown_has_the_same_figures() -> None:
-    """Each group, the gains and the latencies as tables of their own."""
-    written = markdown(results_of(RUNS), RUNS).splitlines()
-    assert written[:6] == [
-        "overall (3)",
+    """All questions, each category, the gains and the latencies under headings of their own."""
+    written = markdown(results_of(RUNS), RUNS, "Three questions.").splitlines()
+    assert written[:10] == [
+        "# Figures",
+        "",
+        "Three questions.",
+        "",
+        "## overall (3)",
         "",
         "| system | R@1 | R@5 | R@10 | 95 % | R@20 | R@50 | nDCG | MRR |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -132,8 +136,8 @@ def test_markdown_has_the_same_figures() -> None:
         "| default | 50.0 | 100.0 | 100.0 | 100.0…100.0 | 100.0 | 100.0 | 85.0 | 83.3 |",
     ]
     assert [line for line in written if not line.startswith("|") and line] == [
-        "overall (3)", "multi-hop (1)", "single-hop (1)", "temporal (1)", "tiny (2)", "other (1)",
-        "gain over default", "milliseconds",
+        "# Figures", "Three questions.", "## overall (3)", "## multi-hop (1)", "## single-hop (1)", "## temporal (1)",
+        "## gain over default", "## milliseconds",
     ]  # fmt: skip
     assert written[-1] == "| default | 12.0 | 30.2 | 12.0 | 30.2 | 0 |"
 

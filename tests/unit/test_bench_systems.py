@@ -18,7 +18,7 @@ def test_without_a_name_the_baselines_stand_beside_ours() -> None:
 def test_the_ablation_comes_beside_what_is_asked_for() -> None:
     """The default and each of its terms left out, none of them twice."""
     names = [system.name for system in systems_of(["bm25", "default", "bm25"], ablation=True)]
-    assert names == ["bm25", "default", "default-author", "default-date", "default-session", "default-names"]
+    assert names == ["bm25", "default", "default-author", "default-date", "default-session", "default-assistant", "default-names"]
     assert [system.name for system in systems_of((), ablation=True)] == list(ABLATED)
 
 

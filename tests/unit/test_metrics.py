@@ -54,7 +54,8 @@ def test_what_cannot_be_scored_is_refused() -> None:
         score_ranking(["a"], ())
     with pytest.raises(ValueError, match="at least one ranking"):
         recall_curve([], 10)
-    for columns in ([], [[]], [[1.0], [1.0, 0.0]]):
+    malformed: list[list[list[float]]] = [[], [[]], [[1.0], [1.0, 0.0]]]
+    for columns in malformed:
         with pytest.raises(ValueError, match="same length, with at least one value"):
             bootstrap_intervals(columns)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeAlias
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.cli.bench.measuring import Measurement
 from app.cli.bench.plot import check_plot, draw_curves
 from app.cli.bench.scores import Results, Run, curves_of, rankings_of, report, results_of
-from app.cli.bench.systems import DEFAULT, System
+from app.cli.bench.systems import ABLATED, DEFAULT, System
 from app.cli.bench.tables import gains_table, latency_table, markdown, marks_table
 from app.cli.child import served
 from app.client import MemoryClient
@@ -150,9 +151,20 @@ def _write(plan: BenchPlan, results: Results, runs: Sequence[Run], embedding: Js
     if outputs.rankings is not None:
         _write_json(outputs.rankings, rankings_of(runs))
     if outputs.markdown is not None:
-        outputs.markdown.write_text(markdown(results, runs), encoding="utf-8")
+        outputs.markdown.write_text(markdown(results, runs, _source(plan, results, embedding)), encoding="utf-8")
     if outputs.plot is not None:
-        draw_curves(curves_of(runs), f"Recall@k over {results.overall.questions} questions of {plan.path.name}", outputs.plot)
+        title = f"Recall@k over {results.overall.questions} questions of {plan.path.name}"
+        draw_curves(_apart(curves_of(runs)), title, outputs.plot)
+
+
+def _source(plan: BenchPlan, results: Results, embedding: Json) -> str:
+    asked = f"{results.overall.questions} questions of `{plan.path.name}`, embedded in `{embedding['space']}`"
+    return f"Written by `hybrid-memory bench`, version {version('hybrid-memory')}: {asked}. How to read it: [Recall](recall.md)."
+
+
+def _apart(curves: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """The curves that can be told apart: those of the ablation lie on top of the default's."""
+    return {name: curve for name, curve in curves.items() if name == DEFAULT or name not in ABLATED}
 
 
 def _write_json(path: Path, document: Any) -> None:

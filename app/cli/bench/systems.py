@@ -10,7 +10,7 @@ from typing import Any, Final
 from app.errors import InvalidInput
 from app.records import Json
 
-_NO_BOOSTS: Final[Json] = {"author": 0.0, "date": 0.0, "session": 0.0}
+_NO_BOOSTS: Final[Json] = {"author": 0.0, "date": 0.0, "session": 0.0, "assistant": 0.0}
 _PLAIN: Final[Json] = {**_NO_BOOSTS, "names_out": False}
 
 DEFAULT: Final = "default"
@@ -24,10 +24,12 @@ BODIES: Final[Mapping[str, Json]] = {
     "default-author": {"ranking": {"author": 0.0}},
     "default-date": {"ranking": {"date": 0.0}},
     "default-session": {"ranking": {"session": 0.0}},
+    "default-assistant": {"ranking": {"assistant": 0.0}},
     "default-names": {"ranking": {"names_out": False}},
 }
 COMPARED: Final = ("bm25", "dense", "rrf60", "linear", DEFAULT)
-ABLATED: Final = (DEFAULT, "default-author", "default-date", "default-session", "default-names")
+ABLATED: Final = (DEFAULT, "default-author", "default-date", "default-session", "default-assistant", "default-names")
+"""The default, and the default with one of its terms switched off."""
 
 
 @dataclass(frozen=True, slots=True)

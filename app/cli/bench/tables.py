@@ -49,14 +49,15 @@ def latency_table(runs: Sequence[Run]) -> Table:
     return table
 
 
-def markdown(results: Results, runs: Sequence[Run]) -> str:
-    """The same tables for a page of documentation."""
-    groups = (results.overall, *results.categories, *results.conversations)
+def markdown(results: Results, runs: Sequence[Run], source: str) -> str:
+    """The same tables as a page, without those of single conversations; `source` says what was measured."""
+    groups = (results.overall, *results.categories)
     gains = _markdown_rows(_gain_headings(), ((row.system, *_gains(row)) for row in results.overall.rows))
     latencies = _markdown_rows(_LATENCY_HEADINGS, ((run.system.name, *_latencies(run)) for run in runs))
     marks = (_markdown_rows(_HEADINGS, ((row.system, *_marks(row)) for row in group.rows)) for group in groups)
     titles = (*map(_title, groups), f"gain over {DEFAULT}", "milliseconds")
-    return "\n".join(f"{title}\n\n{rows}\n" for title, rows in zip(titles, (*marks, gains, latencies), strict=True))
+    sections = (f"## {title}\n\n{rows}\n" for title, rows in zip(titles, (*marks, gains, latencies), strict=True))
+    return "\n".join((f"# Figures\n\n{source}\n", *sections))
 
 
 def _markdown_rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
