@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from gold_files import TINY_JSONL, TINY_LOCOMO
+from snippets import ROOT, snippets_of
 
 from app.errors import InvalidInput
 from app.gold import GoldConversation, GoldMessage, GoldQuestion
@@ -16,6 +17,7 @@ from app.gold.jsonl import load_jsonl
 from app.gold.locomo import load_locomo
 from app.records import Role
 
+MANUAL = ROOT / "docs/recall.md"
 MESSAGE: dict[str, Any] = {
     "id": "m1", "session": "a", "role": "user", "name": "Ana", "content": "Hello.", "created_at": "2024-03-01T09:00:00Z",
 }  # fmt: skip
@@ -94,6 +96,17 @@ def test_what_is_wrong_is_named_by_line_and_field(tmp_path: Path, text: str, pla
         loaded(tmp_path, text)
     assert refused.value.field == f"talk.jsonl, {place}"
     assert problem in refused.value.problem
+
+
+def test_the_example_of_the_manual_is_read(tmp_path: Path) -> None:
+    """What users are shown in docs/recall.md is in the format."""
+    (example,) = [snippet for snippet in snippets_of(MANUAL.read_text(encoding="utf-8")) if snippet.language == "jsonl"]
+    (conversation,) = loaded(tmp_path, example.code)
+    assert [message.id for message in conversation.messages] == ["m1", "m2", "m3"]
+    assert [(q.gold, q.category, q.now) for q in conversation.questions] == [
+        (("m1",), "single fact", datetime(2026, 4, 2, 18, tzinfo=UTC)),
+        (("m2", "m3"), "two facts", datetime(2026, 4, 3, 8, tzinfo=UTC)),
+    ]
 
 
 def test_another_encoding_is_named(tmp_path: Path) -> None:
