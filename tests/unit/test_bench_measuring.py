@@ -30,9 +30,9 @@ def test_a_message_is_sent_with_what_gold_calls_it() -> None:
 def test_sessions_are_numbered_and_appended_in_batches() -> None:
     """In order of first appearance, whatever they are called; a session longer than a batch takes several calls."""
     first, last = CONVERSATION.messages[0], CONVERSATION.messages[4]
-    mixed = replace(CONVERSATION, messages=(replace(last, session="z/1"), *[first] * 501, replace(last, session="z/1")))
+    mixed = replace(CONVERSATION, messages=(replace(last, session="z/1"), *[first] * 201, replace(last, session="z/1")))
     batches = [(session, len(messages)) for session, messages in batches_of(mixed)]
-    assert batches == [("session-1", 2), ("session-2", 500), ("session-2", 1)]
+    assert batches == [("session-1", 2), ("session-2", 200), ("session-2", 1)]
 
 
 def test_every_conversation_is_asked_in_its_own_namespace() -> None:

@@ -25,7 +25,8 @@ from app.metrics import CUTOFFS
 from app.records import Json
 
 _GOLD_ID: Final = "gold_id"
-_BATCH: Final = 500
+_BATCH: Final = 200
+"""Messages a call: that many of the longest allowed still fit into a request."""
 _AT_ONCE: Final = 4
 _TIMED: Final = 100
 """How many questions each system's latency is measured on, if there are as many."""
