@@ -97,7 +97,7 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         episodic = PostgresRepository(engine)
         if settings.postgres_url is None:
             await episodic.void_leases()  # nobody else works here: whoever held them was killed
-        encoder = Bm25Encoder()
+        encoder = Bm25Encoder(settings.language)
         semantic = await _open_semantic(settings, encoder, stack)
         embedder, chain = await _open_embedder(settings, redis, stack)
         tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder)

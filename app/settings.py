@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     embedder_timeout_seconds: float = Field(default=30.0, gt=0)
     embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0)
 
+    language: str = "english"
+    """Of stop words and stems in the index; points written before a change keep theirs until they are indexed again."""
+
     session_ttl_seconds: int = Field(default=86_400, gt=0)
     session_retention_days: int = Field(default=30, gt=0)
     """Archived session state of ended or idle sessions is dropped after this; messages and episodes stay."""
