@@ -18,14 +18,14 @@ QUERY = Query("what about the boiler", Scope(SESSION.namespace))
 
 def assembly_of(tiers: Tiers) -> ContextAssembly:
     reader = SessionReader(tiers.working, tiers.episodic, preference=ReadPreference.REDIS_FIRST)
-    return ContextAssembly(tiers.working, reader, recall_of(tiers), shares=ContextShares(), recent_limit=10)
+    return ContextAssembly(reader, recall_of(tiers), shares=ContextShares(), recent_limit=10)
 
 
 async def test_state_and_recent_messages_come_together() -> None:
     """The session's state and its newest messages stand in one text; a message is not recalled on top of that."""
     given = tiers()
     await append(given, "the boiler is loud", "call the plumber")
-    await given.working.save_state(SESSION, SessionState(goal="a warm flat"))
+    await given.working.save_state(SESSION, SessionState(goal="a warm flat"), floor=0)
     context = await assembly_of(given).assemble(QUERY, SESSION, 200)
     names = [section.name for section in context.sections if section.included]
     assert (names, context.degraded) == (["state", "recent"], ())
