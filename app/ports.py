@@ -150,13 +150,13 @@ class WorkingMemory(Pingable, Protocol):
         ...
 
     async def save_state(
-        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = None
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
     ) -> int | None:
         """Replace the session's state and mark the session dirty, so that the state is archived; returns its version.
 
         The version follows the one known here or `floor`, whichever is higher; `state.version` does not count. A
-        session with no state here (never saved, or expired) has no version: without `floor` nothing is written and
-        None returned. Comparing with `expected` and writing is one step.
+        session with no state here (never saved, or expired) has no version: if the floor is not known either (None),
+        nothing is written and None returned. Comparing with `expected` and writing is one step.
 
         Raises:
             VersionMismatch: the state is not at version `expected`; nothing was written.

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -206,8 +205,7 @@ class HybridMemoryService:
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
     ) -> Episode:
         """Say how an episode turned out; replaces what was said before."""
-        judged = partial(replace, outcome=outcome, outcome_quality=outcome_quality)
-        return await self._parts.records.change_episode(namespace, episode_id, judged, call=call)
+        return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
 
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -81,6 +82,13 @@ class RecordIngestion:
                 await tx.enqueue([_upsert(RecordKind.EPISODE, namespace, episode_id)])
         return stored
 
+    async def record_outcome(
+        self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None, *, call: UUID | None = None
+    ) -> Episode:
+        """Say how an episode turned out; replaces what was said before."""
+        judged = partial(replace, outcome=outcome, outcome_quality=outcome_quality)
+        return await self.change_episode(namespace, episode_id, judged, call=call)
+
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
@@ -155,8 +163,7 @@ class RecordIngestion:
         check_label("namespace", namespace, self._limits)
         async with self._episodic.writing() as tx:
             if expected_version is not None:
-                find = _episode if kind is RecordKind.EPISODE else _knowledge
-                _at_version(kind.value, await find(tx, namespace, record_id), expected_version)
+                await _check_version(tx, kind, namespace, record_id, expected_version)
             if not await tx.delete_records(kind, namespace, [record_id]):
                 raise NotFound(kind.value, str(record_id))
 
@@ -216,17 +223,16 @@ class RecordIngestion:
 
 def applied(knowledge: Knowledge, success: Success, episode_id: UUID | None, most_episodes: int) -> Knowledge:
     """The knowledge after one more application (pure). Of the episodes on each side, the newest `most_episodes` stay."""
-    is_success = success is Success.SUCCESS
-    evidence = "supporting_episodes" if is_success else "contradicting_episodes"
-    known: tuple[UUID, ...] = getattr(knowledge, evidence)
-    episodes = known if episode_id in {None, *known} else (*known, episode_id)[-most_episodes:]
-    return replace(
-        knowledge,
-        times_applied=knowledge.times_applied + 1,
-        success_count=knowledge.success_count + is_success,
-        failure_count=knowledge.failure_count + (not is_success),
-        **{evidence: episodes},
-    )
+    counted = replace(knowledge, times_applied=knowledge.times_applied + 1)
+    if success is Success.SUCCESS:
+        supporting = _with(counted.supporting_episodes, episode_id)[-most_episodes:]
+        return replace(counted, success_count=counted.success_count + 1, supporting_episodes=supporting)
+    contradicting = _with(counted.contradicting_episodes, episode_id)[-most_episodes:]
+    return replace(counted, failure_count=counted.failure_count + 1, contradicting_episodes=contradicting)
+
+
+def _with(episodes: tuple[UUID, ...], episode_id: UUID | None) -> tuple[UUID, ...]:
+    return episodes if episode_id is None or episode_id in episodes else (*episodes, episode_id)
 
 
 async def _episode(tx: EpisodicWriter, namespace: str, episode_id: UUID) -> Episode:
@@ -255,6 +261,13 @@ async def _check_successor(tx: EpisodicWriter, knowledge: Knowledge) -> None:
     found = () if successor is None else await tx.knowledge_by_uid([successor])
     if not any(k.scope.namespace == knowledge.scope.namespace for k in found):
         raise InvalidInput("superseded_by", "must be knowledge in the same namespace")
+
+
+async def _check_version(tx: EpisodicWriter, kind: RecordKind, namespace: str, record_id: UUID, expected: int) -> None:
+    if kind is RecordKind.EPISODE:
+        _at_version(kind.value, await _episode(tx, namespace, record_id), expected)
+    else:
+        _at_version(kind.value, await _knowledge(tx, namespace, record_id), expected)
 
 
 def _at_version(kind: str, record: Record, expected: int | None) -> Record:

@@ -75,15 +75,18 @@ class SessionIngestion:
     async def _save_warm(self, session: SessionKey, state: SessionState, expected: int | None) -> int:
         """Postgres is asked for its version first: it is ahead after a save that Redis was away for."""
         try:
-            async with self._episodic.reading() as reader:
-                record = await reader.session(session)
-            floor = 0 if record is None else record.state.version
+            floor: int | None = await self._archived_version(session)
         except TierUnavailable:
             floor = self._floor_of_clock() if expected is None else None
         version = await self._working.save_state(session, state, expected=expected, floor=floor)
         if version is None:
             raise TierUnavailable(Tier.EPISODIC, "the version of the session's state cannot be looked up")
         return version
+
+    async def _archived_version(self, session: SessionKey) -> int:
+        async with self._episodic.reading() as reader:
+            record = await reader.session(session)
+        return 0 if record is None else record.state.version
 
     def _floor_of_clock(self) -> int:
         """Microseconds since 1970: counting up by one a save never gets there."""

@@ -149,9 +149,9 @@ class Books:
         known = self.knowledge.get(knowledge.id)
         _refuse_other_namespace(known, knowledge)
         _refuse_unless_share(confidence=knowledge.confidence)
-        kept = {} if known is None else {"created_at": known.created_at, "version": known.version + 1}
-        self.knowledge[knowledge.id] = replace(knowledge, **kept)
-        return replace(knowledge, version=self.knowledge[knowledge.id].version)
+        saved = replace(knowledge, version=known.version + 1) if known else knowledge
+        self.knowledge[knowledge.id] = replace(saved, created_at=known.created_at) if known else saved
+        return saved
 
     def enqueue(self, entries: Iterable[OutboxEntry]) -> None:
         for entry in entries:

@@ -140,7 +140,7 @@ class InMemoryWorkingMemory:
         return buffer.is_released and not was_released
 
     async def save_state(
-        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = None
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
     ) -> int | None:
         known = self._known(session)
         if known.version is None and floor is None:

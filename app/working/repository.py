@@ -121,7 +121,7 @@ class RedisRepository:
     # ── state and scratchpad ──────────────────────────────────────────────────────────────────────────────────────
 
     async def save_state(
-        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = None
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
     ) -> int | None:
         keys = session_keys(session)
         conditions = ("" if number is None else number for number in (expected, floor))

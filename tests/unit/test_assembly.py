@@ -25,7 +25,7 @@ async def test_state_and_recent_messages_come_together() -> None:
     """The session's state and its newest messages stand in one text; a message is not recalled on top of that."""
     given = tiers()
     await append(given, "the boiler is loud", "call the plumber")
-    await given.working.save_state(SESSION, SessionState(goal="a warm flat"), floor=0)
+    await given.working.save_state(SESSION, SessionState(goal="a warm flat"))
     context = await assembly_of(given).assemble(QUERY, SESSION, 200)
     names = [section.name for section in context.sections if section.included]
     assert (names, context.degraded) == (["state", "recent"], ())

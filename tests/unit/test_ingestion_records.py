@@ -113,7 +113,7 @@ async def test_an_outcome_replaces_the_one_before_and_is_indexed_again() -> None
     await records.store_episode(record)
     await records.record_outcome("acme", record.id, {"deal": False}, 0.2)
     told = await records.record_outcome("acme", record.id, {"deal": True}, None)
-    assert told == replace(record, outcome={"deal": True}, outcome_quality=None)
+    assert told == replace(record, outcome={"deal": True}, outcome_quality=None, version=3)
     assert await kept(given, record) == told
     (entry,) = await outbox_of(given)
     assert (entry.op, entry.record_uid, entry.generation) == (OutboxOp.UPSERT, record.id, 3)
@@ -124,7 +124,7 @@ async def test_an_open_episodes_outcome_waits_for_its_end() -> None:
     given, record = tiers(), episode(is_open=True)
     await stored(given.episodic, record)
     await records_of(given).record_outcome("acme", record.id, {"deal": True}, 1.0)
-    assert await kept(given, record) == replace(record, outcome={"deal": True}, outcome_quality=1.0)
+    assert await kept(given, record) == replace(record, outcome={"deal": True}, outcome_quality=1.0, version=2)
     assert await waiting(given) == []
 
 
