@@ -164,7 +164,7 @@ async def _response(request: Request, work: Callable[[], Awaitable[BaseModel]]) 
         model = await work()
     except HybridMemoryError as error:
         return answer_to(request, error)
-    status: int = request.scope["route"].status_code or HTTPStatus.OK
+    status = int(request.scope["route"].status_code or HTTPStatus.OK)
     return Response(model.model_dump_json(), status, media_type="application/json")
 
 
