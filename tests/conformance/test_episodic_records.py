@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from given import NOW, SCOPE, SESSION, episode, filed, knowledge, message, stored
@@ -196,9 +197,7 @@ async def test_a_call_is_noted_once(episodic: EpisodicMemory) -> None:
     """The first note counts, with its record; a transaction that fails leaves none; expired notes go, oldest first."""
     call, record = new_id(), new_id()
     with pytest.raises(Conflict):
-        async with episodic.writing() as tx:
-            assert await tx.note_call(call, new_id(), NOW) is None
-            raise Conflict("test", "fails")
+        await note_and_fail(episodic, call)
     async with episodic.writing() as tx:
         assert await tx.note_call(call, record, NOW) is None
         assert await tx.note_call(call, new_id(), NOW) == record
@@ -212,6 +211,12 @@ async def test_a_call_is_noted_once(episodic: EpisodicMemory) -> None:
         assert await tx.delete_expired_calls(NOW + timedelta(hours=2), 1) == 1
         assert [await tx.note_call(known, new_id(), NOW) for known in (later, latest)] == [record, record]
         assert await tx.note_call(call, record, NOW) is None
+
+
+async def note_and_fail(episodic: EpisodicMemory, call: UUID) -> None:
+    async with episodic.writing() as tx:
+        await tx.note_call(call, new_id(), NOW)
+        raise Conflict("test", "fails")
 
 
 async def test_steps_need_their_episode(episodic: EpisodicMemory) -> None:
