@@ -19,7 +19,8 @@ from talking import SESSION, created, history
 
 from app.api import create_app
 from app.bootstrap import Installation
-from app.errors import TierUnavailable
+from app.client import MemoryClient
+from app.errors import Conflict, TierUnavailable
 from app.ports import AnswerStore
 from app.records import Permission, Tier, new_id
 from app.testing.faults import Fault, away, troubled
@@ -38,7 +39,7 @@ def post(api: Served, namespace: str, path: str, body: dict[str, Any], key: str 
 
 
 def said_again(response: httpx.Response) -> bool:
-    return response.headers.get("idempotency-replayed") == "true"
+    return bool(response.headers.get("idempotency-replayed") == "true")
 
 
 def lose_answers(api: Served, namespace: str) -> None:
@@ -114,6 +115,17 @@ def test_a_call_is_carried_out_once_without_redis_too(api: Served, namespace: st
     assert (first.is_success, again.json(), said_again(again)) == (True, first.json(), False)
     assert post(api, namespace, path, body).json() == first.json()
     assert bodies(api, namespace) == there
+
+
+async def test_the_client_names_calls(api: Served, namespace: str) -> None:
+    """What is appended twice under one key is there once; another request under it is a conflict."""
+    async with MemoryClient(api.url) as client:
+        said = [{"role": "user", "content": "once"}]
+        receipts = [await client.append("s1", said, namespace=namespace, idempotency_key="k1") for _ in range(2)]
+        with pytest.raises(Conflict, match="Idempotency-Key: was used for another request"):
+            await client.append("s2", said, namespace=namespace, idempotency_key="k1")
+    assert receipts[0] == receipts[1]
+    assert [m["content"] for m in history(api, namespace)["messages"]] == ["once"]
 
 
 def test_messages_of_a_named_call_have_ids_of_their_own(api: Served, namespace: str) -> None:
