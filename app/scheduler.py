@@ -32,6 +32,7 @@ async def running_jobs(service: HybridMemoryService, *, consolidate_every: timed
         "consolidate": (service.consolidate, consolidate_every),
         "gauges": (service.status, _GAUGES_EVERY),
         "retire_sessions": (service.retire_sessions, _RETENTION_EVERY),
+        "retire_calls": (service.retire_calls, _RETENTION_EVERY),
     }
     for name, (job, every) in jobs.items():
         timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}

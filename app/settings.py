@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     buffer_window: int = Field(default=50, ge=0)
     """Drained messages a session keeps in Redis for recent context."""
 
+    idempotency_key_ttl_seconds: int = Field(default=86_400, gt=0)
+    """How long an `Idempotency-Key` and what it was answered with are remembered."""
+
     consolidation_interval_seconds: float = Field(default=5.0, gt=0)
     episode_idle_minutes: float = Field(default=30.0, gt=0)
     episode_max_messages: int = Field(default=50, ge=1)
