@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -47,6 +48,7 @@ from app.records import (
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
+from app.transfer.backups import Backups, RowProgress
 
 T = TypeVar("T")
 
@@ -66,6 +68,7 @@ class Parts:
     context: ContextAssembly
     consolidation: Consolidation
     forgetting: Forgetting
+    backups: Backups
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     limits: Limits
@@ -280,6 +283,18 @@ class HybridMemoryService:
         """Make dead letters due again (all, or these); returns how many."""
         async with self._parts.episodic.writing() as tx:
             return await tx.retry_dead(ids, utc_now())
+
+    def backup(self) -> AsyncIterator[bytes]:
+        """The bytes of a backup, in portions; nothing acknowledged before the call is missing from it."""
+        return self._parts.backups.stream()
+
+    async def restore(self, path: Path, progress: RowProgress | None = None) -> Mapping[str, int]:
+        """Fill this empty installation with a backup, all of it or nothing; returns the rows of each table.
+
+        Raises:
+            Conflict: the installation is not empty.
+        """
+        return await self._parts.backups.restore(path, progress)
 
     async def health(self) -> tuple[TierHealth, ...]:
         """A ping to every dependency, at once."""
