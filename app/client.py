@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -69,6 +69,22 @@ class MemoryClient:
     async def status(self) -> dict[str, Any]:
         """GET /v1/admin/status."""
         return await self._call("GET", "/v1/admin/status")
+
+    async def backup(self) -> AsyncGenerator[bytes, None]:
+        """GET /v1/admin/backup: the bytes of the file, in portions."""
+        async for portion in self._stream("/v1/admin/backup", {}):
+            yield portion
+
+    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        try:
+            async with self._http.stream("GET", path, params=params, timeout=_LONG_SECONDS) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error_of(response)
+                async for portion in response.aiter_raw():
+                    yield portion
+        except httpx.TransportError as error:
+            raise TierUnavailable("service", str(error) or type(error).__name__) from error
 
     async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +48,8 @@ from app.records import (
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
-from app.transfer.backups import Backups, RowProgress
+from app.transfer.backups import Backups
+from app.transfer.backups import Progress as FileProgress
 
 T = TypeVar("T")
 
@@ -284,11 +285,11 @@ class HybridMemoryService:
         async with self._parts.episodic.writing() as tx:
             return await tx.retry_dead(ids, utc_now())
 
-    def backup(self) -> AsyncIterator[bytes]:
+    def backup(self) -> AsyncGenerator[bytes, None]:
         """The bytes of a backup, in portions; nothing acknowledged before the call is missing from it."""
         return self._parts.backups.stream()
 
-    async def restore(self, path: Path, progress: RowProgress | None = None) -> Mapping[str, int]:
+    async def restore(self, path: Path, progress: FileProgress | None = None) -> Mapping[str, int]:
         """Fill this empty installation with a backup, all of it or nothing; returns the rows of each table.
 
         Raises:

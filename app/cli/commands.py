@@ -126,6 +126,29 @@ def stats(url: Url = None) -> None:
     run(asking.stats(connected(settings, url), _console))
 
 
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Replaced when the backup is whole, and not before")], url: Url = None
+) -> None:
+    """Write everything into one file, also while a service runs."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.backup(reached(settings, url), file, _console))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `backup` wrote", exists=True, dir_okay=False, readable=True)],
+) -> None:
+    """Fill an empty installation with a backup; no service may run on it."""
+    settings = _settings()
+    from app.cli import moving
+
+    run(moving.restore(settings, file, _console))
+
+
 @keys_app.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="What it is for")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -18,8 +18,8 @@ from app.transfer.container import Header, Packer, Page, check, pages, row_lines
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-RowProgress = Callable[[Mapping[str, int]], None]
-"""Is told how many rows of each table are done."""
+Progress = Callable[[int], None]
+"""Is told how many bytes of a file are done with."""
 
 _EVERY_SESSION: Final = 10_000_000
 _PACK_BYTES: Final = 1 << 18
@@ -41,7 +41,7 @@ class Backups:
         self._program = program
         self._space = space
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         """The bytes of a backup, in portions: one moment, at which nothing is missing that was acknowledged before the call.
 
         Raises:
@@ -51,14 +51,14 @@ class Backups:
         packer, rows = Packer(), Counter[str]()
         async with self._tables.snapshot() as snapshot:
             header = Header(snapshot.revision, self._clock().isoformat(), self._program, self._space())
-            yield packer.pack(header.line())
+            yield packer.begin(header)
             async for lines in _portions(snapshot, rows):
                 if packed := await asyncio.to_thread(packer.pack, lines):
                     yield packed
             yield await asyncio.to_thread(packer.finish, rows)
         log.info("backed_up", **rows)
 
-    async def restore(self, path: Path, progress: RowProgress | None = None) -> Mapping[str, int]:
+    async def restore(self, path: Path, progress: Progress | None = None) -> Mapping[str, int]:
         """Fill this empty installation with a backup, all of it or nothing; returns the rows of each table.
 
         Raises:
@@ -73,7 +73,7 @@ class Backups:
                 await filling.insert(page.table, page.rows)
                 rows[page.table] += len(page.rows)
                 if progress is not None:
-                    progress(rows)
+                    progress(page.position)
         log.info("restored", **rows)
         return dict(rows)
 

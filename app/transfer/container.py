@@ -57,10 +57,11 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows of one table, in order."""
+    """Some rows of one table, in order. `position`: how many bytes of the file were read by then."""
 
     table: str
     rows: Sequence[str]
+    position: int = 0
 
 
 class Packer:
@@ -69,6 +70,10 @@ class Packer:
     def __init__(self) -> None:
         self._zlib = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
         self._sha256 = hashlib.sha256()
+
+    def begin(self, header: Header) -> bytes:
+        """The header in full, so that it can be read of a file that was cut short."""
+        return self.pack(header.line()) + self._digested(self._zlib.flush(zlib.Z_SYNC_FLUSH))
 
     def pack(self, lines: bytes) -> bytes:
         """What can be written of the file by now, which may be nothing."""
@@ -117,7 +122,7 @@ def pages(path: Path) -> Iterator[Page]:
     tail: list[bytes] = []
     with path.open("rb") as file:
         for batch in _batches(_lines(file)):
-            for page in _pages(batch):
+            for page in _pages(batch, file.tell()):
                 found[page.table] += len(page.rows)
                 yield page
             tail = [*tail, *batch][-2:]
@@ -125,10 +130,10 @@ def pages(path: Path) -> Iterator[Page]:
         raise InvalidInput("file", f"does not hold the rows it says: it has {dict(found)}")
 
 
-def _pages(batch: Sequence[bytes]) -> Iterator[Page]:
+def _pages(batch: Sequence[bytes], position: int) -> Iterator[Page]:
     rows = (_row(line) for line in batch if line.startswith(b"["))
     for table, group in groupby(rows, key=itemgetter(0)):
-        yield Page(table, [row for _, row in group])
+        yield Page(table, [row for _, row in group], position)
 
 
 def _row(line: bytes) -> tuple[str, str]:
@@ -152,7 +157,7 @@ def _batches(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 def _header(file: IO[bytes]) -> Header:
     document = _document(next(_lines(file), b""))
     if document.get("format") != FORMAT:
-        raise InvalidInput("file", "is no backup of hybrid-memory")
+        raise InvalidInput("file", "is no backup of hybrid-memory, or nothing but its beginning")
     if document.get("version") != VERSION:
         found = document.get("version")
         raise InvalidInput("file", f"is of a newer version ({found}; this program reads {VERSION}): update the program first")
