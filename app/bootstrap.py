@@ -51,6 +51,8 @@ from app.semantic.edge import EdgeRepository
 from app.service import HybridMemoryService, Parts
 from app.settings import EmbedderChoice, Settings
 from app.transfer.backups import Backups
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
 from app.working.client import Client, connect
 from app.working.repository import RedisRepository
 
@@ -180,6 +182,8 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts
         consolidation=consolidation,
         forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
         backups=_backups(tiers, drain),
+        exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
+        importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         limits=limits,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
 
 from app.errors import Conflict, Forbidden, HybridMemoryError, InvalidInput, NotFound, TierUnavailable, Unauthenticated
-from app.records import DEFAULT_NAMESPACE, Json
+from app.records import DEFAULT_NAMESPACE, ImportReport, Json
 
 _TIMEOUT_SECONDS: Final = 30.0
 _LONG_SECONDS: Final = 3600.0
 """Consolidating a large backlog takes as long as it takes."""
+_PORTION_BYTES: Final = 1 << 18
 
 
 class MemoryClient:
@@ -75,6 +78,19 @@ class MemoryClient:
         async for portion in self._stream("/v1/admin/backup", {}):
             yield portion
 
+    async def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
+        """GET /v1/admin/export: the bytes of the file, in portions."""
+        async for portion in self._stream("/v1/admin/export", {"namespace": namespace}):
+            yield portion
+
+    async def import_file(self, path: Path, namespace: str, progress: Callable[[int], None] | None = None) -> ImportReport:
+        """POST /v1/admin/import; `progress` counts the bytes sent."""
+        answer = await self._call(
+            "POST", "/v1/admin/import", content=_portions(path, progress or (lambda _: None)),
+            params={"namespace": namespace}, headers={"content-type": "application/x-ndjson"}, timeout=_LONG_SECONDS,
+        )  # fmt: skip
+        return ImportReport(answer["new"], answer["known"])
+
     async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
         try:
             async with self._http.stream("GET", path, params=params, timeout=_LONG_SECONDS) as response:
@@ -95,6 +111,13 @@ class MemoryClient:
             raise _error_of(response)
         answer: dict[str, Any] = response.json()
         return answer
+
+
+async def _portions(path: Path, progress: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+    with path.open("rb") as file:
+        while portion := await asyncio.to_thread(file.read, _PORTION_BYTES):
+            yield portion
+            progress(file.tell())
 
 
 def _error_of(response: httpx.Response) -> HybridMemoryError:

@@ -27,6 +27,7 @@ from app.records import (
     EpisodeKind,
     EpisodeStep,
     ForgetReceipt,
+    ImportReport,
     Json,
     Knowledge,
     KnowledgeKind,
@@ -50,6 +51,8 @@ from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
 from app.transfer.backups import Backups
 from app.transfer.backups import Progress as FileProgress
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
 
 T = TypeVar("T")
 
@@ -70,6 +73,8 @@ class Parts:
     consolidation: Consolidation
     forgetting: Forgetting
     backups: Backups
+    exporting: Exporting
+    importing: Importing
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     limits: Limits
@@ -296,6 +301,18 @@ class HybridMemoryService:
             Conflict: the installation is not empty.
         """
         return await self._parts.backups.restore(path, progress)
+
+    def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
+        """A namespace as JSON Lines, in portions; nothing acknowledged before the call is missing from it."""
+        return self._parts.exporting.stream(namespace)
+
+    async def import_file(self, path: Path, namespace: str, progress: FileProgress | None = None) -> ImportReport:
+        """Take what `export` wrote into a namespace; what is there already is left as it is.
+
+        Raises:
+            Conflict: an id stands for something else already; nothing was written.
+        """
+        return await self._parts.importing.run_file(path, namespace, progress)
 
     async def health(self) -> tuple[TierHealth, ...]:
         """A ping to every dependency, at once."""

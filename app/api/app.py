@@ -22,7 +22,10 @@ Append messages, ask questions, get the right sentence back. Every error is a pr
 
 
 def create_app(
-    open_installation: Callable[[], AbstractAsyncContextManager[Installation]], *, max_request_bytes: int = 16_777_216
+    open_installation: Callable[[], AbstractAsyncContextManager[Installation]],
+    *,
+    max_request_bytes: int = 16_777_216,
+    max_import_bytes: int = 1_073_741_824,
 ) -> FastAPI:
     """Build the application around something that opens an installation (see `bootstrap.open_installation`)."""
 
@@ -43,7 +46,7 @@ def create_app(
     for module in (sessions, recall, records, admin, moving):
         app.include_router(module.router, dependencies=[Depends(only_utf8), Depends(only_known_parameters)])
     app.include_router(operations.router)
-    app.add_middleware(BodyLimit, max_bytes=max_request_bytes)
+    app.add_middleware(BodyLimit, max_bytes=max_request_bytes, exceptions={moving.IMPORT_PATH: max_import_bytes})
     app.add_middleware(BugBarrier)
     app.add_middleware(RequestContext)
     return app

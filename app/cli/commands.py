@@ -149,6 +149,34 @@ def restore(
     run(moving.restore(settings, file, _console))
 
 
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Replaced when the export is whole, and not before")],
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    url: Url = None,
+) -> None:
+    """Write a namespace as JSON Lines, also while a service runs."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.export(reached(settings, url), file, namespace, _console))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `export` wrote", exists=True, dir_okay=False, readable=True)],
+    namespace: Annotated[str | None, typer.Option(help="The file's own, if left out")] = None,
+    url: Url = None,
+) -> None:
+    """Take a file of JSON Lines into a namespace; what is there already is left as it is."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.import_(reached(settings, url), file, namespace, _console))
+
+
 @keys_app.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="What it is for")],

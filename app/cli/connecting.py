@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import httpx
@@ -15,6 +16,7 @@ from app.api import create_app
 from app.bootstrap import Installation, open_installation
 from app.client import MemoryClient
 from app.errors import DataDirectoryInUse
+from app.records import ImportReport
 from app.settings import Settings
 
 
@@ -22,6 +24,10 @@ class Mover(Protocol):
     """What moves memories in and out: the service, or a client of one."""
 
     def backup(self) -> AsyncGenerator[bytes, None]: ...
+
+    def export(self, namespace: str) -> AsyncGenerator[bytes, None]: ...
+
+    async def import_file(self, path: Path, namespace: str, progress: Callable[[int], None] | None = None) -> ImportReport: ...
 
 
 @asynccontextmanager

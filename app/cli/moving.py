@@ -28,6 +28,7 @@ from app.cli.showing import pairs_table
 from app.errors import ConfigurationError, DataDirectoryInUse
 from app.settings import Settings
 from app.transfer.container import check
+from app.transfer.reading import PortableReader, namespace_of
 
 Reaching: TypeAlias = AbstractAsyncContextManager[Mover]
 
@@ -36,6 +37,29 @@ async def backup(reaching: Reaching, path: Path, console: Console) -> None:
     """Write a backup to `path`, which is there when it is whole and was read again, and not before."""
     async with reaching as memory:
         await _receive(memory.backup(), path, check, console)
+
+
+async def export(reaching: Reaching, path: Path, namespace: str, console: Console) -> None:
+    """Write a namespace to `path`, which is there when it is whole and was read again, and not before."""
+
+    def is_whole(written: Path) -> None:
+        for _ in PortableReader(written, namespace).batches():
+            pass
+
+    async with reaching as memory:
+        await _receive(memory.export(namespace), path, is_whole, console)
+
+
+async def import_(reaching: Reaching, path: Path, namespace: str | None, console: Console) -> None:
+    """Take a file into `namespace`, or into the one it was written for."""
+    target = namespace or namespace_of(path)  # before anything is started
+    async with reaching as memory:
+        with _reading(console) as progress:
+            # It is read twice: to be looked at, and to be written. A service that is sent it reads it by itself.
+            task = progress.add_task(f"importing {path.name}", total=2 * _size(path))
+            report = await memory.import_file(path, target, lambda position: progress.update(task, completed=position))
+    console.print(pairs_table("new", report.new or {"records": 0}))
+    console.print(pairs_table("known", report.known or {"records": 0}))
 
 
 async def restore(settings: Settings, path: Path, console: Console) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import structlog
 
@@ -14,14 +14,13 @@ from app.consolidation.drain import Drain
 from app.errors import Conflict
 from app.ports import Clock, SemanticMemory, TableSnapshot, TableStore, WorkingMemory
 from app.transfer.container import Header, Packer, Page, check, pages, row_lines
+from app.transfer.threads import in_thread
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 Progress = Callable[[int], None]
 """Is told how many bytes of a file are done with."""
 
-_EVERY_SESSION: Final = 10_000_000
 _PACK_BYTES: Final = 1 << 18
 """Compressed in a thread in portions of this size: the service goes on answering."""
 
@@ -47,7 +46,7 @@ class Backups:
         Raises:
             TierUnavailable: Redis or Postgres went away; what came so far is no backup and is known as none.
         """
-        await drain_everything(self._working, self._drain)
+        await self._drain.drain_all()
         packer, rows = Packer(), Counter[str]()
         async with self._tables.snapshot() as snapshot:
             header = Header(snapshot.revision, self._clock().isoformat(), self._program, self._space())
@@ -69,7 +68,7 @@ class Backups:
         await self._refuse_unless_empty()
         rows: Counter[str] = Counter()
         async with self._tables.filling(header.revision) as filling:
-            async for page in _in_thread(pages(path)):
+            async for page in in_thread(pages(path)):
                 await filling.insert(page.table, page.rows)
                 rows[page.table] += len(page.rows)
                 if progress is not None:
@@ -86,12 +85,6 @@ class Backups:
             raise Conflict("installation", f"is not empty ({found}); a backup is restored into an empty one only")
 
 
-async def drain_everything(working: WorkingMemory, drain: Drain, namespace: str | None = None) -> None:
-    """Bring into Postgres what Redis holds by now, whoever else is at it."""
-    for session in await working.dirty_sessions(_EVERY_SESSION, namespace=namespace):
-        await drain.drain_now(session)
-
-
 async def _portions(snapshot: TableSnapshot, counted: Counter[str]) -> AsyncIterator[bytes]:
     """The lines of all rows, in portions worth compressing."""
     portion: list[bytes] = []
@@ -103,9 +96,3 @@ async def _portions(snapshot: TableSnapshot, counted: Counter[str]) -> AsyncIter
                 yield b"".join(portion)
                 portion = []
     yield b"".join(portion)
-
-
-async def _in_thread(items: Iterator[T]) -> AsyncIterator[T]:
-    """Items whose making blocks."""
-    while (item := await asyncio.to_thread(next, items, None)) is not None:
-        yield item
