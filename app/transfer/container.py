@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import struct
 import zlib
 from collections import Counter
@@ -174,9 +173,9 @@ def _document(line: bytes) -> dict[str, Any]:
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
     """The lines of a compressed file, each of bounded length; none are left where it is damaged."""
-    with gzip.GzipFile(fileobj=file) as unpacked, io.BufferedReader(unpacked) as reader:
+    with gzip.GzipFile(fileobj=file) as unpacked:
         try:
-            while line := reader.readline(_LINE_BYTES):
+            while line := unpacked.readline(_LINE_BYTES):
                 yield line
         except (OSError, EOFError, zlib.error):
             return

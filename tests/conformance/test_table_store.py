@@ -78,11 +78,15 @@ async def test_a_filling_that_fails_leaves_nothing(stores: Stores) -> None:
     """Whatever was filled in before an error is gone after it."""
     empty = await content(stores.empty)
     with pytest.raises(ZeroDivisionError):
-        async with stores.full.snapshot() as snapshot, stores.empty.filling(snapshot.revision) as filling:
-            async for rows in snapshot.rows("knowledge"):
-                await filling.insert("knowledge", rows)
-            raise ZeroDivisionError
+        await fill_and_fail(stores)
     assert await content(stores.empty) == empty
+
+
+async def fill_and_fail(stores: Stores) -> None:
+    async with stores.full.snapshot() as snapshot, stores.empty.filling(snapshot.revision) as filling:
+        async for rows in snapshot.rows("knowledge"):
+            await filling.insert("knowledge", rows)
+        raise ZeroDivisionError
 
 
 async def test_only_what_is_empty_is_filled(stores: Stores) -> None:
