@@ -160,7 +160,8 @@ def _header(file: IO[bytes]) -> Header:
     if document.get("version") != VERSION:
         found = document.get("version")
         raise InvalidInput("file", f"is of a newer version ({found}; this program reads {VERSION}): update the program first")
-    return Header(*(document.get(name) for name in ("revision", "created_at", "program", "space")))
+    revision, created_at, program = (str(document.get(name, "")) for name in ("revision", "created_at", "program"))
+    return Header(revision, created_at, program, document.get("space"))
 
 
 def _document(line: bytes) -> dict[str, Any]:

@@ -256,12 +256,10 @@ def _fields(line: _Line) -> Mapping[str, Any]:
 def _flat(record: Episode | Knowledge | Message) -> dict[str, Any]:
     """The record's fields with its scope's among them, but for the namespace, which is the file's."""
     fields = asdict(record)
-    scope = fields.pop("scope")
+    scope: dict[str, Any] = fields.pop("scope")
     del scope["namespace"]
     return fields | scope
 
 
-EXAMPLE: Final = b"".join(
-    map(encode, (HeaderLine(namespace="default"), EndLine(lines=0)))
-).decode()  # fmt: skip
+EXAMPLE: Final = (encode(HeaderLine(namespace="default")) + encode(EndLine(lines=0))).decode()
 """The shortest file there is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final, TypeVar
 from uuid import UUID
@@ -39,15 +39,18 @@ async def refuse_taken(reader: EpisodicReader, placed: Sequence[Placed]) -> None
     knowledge = {record.id: line for line, record in _of(placed, Knowledge)}
     episodes = {record.id: line for line, record in _of(placed, Episode)}
     messages = {record.message.uid: line for line, record in _of(placed, MessageOf)}
-    stored = [*await reader.knowledge_by_uid(list(knowledge)), *await reader.episodes_by_uid(list(episodes))]
     namespaces = {p.record.scope.namespace for p in placed if isinstance(p.record, Knowledge | Episode)}
-    for record in stored:
-        if record.scope.namespace not in namespaces:
-            line = knowledge.get(record.id) or episodes[record.id]
-            raise Conflict(f"line {line}, id", "is taken by a record that is not of this namespace")
+    _refuse_strangers(await reader.knowledge_by_uid(list(knowledge)), knowledge, namespaces)
+    _refuse_strangers(await reader.episodes_by_uid(list(episodes)), episodes, namespaces)
     for session, group in _by_session(filed for _, filed in _of(placed, MessageOf)):
         for message in await _other_content(reader, session, [filed.message for filed in group]):
             raise Conflict(f"line {messages[message.uid]}, id", "is taken by a message with other content in this session")
+
+
+def _refuse_strangers(stored: Iterable[Knowledge | Episode], lines: Mapping[UUID, int], namespaces: Collection[str]) -> None:
+    for record in stored:
+        if record.scope.namespace not in namespaces:
+            raise Conflict(f"line {lines[record.id]}, id", "is taken by a record that is not of this namespace")
 
 
 class Sink:

@@ -31,6 +31,7 @@ def _file(media_type: str) -> dict[int | str, dict[str, Any]]:
 @router.get(
     "/backup",
     summary="Everything, as the file that `hybrid-memory restore` takes",
+    status_code=200,
     response_class=Stream,
     responses=_file(_GZIP),
 )
@@ -40,7 +41,7 @@ async def backup(service: Service, access: MayAdmin) -> Stream:
     return await Stream.begun(service.backup(), media_type=_GZIP, filename="hybrid-memory.backup")
 
 
-@router.get("/export", summary="A namespace as JSON Lines", response_class=Stream, responses=_file(_LINES))
+@router.get("/export", summary="A namespace as JSON Lines", status_code=200, response_class=Stream, responses=_file(_LINES))
 async def export(namespace: Namespace, service: Service, access: MayAdmin) -> Stream:
     """The last line says how many there are: a file without it is not whole."""
     access.check(namespace)
