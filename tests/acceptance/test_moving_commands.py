@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from service_process import Home, running_in, until
 
 from app.transfer.container import Header, Packer
@@ -80,28 +81,31 @@ def files_in(path: Path) -> list[str]:
     return [file.name for file in path.iterdir() if file.is_file()]
 
 
-async def test_an_answer_that_breaks_off_is_no_backup(tmp_path: Path) -> None:
-    """A service that dies while it sends leaves no file, and the command says so."""
-    async with endless(is_cut=True) as url:
+@pytest.mark.parametrize(
+    ("ending", "refusal"),
+    [(b"", "error: service tier unavailable: "), (b"0\r\n\r\n", "error: file: is cut short: its end is missing")],
+)
+async def test_an_answer_that_breaks_off_is_no_backup(tmp_path: Path, ending: bytes, refusal: str) -> None:
+    """A service that dies while it sends, or thinks that it has sent all, leaves no file, and the command says why."""
+    async with endless(ending=ending) as url:
         ended = await Home.at(tmp_path).run("backup", "all.backup", "--url", url)
     assert ended.status == 1
-    assert ended.stderr.startswith("error: service tier unavailable: ")
+    assert ended.stderr.startswith(refusal)
     assert files_in(tmp_path) == []
 
 
 @asynccontextmanager
-async def endless(*, is_cut: bool = False) -> AsyncIterator[str]:
-    """A service that sends the beginning of a backup, and then nothing, or breaks off."""
+async def endless(*, ending: bytes | None = None) -> AsyncIterator[str]:
+    """A service that sends the beginning of a backup, and then `ending`; without one it never ends."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         beginning = Packer().begin(Header("0001", "2026-05-04T12:00:00+00:00", "0.1.0"))
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(beginning), beginning))
-        await writer.drain()
-        if is_cut:
-            writer.close()
-        else:
+        if ending is None:
             await reader.read()  # until the caller is gone
+        writer.write(ending or b"")
+        writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:

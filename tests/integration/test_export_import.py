@@ -11,7 +11,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import EVERYWHERE, Tiers, append, check_books, consolidation_of, contents_of, drain_of, history_of, outbox_of
+from factories import (
+    EVERYWHERE,
+    Tiers,
+    append,
+    check_books,
+    consolidation_of,
+    contents_of,
+    drain_of,
+    history_of,
+    ingestion_of,
+    outbox_of,
+)
 from given import NOW, SCOPE, SESSION, episode, knowledge, stored
 
 from app.errors import Conflict, InvalidInput, TierUnavailable
@@ -199,7 +210,8 @@ async def test_a_session_that_is_in_use_keeps_its_numbers(tiers: Tiers, tmp_path
     path = await a_life(tmp_path / "file")
     await append(tiers, "mine 1", "mine 2")
     await imported(tiers, path)
-    await append(tiers, "mine 3")
+    scope, draft = Scope("acme", session_id="s1"), Draft(Role.USER, "mine 3")
+    assert [a.sequence for a in (await ingestion_of(tiers).append(scope, [draft])).messages] == [6]
     await drain_of(tiers).drain(SESSION)
     assert await contents_of(tiers) == ["mine 1", "mine 2", "one", "two", "three", "mine 3"]
     assert [m.sequence for m in await history_of(tiers)] == [1, 2, 3, 4, 5, 6]
