@@ -29,6 +29,7 @@ from app.errors import Conflict, InvalidInput, TierUnavailable
 from app.ingestion.limits import Limits
 from app.ports import EpisodicMemory
 from app.records import (
+    Draft,
     EpisodeKind,
     ImportReport,
     Message,
