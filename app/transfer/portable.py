@@ -12,7 +12,7 @@ from 0 without a gap; a session's messages stand together, by rising sequence.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -255,10 +255,8 @@ def _fields(line: _Line) -> Mapping[str, Any]:
 
 def _flat(record: Episode | Knowledge | Message) -> dict[str, Any]:
     """The record's fields with its scope's among them, but for the namespace, which is the file's."""
-    fields = asdict(record)
-    scope: dict[str, Any] = fields.pop("scope")
-    del scope["namespace"]
-    return fields | scope
+    own = {field.name: getattr(record, field.name) for field in fields(record) if field.name != "scope"}
+    return own | {name: getattr(record.scope, name) for name in _OWNERS if name != "type"}
 
 
 EXAMPLE: Final = (encode(HeaderLine(namespace="default")) + encode(EndLine(lines=0))).decode()
