@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,12 +34,23 @@ from app.episodic.engine import create_engine
 from app.episodic.keys import PostgresKeyStore
 from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
-from app.errors import ConfigurationError, DataDirectoryInUse, StartupError, TierUnavailable
+from app.episodic.whole import PostgresTables
+from app.errors import ConfigurationError, DataDirectoryInUse, EmbedderUnavailable, StartupError, TierUnavailable
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
-from app.ports import AnswerStore, Embedder, EpisodicMemory, Pingable, SemanticMemory, SparseEncoder, Summarizer, WorkingMemory
+from app.ports import (
+    AnswerStore,
+    Embedder,
+    EpisodicMemory,
+    Pingable,
+    SemanticMemory,
+    SparseEncoder,
+    Summarizer,
+    TableStore,
+    WorkingMemory,
+)
 from app.records import new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
@@ -49,6 +61,9 @@ from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
 from app.service import HybridMemoryService, Parts
 from app.settings import EmbedderChoice, Settings
+from app.transfer.backups import Backups
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
 from app.working.answers import RedisAnswerStore
 from app.working.client import Client, connect
 from app.working.repository import RedisRepository
@@ -103,7 +118,7 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         encoder = Bm25Encoder(settings.language)
         semantic = await _open_semantic(settings, encoder, stack)
         embedder, chain = await _open_embedder(settings, redis, stack)
-        tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder)
+        tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder, PostgresTables(engine))
         summarizer = _summarizer(settings, embedder, await _http_client(stack))
         answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None)
         yield Installation(
@@ -156,6 +171,7 @@ class _Tiers:
     semantic: SemanticMemory
     embedder: Embedder
     encoder: SparseEncoder
+    tables: TableStore
 
 
 def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
@@ -183,6 +199,9 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, answers:
         consolidation=consolidation,
         forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
         answers=answers,
+        backups=_backups(tiers, drain),
+        exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
+        importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         limits=limits,
@@ -221,6 +240,17 @@ def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) ->
         tiers.working, tiers.episodic, tiers.semantic, drain=drain, indexer=indexer, policy=policy, clock=utc_now
     )
     return consolidation, drain
+
+
+def _backups(tiers: _Tiers, drain: Drain) -> Backups:
+    def space() -> str | None:
+        try:
+            return tiers.embedder.space.name
+        except EmbedderUnavailable:
+            return None
+
+    program = version("hybrid-memory")
+    return Backups(tiers.working, tiers.tables, tiers.semantic, drain, clock=utc_now, program=program, space=space)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -286,6 +286,14 @@ class MessageInContext:
 
 
 @dataclass(frozen=True, slots=True)
+class FiledMessage:
+    """A message and the episode it is part of."""
+
+    message: Message
+    episode_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
     """A session as Postgres knows it."""
 
@@ -336,6 +344,17 @@ class EpisodicReader(Protocol):
         ...
 
     async def session(self, session: SessionKey) -> SessionRecord | None: ...
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        """By session id; `after` is the last one of the page before, "" for the first page."""
+        ...
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        """A namespace's messages, session by session, each session by rising sequence.
+
+        `after` is (session id, sequence) of the last one of the page before, ("", 0) for the first page.
+        """
+        ...
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None: ...
 
@@ -434,6 +453,12 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """The steps that this call brought, by rising index."""
         ...
 
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        """Bring counts, sequences and times of those that hold messages into line with them."""
+        ...
+
+        ...
+
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
     ) -> None:
@@ -522,6 +547,58 @@ class EpisodicMemory(Pingable, Protocol):
     def reading(self) -> AbstractAsyncContextManager[EpisodicReader]: ...
 
     def writing(self) -> AbstractAsyncContextManager[EpisodicWriter]: ...
+
+    def frozen(self) -> AbstractAsyncContextManager[EpisodicReader]:
+        """A read session whose calls all see one moment. Not for long: what was deleted since is kept for it."""
+        ...
+
+
+class TableSnapshot(Protocol):
+    """Every table of tier 2 at one moment."""
+
+    @property
+    def revision(self) -> str:
+        """The revision of the schema, which rows have to be filled in at."""
+        ...
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """What is carried: all but what can be derived, each table after those it refers to."""
+        ...
+
+    def rows(self, table: str) -> AsyncIterator[Sequence[str]]:
+        """Every row as a JSON object in one line, in pages, in bounded memory."""
+        ...
+
+
+class TableFilling(Protocol):
+    """An empty tier 2 that nobody else sees before it is filled."""
+
+    async def insert(self, table: str, rows: Sequence[str]) -> None:
+        """Insert rows as `TableSnapshot.rows` gave them.
+
+        Raises:
+            InvalidInput: the revision has no such table, or the table cannot hold a row.
+            Conflict: two rows cannot stand together, or one refers to a row that is not there.
+        """
+        ...
+
+
+class TableStore(Protocol):
+    """Tier 2 as a whole, as backups carry it. Errors of the driver arrive as `TierUnavailable("episodic", …)`."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[TableSnapshot]: ...
+
+    def filling(self, revision: str) -> AbstractAsyncContextManager[TableFilling]:
+        """Fill with rows of that revision: all of it is there when the context ends, or after an error nothing.
+
+        What was filled in is brought to this program's revision, and every record is owed to the vector index.
+
+        Raises:
+            Conflict: something is there already.
+            InvalidInput: this program does not know the revision.
+        """
+        ...
 
 
 class KeyStore(Protocol):

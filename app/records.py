@@ -473,6 +473,14 @@ class ForgetReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportReport:
+    """How many records of each kind an import wrote, and how many it found there already."""
+
+    new: Mapping[str, int]
+    known: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """What one consolidation run did."""
 

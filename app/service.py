@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from app.records import (
     EpisodeKind,
     EpisodeStep,
     ForgetReceipt,
+    ImportReport,
     Json,
     Knowledge,
     KnowledgeKind,
@@ -49,6 +51,10 @@ from app.retrieval.assembly import ContextAssembly
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
 from app.retrieval.surroundings import Surroundings
+from app.transfer.backups import Backups
+from app.transfer.backups import Progress as FileProgress
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
 
 T = TypeVar("T")
 
@@ -70,6 +76,9 @@ class Parts:
     consolidation: Consolidation
     forgetting: Forgetting
     answers: AnswerStore
+    backups: Backups
+    exporting: Exporting
+    importing: Importing
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     limits: Limits
@@ -342,6 +351,30 @@ class HybridMemoryService:
         """Make dead letters due again (all, or these); returns how many."""
         async with self._parts.episodic.writing() as tx:
             return await tx.retry_dead(ids, utc_now())
+
+    def backup(self) -> AsyncGenerator[bytes, None]:
+        """The bytes of a backup, in portions; nothing acknowledged before the call is missing from it."""
+        return self._parts.backups.stream()
+
+    async def restore(self, path: Path, progress: FileProgress | None = None) -> Mapping[str, int]:
+        """Fill this empty installation with a backup, all of it or nothing; returns the rows of each table.
+
+        Raises:
+            Conflict: the installation is not empty.
+        """
+        return await self._parts.backups.restore(path, progress)
+
+    def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
+        """A namespace as JSON Lines, in portions; nothing acknowledged before the call is missing from it."""
+        return self._parts.exporting.stream(namespace)
+
+    async def import_file(self, path: Path, namespace: str, progress: FileProgress | None = None) -> ImportReport:
+        """Take what `export` wrote into a namespace; what is there already is left as it is.
+
+        Raises:
+            Conflict: an id stands for something else already; nothing was written.
+        """
+        return await self._parts.importing.run_file(path, namespace, progress)
 
     async def health(self) -> tuple[TierHealth, ...]:
         """A ping to every dependency, at once."""

@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     max_metadata_bytes: int = Field(default=8192, ge=2)
     max_metadata_depth: int = Field(default=8, ge=1)
     max_request_bytes: int = Field(default=16_777_216, ge=1024)
+    max_import_bytes: int = Field(default=1_073_741_824, ge=1024)
+    """Of a file sent to be imported; it is kept in a temporary file, not in memory."""
     max_clock_skew_seconds: float = Field(default=60.0, ge=0)
 
     @cached_property

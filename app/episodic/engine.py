@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import asyncpg
 import orjson
-from sqlalchemy import URL, Executable, Row, event, make_url
+from sqlalchemy import URL, Connection, Executable, Row, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -20,6 +20,7 @@ from app.observability import timed
 from app.records import Tier
 
 TIER: Final = Tier.EPISODIC.value
+T = TypeVar("T")
 
 _FOREIGN_KEY_VIOLATION: Final = "23503"
 _UNIQUE_VIOLATION: Final = "23505"
@@ -173,6 +174,22 @@ class Session:
         with timed(TIER, operation), translated():
             result = await self._connection.execute(statement, parameters)
             return result.all() if result.returns_rows else ()
+
+    async def pages(self, operation: str, statement: Executable, size: int) -> AsyncIterator[Sequence[Row[Any]]]:
+        """The rows of one statement, at most `size` at a time: a cursor on the server, memory for one page here."""
+        with timed(TIER, operation), translated():
+            result = await self._connection.stream(statement)
+        while True:
+            with timed(TIER, operation), translated():
+                page = await result.fetchmany(size)
+            if not page:
+                return
+            yield page
+
+    async def work(self, operation: str, step: Callable[[Connection], T]) -> T:
+        """Run something that speaks to a synchronous connection: reflection, migrations."""
+        with timed(TIER, operation), translated():
+            return await self._connection.run_sync(step)
 
     async def commit(self) -> None:
         with timed(TIER, "commit"), translated():

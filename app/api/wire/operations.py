@@ -18,6 +18,7 @@ from app.consolidation.run import ConsolidationStatus
 from app.ports import OutboxEntry
 from app.records import (
     ForgetReceipt,
+    ImportReport,
     RunReport,
 )
 
@@ -151,6 +152,15 @@ class ForgetOut(BaseModel):
     @classmethod
     def of(cls, receipt: ForgetReceipt) -> Self:
         return cls(removed=dict(receipt.removed), remaining=receipt.remaining, degraded=list(receipt.degraded))
+
+
+class ImportOut(BaseModel):
+    new: dict[str, int] = Field(description="What was written, by type of line")
+    known: dict[str, int] = Field(description="What was there already, and was left as it is")
+
+    @classmethod
+    def of(cls, report: ImportReport) -> Self:
+        return cls(new=dict(report.new), known=dict(report.known))
 
 
 class TierOut(BaseModel):
