@@ -254,8 +254,11 @@ def _fields(line: _Line) -> Mapping[str, Any]:
 
 
 def _flat(record: Episode | Knowledge | Message) -> dict[str, Any]:
-    """The record's fields with its scope's among them, but for the namespace, which is the file's."""
-    own = {field.name: getattr(record, field.name) for field in fields(record) if field.name != "scope"}
+    """The record's fields with its scope's among them, but for the namespace, which is the file's.
+
+    Versions stay behind: they count the changes that an installation made.
+    """
+    own = {field.name: getattr(record, field.name) for field in fields(record) if field.name not in {"scope", "version"}}
     return own | {name: getattr(record.scope, name) for name in _OWNERS if name != "type"}
 
 

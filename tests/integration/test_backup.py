@@ -277,7 +277,8 @@ async def test_a_backup_of_every_older_version_can_be_restored(new: Site, tmp_pa
     assert is_known(revision)
     row = '{"id":"01a1fcc4-ee24-7bfc-877e-6b539ee48d78","kind":"fact","namespace":"acme","description":"kept",'
     row += '"content":{},"confidence":1,"supporting_episodes":[],"contradicting_episodes":[],"times_applied":0,'
-    row += '"success_count":0,"failure_count":0,"version":1,"is_pinned":false,"pinned":false,"created_at":"2026-05-04T12:00:00Z","updated_at":"2026-05-04T12:00:00Z"}'
+    row += '"success_count":0,"failure_count":0,"version":1,"is_pinned":false,"pinned":false,'
+    row += '"created_at":"2026-05-04T12:00:00Z","updated_at":"2026-05-04T12:00:00Z"}'
     async with PostgresTables(new.engine).filling(revision) as filling:
         await filling.insert("knowledge", [row])
     assert await is_current(new.engine)
