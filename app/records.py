@@ -464,12 +464,14 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class TierHealth:
-    """One dependency's answer to a ping. `detail` names the engine or the error."""
+    """One dependency's answer to a ping. `detail` names the engine or the error; a `breaker` that is `open` or
+    `half-open` says that the engine is left alone until it answers a ping."""
 
     name: str
     is_up: bool
     latency_ms: float
     detail: str = ""
+    breaker: str = "closed"
 
 
 def new_id() -> UUID:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
+from app.breakers import BreakerState
 from app.consolidation.forget import Forgetting
 from app.consolidation.run import Consolidation, ConsolidationStatus, Progress
 from app.errors import HybridMemoryError, NotFound
@@ -68,6 +69,7 @@ class Parts:
     forgetting: Forgetting
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
+    breakers: Mapping[str, Callable[[], BreakerState]]
     limits: Limits
 
 
@@ -284,7 +286,8 @@ class HybridMemoryService:
     async def health(self) -> tuple[TierHealth, ...]:
         """A ping to every dependency, at once."""
         pings = (_ping(name, dependency) for name, dependency in self._parts.dependencies.items())
-        return tuple(await asyncio.gather(*pings))
+        breakers = self._parts.breakers
+        return tuple(replace(tier, breaker=breakers[tier.name]().label) for tier in await asyncio.gather(*pings))
 
     def _check(self, scope: Scope, *, limit: int) -> None:
         check_scope(scope, self._parts.limits)

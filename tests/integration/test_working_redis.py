@@ -168,13 +168,12 @@ async def test_scripts_are_loaded_again_when_the_server_forgot_them(client: Redi
 async def test_an_absent_server_is_an_unavailable_tier(tmp_path: Path) -> None:
     """Nobody listening: every kind of call says which tier is away, and the driver's error is the cause."""
     async with connect(f"unix://{tmp_path}/nobody.sock") as client:
-        memory = RedisRepository(client)
         for call in (
-            memory.ping(),
-            memory.append(SESSION, [message()]),
-            memory.unindexed(Scope("tenant"), 1),
-            memory.backlog(),
-            memory.load_state(SESSION),
+            RedisRepository(client).ping(),
+            RedisRepository(client).append(SESSION, [message()]),
+            RedisRepository(client).unindexed(Scope("tenant"), 1),
+            RedisRepository(client).backlog(),
+            RedisRepository(client).load_state(SESSION),
         ):
             with pytest.raises(TierUnavailable, match=r"^working tier unavailable: not reachable") as raised:
                 await call

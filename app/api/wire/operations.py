@@ -158,6 +158,7 @@ class TierOut(BaseModel):
     is_up: bool
     latency_ms: float
     detail: str
+    breaker: str = Field(description="`closed`; `open` or `half-open` while the engine is left alone", examples=["closed"])
 
 
 class HealthOut(BaseModel):
