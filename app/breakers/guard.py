@@ -31,14 +31,19 @@ _PING_ATTEMPTS: Final = 2
 
 
 class Guard:
-    """The breaker of one engine. `ping` asks the engine itself, past this guard, and raises `outage` if it is away."""
+    """The breaker of one engine. `ping` asks the engine itself, past this guard, and raises `outage` if it is away.
+
+    `probe` is what has to succeed before an engine that was left alone is asked again: the ping, unless that says too
+    little.
+    """
 
     def __init__(
-        self, engine: str, ping: Ping, *, outage: Outage = TierUnavailable,
+        self, engine: str, ping: Ping, *, probe: Ping | None = None, outage: Outage = TierUnavailable,
         policy: BreakerPolicy | None = None, clock: Clock = utc_now, pause: Pause = asyncio.sleep,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._ping = ping
+        self._probe = probe or ping
         self._outage = outage
         self._clock = clock
         self._pause = pause
@@ -115,12 +120,12 @@ class Guard:
     def _look(self) -> None:
         """Somebody waits longer than usual: find out whether the engine is there, once for all who wait."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._outliving(self._find_out))
+            self._looking = asyncio.create_task(self._find_out(self._ping))
 
-    async def _find_out(self) -> None:
+    async def _find_out(self, ping: Ping) -> None:
         answers = self._answers
         try:
-            await self._ask()
+            await self._ask(ping)
         except self._outage as error:
             self._become(self._breaker.opened(self._clock(), error.problem))
         except TimeoutError:
@@ -128,16 +133,19 @@ class Guard:
             if self._answers == answers:
                 self._become(self._breaker.opened(self._clock(), self._hangs))
                 self._release_all()
+        except Exception:  # an engine that is left alone must not stay so for a fault of ours
+            BACKGROUND_ERRORS.labels("ping").inc()
+            log.exception("ping_failed", engine=self._engine)
         else:
             self._note_answer()
 
-    async def _ask(self) -> None:
+    async def _ask(self, ping: Ping) -> None:
         """Ping. Raises TimeoutError when there is no answer."""
         deadline = self._breaker.policy.ping_deadline.total_seconds() / _PING_ATTEMPTS
         for attempt in range(_PING_ATTEMPTS):
             try:
                 async with asyncio.timeout(deadline):
-                    await self._ping()
+                    await ping()
                     return
             except TimeoutError:
                 if attempt == _PING_ATTEMPTS - 1:
@@ -151,14 +159,7 @@ class Guard:
         while not self._breaker.is_closed:
             await self._pause(self._breaker.policy.probe_every.total_seconds())
             self._become(self._breaker.probed())
-            await self._outliving(self._find_out)
-
-    async def _outliving(self, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception:  # an engine that is left alone must not stay so for a fault of ours
-            BACKGROUND_ERRORS.labels("ping").inc()
-            log.exception("ping_failed", engine=self._engine)
+            await self._find_out(self._probe)
 
     def _become(self, breaker: Breaker) -> None:
         before, self._breaker = self._breaker, breaker

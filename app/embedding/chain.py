@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -19,6 +20,8 @@ from app.records import Embedded, Space
 log = structlog.get_logger(__name__)
 
 PROBE: Final = "Ana moved the quarterly review to Thursday because the new figures arrive on Wednesday."
+_PING_DEADLINE: Final = timedelta(seconds=5)
+"""A model at work takes all the cores there are, and a first embedding loads it."""
 SAME_SPACE_COSINE: Final = 0.99
 """One model under two roofs (float32 here, float16 there) agrees to 0.999 and better; other models do not come near."""
 
@@ -142,4 +145,10 @@ class EmbedderChain:
 
 
 def _guard_of(provider: Embedder, policy: BreakerPolicy | None, pause: Pause) -> Guard:
-    return Guard(type(provider).__name__, provider.ping, outage=EmbedderUnavailable, policy=policy, pause=pause)
+    """A server that answers pings may still have no model that embeds, so only an embedding brings it back."""
+
+    async def probe() -> None:
+        await provider.embed([PROBE])
+
+    patient = replace(policy or BreakerPolicy(), ping_deadline=_PING_DEADLINE)
+    return Guard(type(provider).__name__, provider.ping, probe=probe, outage=EmbedderUnavailable, policy=patient, pause=pause)
