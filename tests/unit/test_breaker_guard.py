@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -15,29 +15,34 @@ from app.errors import EngineRefused, InvalidInput, TierUnavailable
 from app.observability import BREAKER_STATE
 
 POLICY = BreakerPolicy(failure_threshold=2, late_after=timedelta(0), ping_deadline=timedelta(milliseconds=2))
+PATIENT = replace(POLICY, ping_deadline=timedelta(hours=1))
 NOBODY = TierUnavailable("semantic", "nobody there")
 
 
 @dataclass
 class Engine:
-    """An engine with a guard. `hangs`: it leaves everything unanswered; `answers`: what calls wait for."""
+    """An engine with a guard. `hangs`: pings wait for `answer`, as slow calls do; `is_busy`: others are answered first."""
 
+    policy: BreakerPolicy = POLICY
     guard: Guard = field(init=False)
     pauses: Pauses = field(default_factory=Pauses)
     problem: Exception | None = None
     hangs: bool = False
+    is_busy: bool = False
     pings: int = 0
     pinged: asyncio.Event = field(default_factory=asyncio.Event)
     answer: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.guard = Guard("semantic", self.ping, policy=POLICY, pause=self.pauses)
+        self.guard = Guard("semantic", self.ping, policy=self.policy, pause=self.pauses)
 
     async def ping(self) -> None:
         self.pings += 1
         self.pinged.set()
+        if self.is_busy:
+            await self.call()
         if self.hangs:
-            await asyncio.Event().wait()
+            await self.answer.wait()
         if self.problem is not None:
             raise self.problem
 
@@ -136,10 +141,9 @@ async def test_a_caller_with_a_shorter_deadline_still_finds_the_hang(engine: Eng
 
 async def test_an_engine_that_answers_others_does_not_hang(engine: Engine) -> None:
     """A ping may wait in a line: as long as any call is answered meanwhile, nobody is sent away."""
-    engine.hangs = True
+    engine.hangs = engine.is_busy = True
     waiting = asyncio.create_task(engine.wait())
     await engine.pinged.wait()
-    await engine.call()
     assert engine.guard._looking is not None
     await engine.guard._looking
     engine.answer.set()
@@ -157,8 +161,9 @@ async def test_recovery_needs_no_caller(engine: Engine) -> None:
     assert engine.pings == 2
 
 
-async def test_half_open_lets_nobody_through(engine: Engine) -> None:
+async def test_half_open_lets_nobody_through() -> None:
     """While a probe is under way callers are refused as before, and the metric says which state it is."""
+    engine = Engine(PATIENT)
     engine.problem = NOBODY
     for _ in range(2):
         await problem_of(engine.call())
@@ -168,7 +173,8 @@ async def test_half_open_lets_nobody_through(engine: Engine) -> None:
     await engine.pinged.wait()
     seen.append(BREAKER_STATE.labels("semantic")._value.get())
     assert await problem_of(engine.call()) == "nobody there"
-    engine.hangs, engine.problem = False, None  # in time for the second attempt
+    engine.problem = None
+    engine.answer.set()
     assert engine.guard._probing is not None
     await engine.guard._probing
     assert [*seen, BREAKER_STATE.labels("semantic")._value.get()] == [2, 1, 0]
