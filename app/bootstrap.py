@@ -35,6 +35,7 @@ from app.episodic.keys import PostgresKeyStore
 from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
 from app.errors import ConfigurationError, DataDirectoryInUse, StartupError, TierUnavailable
+from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
@@ -43,6 +44,7 @@ from app.ports import Embedder, EpisodicMemory, Pingable, SemanticMemory, Sparse
 from app.records import new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
+from app.retrieval.episodes import EpisodeReader
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
 from app.semantic.bm25 import Bm25Encoder
@@ -178,11 +180,14 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts
     )
     session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
+    records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
-        records=RecordIngestion(tiers.episodic, limits=limits, clock=utc_now),
+        records=records,
+        episode_log=EpisodeLog(tiers.working, records),
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
         session_reader=session_reader,
+        episode_reader=EpisodeReader(tiers.working, tiers.episodic),
         recall=recall,
         context=ContextAssembly(
             tiers.working, session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window
@@ -220,7 +225,13 @@ def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) ->
     )
     policy = RunPolicy(retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days))
     consolidation = Consolidation(
-        tiers.working, tiers.episodic, tiers.semantic, drain=drain, indexer=indexer, policy=policy, clock=utc_now
+        tiers.working,
+        tiers.episodic,
+        tiers.semantic,
+        drain=drain,
+        indexer=indexer,
+        policy=policy,
+        clock=utc_now,
     )
     return consolidation, drain
 

@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 _LATENCY_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 MESSAGES_APPENDED: Final = Counter("memory_messages_appended", "Messages acknowledged, by the tier they landed in", ["stored_in"])
+EPISODES_STORED: Final = Counter("memory_episodes_stored", "Episodes acknowledged, by the tier they landed in", ["stored_in"])
 STORE_LATENCY: Final = Histogram(
     "memory_store_latency_seconds", "Time spent in an engine", ["store", "operation"], buckets=_LATENCY_SECONDS
 )

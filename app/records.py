@@ -166,7 +166,7 @@ class Draft:
 
 
 class Wait(StrEnum):
-    """How far an append goes before it answers: buffered, in Postgres, or findable through the vector index."""
+    """How far a write goes before it answers: buffered, in Postgres, or findable through the vector index."""
 
     NONE = "none"
     STORED = "stored"
@@ -240,6 +240,28 @@ class Episode:
     @property
     def uid(self) -> UUID:
         return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEpisode:
+    """An episode with its first steps, as it was given to be stored at `logged_at`."""
+
+    episode: Episode
+    steps: tuple[Json, ...]
+    logged_at: datetime
+
+    @property
+    def namespace(self) -> str:
+        return self.episode.scope.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeReceipt:
+    """What storing an episode did: where it is now, and which tiers could not take part."""
+
+    episode: Episode
+    stored_in: Tier
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from app.records import (
     EpisodeStep,
     Json,
     Knowledge,
+    LoggedEpisode,
     RecordKind,
 )
 
@@ -35,13 +36,34 @@ class RecordIngestion:
             InvalidInput: a field breaks a limit; nothing was written.
             TierUnavailable: Postgres could not be reached; nothing was written.
         """
-        episode = self._admit_episode(episode)
+        admitted = self.admit_episode(episode, steps)
+        await self.store_admitted(admitted)
+        return admitted.episode
+
+    def admit_episode(self, episode: Episode, steps: Sequence[Json]) -> LoggedEpisode:
+        """The episode and its steps as they may be stored.
+
+        Raises:
+            InvalidInput: a field breaks a limit.
+        """
+        admitted = self._admit_episode(episode)
         self._admit_steps(steps)
+        return LoggedEpisode(admitted, tuple(steps), self._clock())
+
+    async def store_admitted(self, admitted: LoggedEpisode) -> None:
+        """Store an admitted episode. Repeated, it replaces the episode and appends no steps again.
+
+        Raises:
+            Conflict: the id belongs to an episode of another namespace.
+            TierUnavailable: Postgres could not be reached; nothing was written.
+        """
+        episode = admitted.episode
         async with self._episodic.writing() as tx:
-            await tx.save_episode(episode)
-            await tx.append_steps(episode.id, steps, self._clock())
+            if await tx.insert_episode(episode):
+                await tx.append_steps(episode.id, admitted.steps, admitted.logged_at)
+            else:
+                await tx.save_episode(episode)
             await tx.enqueue([_upsert(RecordKind.EPISODE, episode.scope.namespace, episode.id)])
-        return episode
 
     async def record_outcome(self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None) -> Episode:
         """Say how an episode turned out; replaces what was said before."""

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import structlog
 
 from app.breakers import Guard
-from app.errors import IdTaken
+from app.errors import Conflict, IdTaken
 from app.ports import Backlog, Clock, Settlement, Window
-from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
+from app.records import Appended, LoggedEpisode, Message, Scope, SessionKey, SessionState, utc_now
 from app.working import scripts
 from app.working.calls import Call, answer, calling, guard_of, run, run_then
 from app.working.client import Client
-from app.working.codec import decode_message, decode_scratch, decode_state, encode_message, encode_scratch, encode_state
+from app.working.codec import (
+    decode_episode,
+    decode_message,
+    decode_scratch,
+    decode_state,
+    digest_of,
+    encode_episode,
+    encode_message,
+    encode_scratch,
+    encode_state,
+)
 from app.working.keys import (
     PARTITIONS,
     SessionKeys,
     dirty_key,
+    episode_keys,
+    episodes_key,
     index_key,
     match_namespace,
     session_keys,
@@ -31,12 +47,15 @@ from app.working.window import Waiting, backlog, from_microseconds, narrows_with
 
 _T = TypeVar("_T")
 
+log = structlog.get_logger(__name__)
+
 _LISTED_SESSIONS: Final = 1000
 """A search looks at no more sessions of a namespace than these, the last appended to first."""
 _SESSIONS_A_ROUND: Final = 16
 _WHOLE_TAIL: Final = 10_000
 """Messages of one session looked at when the scope admits some of them only."""
 _METAS_A_ROUND: Final = 500
+_EPISODES_A_PAGE: Final = 100
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -148,6 +167,40 @@ class RedisRepository:
         async with self._calling("delete_scratch"):
             return bool(await self._client.hdel(session_keys(session).scratch, key))
 
+    # ── episodes logged ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def log_episode(self, logged: LoggedEpisode) -> None:
+        keys = episode_keys(logged.namespace, logged.episode.id)
+        arguments = (keys.member, digest_of(logged), encode_episode(logged))
+        async with self._calling("log_episode"):
+            is_there = await run(self._client, Call(scripts.LOG_EPISODE, (keys.stream, keys.ids), arguments))
+        if not is_there:
+            raise Conflict("id", "is taken by an episode with other content")
+
+    async def logged_episode(self, namespace: str, episode_id: UUID) -> LoggedEpisode | None:
+        keys = episode_keys(namespace, episode_id)
+        async with self._calling("logged_episode"):
+            raw = await run(self._client, Call(scripts.FIND_EPISODE, (keys.stream, keys.ids), (keys.member,)))
+        return None if raw is None else decode_episode(raw)
+
+    async def logged_episodes(self, *, namespace: str | None = None) -> AsyncIterator[Sequence[LoggedEpisode]]:
+        after = dict.fromkeys(range(PARTITIONS), "-")
+        while after:
+            for partition, entries in (await self._pages(after)).items():
+                if batch := _readable(entries, namespace):
+                    yield batch
+                if len(entries) < _EPISODES_A_PAGE:
+                    del after[partition]
+                else:
+                    after[partition] = f"({entries[-1][0].decode()}"
+
+    async def settle_episodes(self, logged: Sequence[LoggedEpisode]) -> None:
+        await self._drop_episodes(logged)
+
+    async def forget_episodes(self, scope: Scope) -> int:
+        batches = [batch async for batch in self.logged_episodes(namespace=scope.namespace)]
+        return await self._drop_episodes([logged for batch in batches for logged in batch if scope.admits(logged.episode.scope)])
+
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def dirty_sessions(self, limit: int, *, namespace: str | None = None) -> tuple[SessionKey, ...]:
@@ -172,7 +225,7 @@ class RedisRepository:
         waiting: list[Waiting] = []
         for round_ in _chunks(await self._queue(dirty_key), _METAS_A_ROUND):
             waiting += await self._waiting(round_)
-        return backlog(waiting)
+        return replace(backlog(waiting), episodes=await self._count_episodes())
 
     def _calling(self, operation: str) -> AbstractAsyncContextManager[None]:
         return calling(self._guard, operation)
@@ -192,6 +245,28 @@ class RedisRepository:
             partitions = await pipeline.execute()
         members = sorted((entry for partition in partitions for entry in partition), key=lambda entry: entry[1])
         return [(session_of_member(member.decode()), since) for member, since in members]
+
+    async def _pages(self, after: Mapping[int, str]) -> dict[int, list[tuple[bytes, dict[bytes, bytes]]]]:
+        """The next entries of each partition's episodes, in one round trip."""
+        pipeline = self._client.pipeline(transaction=False)
+        for partition, start in after.items():
+            pipeline.xrange(episodes_key(partition), min=start, count=_EPISODES_A_PAGE)
+        async with self._calling("logged_episodes"):
+            return dict(zip(after, await pipeline.execute(), strict=True))
+
+    async def _drop_episodes(self, logged: Sequence[LoggedEpisode]) -> int:
+        members: dict[tuple[str, str], list[str]] = {}
+        for keys in (episode_keys(one.namespace, one.episode.id) for one in logged):
+            members.setdefault((keys.stream, keys.ids), []).append(keys.member)
+        async with self._calling("drop_episodes"):
+            return sum([int(await run(self._client, Call(scripts.SETTLE_EPISODES, k, m))) for k, m in members.items()])
+
+    async def _count_episodes(self) -> int:
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipeline.xlen(episodes_key(partition))
+        async with self._calling("backlog"):
+            return sum(await pipeline.execute())
 
     async def _waiting(self, dirty: Sequence[tuple[SessionKey, float]]) -> list[Waiting]:
         pipeline = self._client.pipeline(transaction=False)
@@ -235,6 +310,19 @@ class RedisRepository:
                     keys = session_keys(session)
                     score = at if isinstance(at, bytes) else f"{at:.0f}"
                     await run(self._client, Call(scripts.UNLIST, (keys.index,), (keys.listed, score)))
+
+
+def _readable(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]], namespace: str | None) -> list[LoggedEpisode]:
+    """What another release wrote stays where it is, and keeps nothing behind it waiting."""
+    readable = []
+    for entry_id, found in entries:
+        try:
+            logged = decode_episode(found[b"e"])
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("logged_episode_unreadable", entry=entry_id.decode(), problem=type(error).__name__)
+        else:
+            readable.append(logged)
+    return [logged for logged in readable if namespace in {None, logged.namespace}]
 
 
 def _script_keys(keys: SessionKeys) -> tuple[str, ...]:

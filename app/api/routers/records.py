@@ -13,6 +13,7 @@ from app.api.wire.records import (
     EpisodeIn,
     EpisodeOut,
     EpisodesOut,
+    EpisodeStoredOut,
     KnowledgeIn,
     KnowledgeListOut,
     KnowledgeOut,
@@ -21,7 +22,7 @@ from app.api.wire.records import (
     StepsIn,
     StepsOut,
 )
-from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, utc_now
+from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, Wait, utc_now
 
 router = APIRouter(prefix="/v1", responses=ANY)
 Namespace = Annotated[str, Query()]
@@ -29,9 +30,16 @@ Limit = Annotated[int, Query()]
 
 
 @router.post("/episodes", status_code=201, tags=["episodes"], summary="Store a decision, negotiation or task", responses=BODY)
-async def store_episode(body: EpisodeIn, service: Service, access: MayWrite) -> EpisodeOut:
+async def store_episode(
+    body: EpisodeIn, service: Service, access: MayWrite, wait: Annotated[Wait, Query()] = Wait.STORED
+) -> EpisodeStoredOut:
+    """On 201 the episode survives the death of any process and is found by its id.
+
+    `wait=none` answers as soon as it is logged in Redis, `wait=stored` once it is in Postgres, `wait=indexed` once a search
+    finds it. While Postgres is away it is logged in any case: `stored_in` says how far it came.
+    """
     access.check(body.namespace)
-    return EpisodeOut.of(await service.store_episode(body.episode(utc_now()), body.steps))
+    return EpisodeStoredOut.of_receipt(await service.store_episode(body.episode(utc_now()), body.steps, wait=wait))
 
 
 @router.get("/episodes", tags=["episodes"], summary="Episodes, newest first, paged")

@@ -57,6 +57,7 @@ class BacklogOut(BaseModel):
     sessions: int
     messages: int
     oldest_at: datetime | None
+    episodes: int
 
 
 class OutboxStatusOut(BaseModel):

@@ -20,6 +20,7 @@ from app.records import (
     DEFAULT_NAMESPACE,
     Episode,
     EpisodeKind,
+    EpisodeReceipt,
     EpisodeStep,
     Knowledge,
     KnowledgeKind,
@@ -94,6 +95,16 @@ class EpisodeOut(BaseModel):
     @classmethod
     def of(cls, episode: Episode) -> Self:
         return cls.model_validate(_flat(episode))
+
+
+class EpisodeStoredOut(EpisodeOut):
+    stored_in: str = Field(examples=["episodic"])
+    degraded: list[str]
+
+    @classmethod
+    def of_receipt(cls, receipt: EpisodeReceipt) -> Self:
+        where = {"stored_in": receipt.stored_in.value, "degraded": list(receipt.degraded)}
+        return cls.model_validate({**_flat(receipt.episode), **where})
 
 
 class EpisodesOut(BaseModel):
