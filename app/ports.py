@@ -250,13 +250,14 @@ class MessageInContext:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as Postgres knows it."""
+    """A session as Postgres knows it. `degraded` names the tiers that could not be asked about it."""
 
     session: SessionKey
     state: SessionState
     created_at: datetime
     last_message_at: datetime | None
     ended_at: datetime | None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

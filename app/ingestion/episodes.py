@@ -59,9 +59,10 @@ class RecordIngestion:
         """
         episode = admitted.episode
         async with self._episodic.writing() as tx:
-            if await tx.insert_episode(episode):
+            is_new = await tx.insert_episode(episode)
+            if is_new and admitted.steps:
                 await tx.append_steps(episode.id, admitted.steps, admitted.logged_at)
-            else:
+            if not is_new:
                 await tx.save_episode(episode)
             await tx.enqueue([_upsert(RecordKind.EPISODE, episode.scope.namespace, episode.id)])
 

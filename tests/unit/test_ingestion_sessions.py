@@ -81,7 +81,19 @@ async def test_without_redis_the_state_goes_straight_to_postgres() -> None:
     given = tiers()
     without_redis = replace(given, working=away(given.working, Tier.WORKING))
     await sessions_of(without_redis).save_state(SESSION, STATE)
-    assert await sessions_of(without_redis).load(SESSION) == SessionRecord(SESSION, STATE, NOW, None, None)
+    loaded = await sessions_of(without_redis).load(SESSION)
+    assert loaded == SessionRecord(SESSION, STATE, NOW, None, None, degraded=("working",))
+
+
+async def test_without_postgres_a_warm_state_is_loaded() -> None:
+    """With Postgres away the state in Redis is the answer, which says whom it could not ask; without one it fails."""
+    given = tiers()
+    without_postgres = replace(given, episodic=away(given.episodic, Tier.EPISODIC))
+    with pytest.raises(TierUnavailable):
+        await sessions_of(without_postgres).load(SESSION)
+    await sessions_of(given).save_state(SESSION, STATE)
+    loaded = await sessions_of(without_postgres).load(SESSION)
+    assert loaded == SessionRecord(SESSION, STATE, NOW, None, None, degraded=("episodic",))
 
 
 async def test_without_both_tiers_saving_fails() -> None:
