@@ -62,7 +62,7 @@ class Recall:
         self._embedder = embedder
         self._encoder = encoder
         self._policy = policy
-        self._participants = Participants(semantic, embedder)
+        self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
     async def recall(self, query: Query) -> Recollection:

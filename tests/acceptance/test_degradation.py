@@ -8,10 +8,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 from outages import TIERS, Engines
+from service_process import Home, engine, until
 
 from app.errors import TierUnavailable
+from app.ports import Backlog
 from app.records import (
     Draft,
     Episode,
@@ -198,6 +201,13 @@ def away_in(column: str) -> list[str]:
     return re.findall("|".join(TIERS), column)
 
 
+async def is_settled(service: HybridMemoryService) -> bool:
+    """Whether all that was acknowledged has arrived everywhere, without a new write."""
+    await service.consolidate()
+    status = await service.status()
+    return status.backlog == Backlog(0, 0, None, 0) and status.drift == 0
+
+
 NOTHING: Final = documented("No engine away")
 SINGLE: Final = documented("One engine away")
 PAIRS: Final = documented("Two engines away")
@@ -221,6 +231,7 @@ async def test_engines_that_hang(tmp_path: Path) -> None:
                 assert await down(service) == [TIERS[name] for name in away_in(column)]
             await engines.until_back(service)
         assert {"nothing": await outcomes(service, await remembered(service))} == NOTHING
+        await until(lambda: is_settled(service))
 
 
 @pytest.mark.timeout(300)
@@ -236,3 +247,48 @@ async def test_engines_that_are_gone(tmp_path: Path) -> None:
                     assert await down(service) == [TIERS[name] for name in away_in(column)]
                 await engines.until_back(service)
         assert {"nothing": await outcomes(service, await remembered(service))} == NOTHING
+
+
+async def test_a_search_keeps_its_deadline_while_the_index_hangs(tmp_path: Path) -> None:
+    """From the first call on, with no breaker to help: full text answers, and the answer says who did not."""
+    engines = Engines(tmp_path)
+    async with engines.opened(ping_deadline_seconds=3600, recall_deadline_ms=4000) as service:
+        scope = await remembered(service)
+        async with engines.hanging("Qdrant"):
+            found = await service.search(Query("Miso vet", Scope(scope.namespace)))
+    assert ([hit.text for hit in found.hits], found.degraded) == ([SAID], ("semantic",))
+
+
+async def test_logged_episodes_survive_kill_9(tmp_path: Path) -> None:
+    """Acknowledged while PostgreSQL hangs, by a service that is then killed: the next start stores each once, with its steps."""
+    home = Home.at(tmp_path)
+    body = {"kind": "task", "perception": {"seen": "a cat"}, "steps": [{"did": "look"}]}
+    async with home.served() as serving, home.client() as client:
+        await stored_in(client)  # from now on the caller is known
+        postgres = engine(tmp_path, "postgres", "-D")
+        processes = [postgres, *postgres.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        answers = [await client.post("/v1/episodes", json=body, params={"wait": wait}) for wait in ("stored", "none")]
+        await serving.kill()
+        for process in processes:
+            process.resume()
+    receipts = [(a.status_code, a.json()["stored_in"], a.json()["degraded"]) for a in answers]
+    ids = {a.json()["id"] for a in answers}
+    async with home.served() as serving, home.client() as client:
+        await until(lambda: holds(client, ids))
+        steps = [(await client.get(f"/v1/episodes/{i}/steps")).json()["steps"] for i in ids]
+        again = await stored_in(client)
+        await serving.stop()
+    assert receipts == [(201, "working", ["episodic"]), (201, "working", [])]
+    assert (sorted(again), [[step["content"] for step in of] for of in steps]) == (sorted(ids), [[{"did": "look"}]] * 2)
+
+
+async def stored_in(client: httpx.AsyncClient) -> list[str]:
+    """The ids of the episodes in PostgreSQL."""
+    listed = (await client.get("/v1/episodes")).raise_for_status().json()["episodes"]
+    return [episode["id"] for episode in listed]
+
+
+async def holds(client: httpx.AsyncClient, ids: set[str]) -> bool:
+    return ids <= set(await stored_in(client))
