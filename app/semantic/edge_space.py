@@ -93,8 +93,8 @@ class EdgeSpace:
         return await self._lane.put(search)
 
     async def read(self, operation: str, *arguments: object) -> Any:
+        engine = await self._engine()  # before the guard: one that is being started again does not hang
         async with self._guard.calling():
-            engine = await self._engine()
             return await engine.call(operation, *arguments, patience=self._patience)
 
     async def ping(self) -> None:

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
+import psutil
 import pytest
 from databases import administrate
 from given import NOW, SCOPE, SESSION, claimed, episode, filed, knowledge, message, queued, stored, upsert
 from prometheus_client import REGISTRY
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.episodic.engine import connected, create_engine
+from app.breakers import BreakerPolicy
+from app.embedded import start_postgres
+from app.episodic.engine import _Connection, connected, create_engine, guarded
 from app.episodic.repository import PostgresRepository
-from app.errors import HybridMemoryError, InvalidInput, TierUnavailable
+from app.errors import EngineRefused, HybridMemoryError, InvalidInput, TierUnavailable
 from app.records import Query, RecordKind, Scope
 
 
@@ -82,9 +86,9 @@ async def _lose_connection(repository: PostgresRepository, engine: AsyncEngine) 
 
 
 async def test_a_slow_statement_is_given_up(database_url: str) -> None:
-    """A statement that takes longer than the timeout fails as the tier being unavailable."""
+    """A statement that takes longer than the timeout is refused by a server that is there."""
     engine = create_engine(database_url, statement_timeout=timedelta(milliseconds=50))
-    with pytest.raises(TierUnavailable, match="statement timeout"):
+    with pytest.raises(EngineRefused, match="statement timeout"):
         async with connected(engine) as session:
             await session.run("sleep", text("SELECT pg_sleep(5)"))
     await engine.dispose()
@@ -95,7 +99,7 @@ async def test_an_exhausted_pool_is_unavailability(database_url: str) -> None:
     engine = create_engine(database_url, pool_size=1, connect_timeout=timedelta(milliseconds=50))
     memory = PostgresRepository(engine)
     async with memory.reading():
-        with pytest.raises(TierUnavailable):
+        with pytest.raises(EngineRefused, match="all connections are in use"):
             await _read(memory)
     await _read(memory)
     await engine.dispose()
@@ -110,6 +114,38 @@ async def test_a_cancelled_call_gives_its_connection_back(database_url: str) -> 
                 await session.run("sleep", text("SELECT pg_sleep(5)"))
     await _read(PostgresRepository(engine))
     await engine.dispose()
+
+
+async def test_a_slow_statement_opens_no_breaker(database_url: str) -> None:
+    """A server that answers a ping is there, however long one of its statements takes, and however full the pool is."""
+    unguarded = create_engine(database_url, pool_size=1)
+    engine, guard = guarded(unguarded, BreakerPolicy(late_after=timedelta(0)))
+    async with connected(engine) as session:
+        await session.run("sleep", text("SELECT pg_sleep(0.05)"))
+        assert guard._looking is not None
+        await guard._looking
+    assert guard.is_closed
+    await unguarded.dispose()
+
+
+async def test_a_connection_that_is_given_up_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A cancelled caller's connection is closed without waiting for the goodbye of a server that hangs."""
+    server = await asyncio.to_thread(start_postgres, tmp_path / "cluster")
+    sockets = str(make_url(server.url).query["host"])
+    connection = await asyncpg.connect(host=sockets, user="postgres", connection_class=_Connection)
+    processes = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children()]
+    for process in processes:
+        process.suspend()
+    asked = asyncio.create_task(connection.execute("SELECT 1"))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await connection.close(timeout=600)
+    is_waiting = not connection._goodbye.done()
+    for process in processes:
+        process.resume()
+    await connection._goodbye
+    await asyncio.to_thread(server.stop)
+    assert (is_waiting, connection.is_closed()) == (True, True)
 
 
 @pytest.mark.parametrize(

@@ -290,14 +290,13 @@ def logged_episode() -> LoggedEpisode:
 
 
 async def test_a_logged_episode_never_expires_and_leaves_nothing(client: Redis, memory: RedisRepository) -> None:
-    """Undrained, none of its keys has a time to live; settled, no key is left."""
+    """Undrained, none of its keys has a time to live; settled, an empty stream is left."""
     given = logged_episode()
     await memory.log_episode(given)
-    keys = await client.keys()
-    assert [await client.pexpiretime(key) for key in keys] == [-1] * 2
+    keys = episode_keys("tenant", given.episode.id)
+    assert [await client.pexpiretime(key) for key in (keys.stream, keys.ids)] == [-1] * 2
     await memory.settle_episodes([given])
-    assert await client.keys() == [episode_keys("tenant", given.episode.id).stream.encode()]
-    assert await client.xlen(episode_keys("tenant", given.episode.id).stream) == 0
+    assert (await client.keys(), await client.xlen(keys.stream)) == ([keys.stream.encode()], 0)
 
 
 async def test_what_cannot_be_read_is_passed_over(client: Redis, memory: RedisRepository) -> None:
