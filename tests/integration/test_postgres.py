@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -130,22 +131,35 @@ async def test_a_slow_statement_opens_no_breaker(database_url: str) -> None:
 
 async def test_a_connection_that_is_given_up_keeps_nobody_waiting(tmp_path: Path) -> None:
     """A cancelled caller's connection is closed without waiting for the goodbye of a server that hangs."""
-    server = await asyncio.to_thread(start_postgres, tmp_path / "cluster")
-    sockets = str(make_url(server.url).query["host"])
-    connection = await asyncpg.connect(host=sockets, user="postgres", connection_class=_Connection)
-    processes = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children()]
-    for process in processes:
-        process.suspend()
-    asked = asyncio.create_task(connection.execute("SELECT 1"))
-    await asyncio.sleep(0)
-    asked.cancel()
-    await connection.close(timeout=600)
-    is_waiting = not connection._goodbye.done()
-    for process in processes:
-        process.resume()
-    await connection._goodbye
-    await asyncio.to_thread(server.stop)
+    async with stoppable_server(tmp_path) as (url, stop, resume):
+        sockets = str(make_url(url).query["host"])
+        connection = await asyncpg.connect(host=sockets, user="postgres", connection_class=_Connection)
+        stop()
+        asked = asyncio.create_task(connection.execute("SELECT 1"))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await connection.close(timeout=600)
+        is_waiting = not connection._goodbye.done()
+        resume()
+        await connection._goodbye
     assert (is_waiting, connection.is_closed()) == (True, True)
+
+
+@asynccontextmanager
+async def stoppable_server(path: Path) -> AsyncIterator[tuple[str, Callable[[], None], Callable[[], None]]]:
+    """A server of the test's own: its URL, how to stop it with all its processes, and how to let it go on."""
+    server = await asyncio.to_thread(start_postgres, path / "cluster")
+    head = psutil.Process(server.process.pid)
+
+    def each(do: Callable[[psutil.Process], None]) -> None:
+        for process in [head, *head.children(recursive=True)]:
+            do(process)
+
+    try:
+        yield server.url, lambda: each(psutil.Process.suspend), lambda: each(psutil.Process.resume)
+    finally:
+        each(psutil.Process.resume)
+        await asyncio.to_thread(server.stop)
 
 
 @pytest.mark.parametrize(
