@@ -29,6 +29,7 @@ from app.records import (
     Json,
     Knowledge,
     KnowledgeKind,
+    LoggedEpisode,
     Message,
     Mode,
     Point,
@@ -67,6 +68,7 @@ class Backlog:
     sessions: int
     messages: int
     oldest_at: datetime | None
+    episodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,33 @@ class WorkingMemory(Pingable, Protocol):
         ...
 
     async def delete_scratch(self, session: SessionKey, key: str) -> bool: ...
+
+    async def log_episode(self, logged: LoggedEpisode) -> None:
+        """Append to the episodes logged, which never expire. Idempotent by namespace and id.
+
+        On return it survives the death of any process and is seen by `logged_episode` from every process.
+
+        Raises:
+            Conflict: the id is logged already with other content; nothing was written.
+            TierUnavailable: it is not known to be written; repeating the call is safe.
+        """
+        ...
+
+    async def logged_episode(self, namespace: str, episode_id: UUID) -> LoggedEpisode | None:
+        """None when it was never logged here, or is settled."""
+        ...
+
+    def logged_episodes(self, *, namespace: str | None = None) -> AsyncIterator[Sequence[LoggedEpisode]]:
+        """Everything logged and not settled, in batches, in bounded memory. What cannot be read is passed over."""
+        ...
+
+    async def settle_episodes(self, logged: Sequence[LoggedEpisode]) -> None:
+        """Drop these: they are in Postgres. Idempotent."""
+        ...
+
+    async def forget_episodes(self, scope: Scope) -> int:
+        """Drop every logged episode that `scope` admits; returns how many. Walks them all."""
+        ...
 
     async def forget_session(self, session: SessionKey) -> int:
         """Remove everything of the session; returns how many messages it held."""
@@ -295,13 +324,14 @@ class FiledMessage:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as Postgres knows it."""
+    """A session as Postgres knows it. `degraded` names the tiers that could not be asked about it."""
 
     session: SessionKey
     state: SessionState
     created_at: datetime
     last_message_at: datetime | None
     ended_at: datetime | None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +467,10 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
         Returns the episode with the version it has now.
         """
+        ...
+
+    async def insert_episode(self, episode: Episode) -> bool:
+        """Insert; False when the id is taken, in whatever namespace, and the episode there is left as it is."""
         ...
 
     async def open_episode(self, session: SessionKey) -> Episode | None:

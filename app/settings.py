@@ -88,6 +88,13 @@ class Settings(BaseSettings):
     episode_max_tokens: int = Field(default=4000, ge=1)
     outbox_max_attempts: int = Field(default=12, ge=1)
 
+    redis_deadline_seconds: float = Field(default=5.0, gt=0)
+    postgres_deadline_seconds: float = Field(default=30.0, gt=0)
+    qdrant_deadline_seconds: float = Field(default=10.0, gt=0)
+    """How long one call to an engine that is alive may take."""
+    ping_deadline_seconds: float = Field(default=1.0, gt=0)
+    """An engine that leaves a ping unanswered for so long counts as hanging, and is left alone until it answers one."""
+
     recall_deadline_ms: float = Field(default=300.0, gt=0)
     max_message_bytes: int = Field(default=65_536, ge=1)
     max_messages_per_call: int = Field(default=1000, ge=1)

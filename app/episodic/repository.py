@@ -145,6 +145,9 @@ class Writer(Reader):
     async def save_episode(self, episode: Episode) -> Episode:
         return replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
 
+    async def insert_episode(self, episode: Episode) -> bool:
+        return await EPISODES.insert(self._session, episode, episode.scope)
+
     async def open_episode(self, session: SessionKey) -> Episode | None:
         return await episodes.open_of(self._session, session)
 

@@ -251,6 +251,15 @@ class InMemoryWriter(InMemoryReader):
     async def save_episode(self, episode: Episode) -> Episode:
         return self._change(lambda books: books.save_episode(episode))
 
+    async def insert_episode(self, episode: Episode) -> bool:
+        def insert(books: Books) -> bool:
+            if episode.id in books.episodes:
+                return False
+            books.save_episode(episode)
+            return True
+
+        return self._change(insert)
+
     async def open_episode(self, session: SessionKey) -> Episode | None:
         is_open = (e for e in self._books.episodes.values() if is_open_conversation(e) and session_of(e) == session)
         return next(is_open, None)

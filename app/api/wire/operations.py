@@ -58,6 +58,7 @@ class BacklogOut(BaseModel):
     sessions: int
     messages: int
     oldest_at: datetime | None
+    episodes: int
 
 
 class OutboxStatusOut(BaseModel):
@@ -168,6 +169,7 @@ class TierOut(BaseModel):
     is_up: bool
     latency_ms: float
     detail: str
+    breaker: str = Field(description="`closed`; `open` or `half-open` while the engine is left alone", examples=["closed"])
 
 
 class HealthOut(BaseModel):
