@@ -67,10 +67,8 @@ class Attempt:
         return Call(namespace, identity, self.digest, attempt=new_id())
 
 
-async def _attempt(
+async def _key(
     request: Request,
-    installation: Annotated[Installation, Depends(installation_of)],
-    bearer: Bearer,
     key: Annotated[
         str | None,
         Header(
@@ -78,9 +76,18 @@ async def _attempt(
             description="Names this call, so that it can be repeated safely: the first answer comes again",
         ),
     ] = None,
-) -> Attempt:  # fmt: skip
+) -> str | None:  # fmt: skip
     if len(request.headers.getlist(_HEADER)) > 1:
         raise InvalidInput(_HEADER, "must be given once")
+    return key
+
+
+async def _attempt(
+    request: Request,
+    installation: Annotated[Installation, Depends(installation_of)],
+    bearer: Bearer,
+    key: Annotated[str | None, Depends(_key)],
+) -> Attempt:
     caller = await installation.access.identify(bearer.credentials if bearer else None)
     if key is None:
         return Attempt(request, installation, caller.key_id)
@@ -88,8 +95,8 @@ async def _attempt(
 
 
 Once = Annotated[Attempt, Depends(_attempt)]
-TAKES_KEY: Final = Depends(_attempt)
-"""For what changes nothing and is simply done again."""
+TAKES_KEY: Final = Depends(_key)
+"""For what may simply be done again: it changes nothing, or names all that it brings by ids of its own."""
 
 
 async def _digest(request: Request) -> str:

@@ -142,10 +142,16 @@ def test_a_bad_list_of_tags_is_refused(api: Served, namespace: str, kind: Kind) 
 # ── episodes and knowledge ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def stored(api: Served, episode: dict[str, Any]) -> dict[str, Any]:
+    """The episode as it was answered, without where it went."""
+    answer = created(api.http.post("/v1/episodes", json=episode))
+    return {name: value for name, value in answer.items() if name not in {"stored_in", "degraded"}}
+
+
 def test_an_episode_is_changed_in_part(api: Served, namespace: str) -> None:
     """What is given replaces what was there, the rest stays, and the next search finds what it says now."""
     whole = {"kind": "decision", "namespace": namespace, "perception": {"a": 1}, "metadata": {"m": 1}, "summary": "walnuts"}
-    made = created(api.http.post("/v1/episodes", json=whole))
+    made = stored(api, whole)
     change = {"summary": "pecans", "outcome": {"done": 8}, "outcome_quality": 0.75, "metadata": {"n": 2}}
     answer = patch(api, namespace, f"/v1/episodes/{made['id']}", change)
     assert answer.json() == made | change | {"version": 2}
@@ -157,7 +163,7 @@ def test_an_episode_is_changed_in_part(api: Served, namespace: str) -> None:
 
 def test_what_becomes_nothing_is_nothing(api: Served, namespace: str) -> None:
     """A null takes an outcome away; a field that is left out is left alone, and an empty change is none."""
-    made = created(api.http.post("/v1/episodes", json={"namespace": namespace, "outcome": {"a": 1}, "outcome_quality": 0.5}))
+    made = stored(api, {"namespace": namespace, "outcome": {"a": 1}, "outcome_quality": 0.5})
     path = f"/v1/episodes/{made['id']}"
     assert patch(api, namespace, path, {}).json() == made
     assert patch(api, namespace, path, {"outcome": None}).json() == made | {"outcome": None, "version": 2}

@@ -16,6 +16,8 @@ from app.semantic.bm25 import Bm25Encoder
         ("russian", "Мы видели новые дома", "новый дом"),
         ("chinese", "我昨天在北京买了一只猫", "猫"),
         ("english", "我昨天在北京买了一只猫", "猫"),
+        ("english", "locker 15, code A-7", "15"),
+        ("chinese", "我住在15号", "15号"),
         ("english", "we saw a 🦓 today", "zebra or today"),
     ],
 )

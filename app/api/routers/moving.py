@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 
 from app.api.dependencies import MayAdmin, Service
-from app.api.openapi import ANY, BODY, ONCE
+from app.api.idempotency import TAKES_KEY
+from app.api.openapi import ANY, BODY
 from app.api.streaming import Stream
 from app.api.wire.operations import ImportOut
 from app.transfer.portable import EXAMPLE
@@ -51,7 +52,8 @@ async def export(namespace: Namespace, service: Service, access: MayAdmin) -> St
 @router.post(
     "/import",
     summary="Take in what was exported",
-    responses=BODY | ONCE,
+    responses=BODY,
+    dependencies=[TAKES_KEY],
     openapi_extra={"requestBody": {"required": True, "content": {_LINES: {"schema": {"type": "string", "example": EXAMPLE}}}}},
 )
 async def import_lines(namespace: Namespace, request: Request, service: Service, access: MayAdmin) -> ImportOut:
