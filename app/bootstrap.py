@@ -19,9 +19,11 @@ from app.access import AccessControl
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.reconcile import Reconcile, ReconcilePolicy
 from app.consolidation.representation import ContextPolicy
 from app.consolidation.run import Consolidation, RunPolicy
 from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.spaces import Spaces
 from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer, OllamaSummarizer
 from app.embedding.batching import BatchingEmbedder
 from app.embedding.cache import CachedEmbedder, RedisCache
@@ -99,7 +101,7 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         encoder = Bm25Encoder()
         semantic = await _open_semantic(settings, encoder, stack)
         embedder, chain = await _open_embedder(settings, redis, stack)
-        tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder)
+        tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder, Spaces(semantic, chain.primary_space))
         summarizer = _summarizer(settings, embedder, await _http_client(stack))
         yield Installation(
             service=HybridMemoryService(_compose(settings, tiers, summarizer)),
@@ -149,6 +151,7 @@ class _Tiers:
     semantic: SemanticMemory
     embedder: Embedder
     encoder: SparseEncoder
+    spaces: Spaces
 
 
 def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts:
@@ -175,6 +178,7 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts
         ),
         consolidation=consolidation,
         forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
+        reconcile=Reconcile(tiers.episodic, tiers.semantic, tiers.spaces, policy=ReconcilePolicy(), clock=utc_now),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         limits=limits,
@@ -205,7 +209,7 @@ def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) ->
     )
     policy = RunPolicy(retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days))
     consolidation = Consolidation(
-        tiers.working, tiers.episodic, tiers.semantic, drain=drain, indexer=indexer, policy=policy, clock=utc_now
+        tiers.working, tiers.episodic, tiers.spaces, drain=drain, indexer=indexer, policy=policy, clock=utc_now
     )
     return consolidation, drain
 

@@ -514,9 +514,9 @@ class IndexQuery:
 
 @dataclass(frozen=True, slots=True)
 class IndexedPoint:
-    """What a point says of the record it was made from."""
+    """What a point says of the record it was made from; `uid` is the record's, and the point's own id."""
 
-    id: UUID
+    uid: UUID
     kind: RecordKind
     namespace: str
     content_sha256: str

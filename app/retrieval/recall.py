@@ -28,6 +28,7 @@ from app.retrieval.fusion import merge
 from app.retrieval.matching import admits
 from app.retrieval.participants import Participants
 from app.retrieval.people import named, without_names
+from app.retrieval.spaces import KnownSpaces, on_scale_of
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,7 @@ class Recall:
         self._encoder = encoder
         self._policy = policy
         self._participants = Participants(semantic, embedder)
+        self._known_spaces = KnownSpaces(semantic)
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
     async def recall(self, query: Query) -> Recollection:
@@ -120,20 +122,20 @@ class Recall:
         hits: list[Hit] = []
         for space, dense in await self._spaces(embedded):
             candidates = await self._semantic.search(space, self._index_query(query, dense))
-            hits.extend(c.hit for c in candidates)
+            by_words = embedded is not None and dense is None
+            found = [c.hit for c in candidates]
+            hits.extend(on_scale_of(hits, found) if by_words else found)
         return hits
 
     async def _spaces(self, embedded: Embedded | None) -> list[tuple[Space, Vector | None]]:
         """The spaces to ask, each with the query's vector in it; without one a space is asked by words.
 
-        Usually one. While a fallback embeds, or nobody does, records may lie in several.
+        Usually one. While a fallback embeds, or nobody does, or another model takes over, records may lie in several.
         """
         if embedded is None:
             return [(space, None) for space in await self._semantic.spaces()]
-        own: list[tuple[Space, Vector | None]] = [(embedded.space, embedded.vectors[0])]
-        if embedded.space == self._embedder.space:
-            return own
-        return own + [(space, None) for space in await self._semantic.spaces() if space != embedded.space]
+        others = await self._known_spaces.beside(embedded.space)
+        return [(embedded.space, embedded.vectors[0]), *((space, None) for space in others)]
 
     def _index_query(self, query: Query, dense: Vector | None) -> IndexQuery:
         return IndexQuery(

@@ -70,7 +70,7 @@ async def memory(request: pytest.FixtureRequest, engines: Engines) -> SemanticMe
 
 async def clear(memory: SemanticMemory) -> None:
     for space in await memory.spaces():
-        await memory.delete([p.id for p in await memory.scroll(space)])
+        await memory.delete([p.uid for p in await memory.scroll(space)])
 
 
 def point(text: str = "the cat sat", **fields: Any) -> Point:
@@ -489,7 +489,7 @@ async def test_scrolling_visits_every_point_once(memory: SemanticMemory) -> None
     await memory.upsert(SPACE, points)
     pages = [await memory.scroll(SPACE, limit=10)]
     while len(pages[-1]) == 10:
-        pages.append(await memory.scroll(SPACE, after=pages[-1][-1].id, limit=10))
+        pages.append(await memory.scroll(SPACE, after=pages[-1][-1].uid, limit=10))
     assert [len(page) for page in pages] == [10, 10, 4]
     assert [row for page in pages for row in page] == [indexed(p) for p in sorted(points, key=lambda p: p.id.bytes)]
 
@@ -499,7 +499,7 @@ async def test_scrolling_within_a_scope(memory: SemanticMemory) -> None:
     mine = [point(f"mine {i}") for i in range(5)]
     await memory.upsert(SPACE, [*mine, *(point(f"theirs {i}", scope=Scope("globex")) for i in range(5))])
     first = await memory.scroll(SPACE, limit=3, scope=Scope("acme"))
-    second = await memory.scroll(SPACE, after=first[-1].id, limit=3, scope=Scope("acme"))
+    second = await memory.scroll(SPACE, after=first[-1].uid, limit=3, scope=Scope("acme"))
     assert [*first, *second] == [indexed(p) for p in sorted(mine, key=lambda p: p.id.bytes)]
     assert (len(first), len(second)) == (3, 2)
 
