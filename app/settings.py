@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     episode_max_messages: int = Field(default=50, ge=1)
     episode_max_tokens: int = Field(default=4000, ge=1)
     outbox_max_attempts: int = Field(default=12, ge=1)
+    reconcile_interval_hours: float = Field(default=24.0, ge=0)
+    """How often the index is compared with Postgres and repaired by itself; 0: never."""
 
     recall_deadline_ms: float = Field(default=300.0, gt=0)
     max_message_bytes: int = Field(default=65_536, ge=1)
