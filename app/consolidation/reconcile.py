@@ -88,11 +88,12 @@ class Reconcile:
                 runs = await reader.reconciliations(_REMEMBERED)
             if not is_due(runs, space, self._clock(), every, is_answered=self._answered_space == space):
                 return None
-            self._answered_space = space
-            return await self.run(is_repair=True)
+            run = await self.run(is_repair=True)
         except (Conflict, EmbedderUnavailable, TierUnavailable) as error:
             log.info("reconcile_put_off", problem=str(error))
             return None
+        self._answered_space = space
+        return run
 
     async def runs(self, limit: int) -> tuple[Reconciliation, ...]:
         """The newest runs, newest first; one of them may be running."""

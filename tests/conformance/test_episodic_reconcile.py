@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -41,7 +42,7 @@ async def test_what_belongs_into_the_index_is_paged_by_uid(episodic: EpisodicMem
     facts = [knowledge(id=uid, scope=GLOBEX if n % 2 else SCOPE) for n, uid in enumerate(ids)]
     closed, superseded = episode(kind=EpisodeKind.TASK), knowledge(superseded_by=new_id())
     await stored(episodic, *facts, closed, superseded)
-    expected = sorted(map(row, (*said, closed, *facts)), key=lambda r: r.uid.bytes)
+    expected = sorted([*map(row, said), row(closed), *map(row, facts)], key=lambda r: r.uid.bytes)
     assert await pages(episodic, 6) == [expected[start : start + 6] for start in range(0, 20, 6)]
     theirs = [r for r in expected if r.namespace == "globex"]
     assert await pages(episodic, 4, "globex") == [theirs[:4], theirs[4:]]
@@ -85,8 +86,8 @@ async def test_entries_are_looked_up_by_record(episodic: EpisodicMemory) -> None
     }  # fmt: skip
 
 
-def reconciliation(**fields: object) -> Reconciliation:
-    return replace(Reconciliation(new_id(), None, is_repair=True, space="model__384", started_at=NOW), **fields)  # type: ignore[arg-type]
+def reconciliation(**fields: Any) -> Reconciliation:
+    return replace(Reconciliation(new_id(), None, is_repair=True, space="model__384", started_at=NOW), **fields)
 
 
 async def saved(episodic: EpisodicMemory, run: Reconciliation) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -50,7 +51,7 @@ async def facts(given: Tiers, count: int) -> list[Knowledge]:
     return made
 
 
-async def point_of(given: Tiers, fact: Knowledge, **fields: object) -> Point:
+async def point_of(given: Tiers, fact: Knowledge, **fields: Any) -> Point:
     embedded = await given.embedder.embed([fact.description])
     whole = Point(
         id=fact.id, record_id=fact.id, kind=RecordKind.KNOWLEDGE, scope=fact.scope, text=fact.description,
@@ -77,7 +78,7 @@ async def drift_of(given: Tiers) -> int | None:
     return (await consolidation_of(given).status()).drift
 
 
-def done(run: Reconciliation, **fields: object) -> Reconciliation:
+def done(run: Reconciliation, **fields: Any) -> Reconciliation:
     """`run` as it should be: finished now, with nothing found unless said otherwise."""
     expected = Reconciliation(
         id=run.id, namespace=None, is_repair=False, space=HashingEmbedder().space.name, started_at=NOW,
@@ -205,13 +206,13 @@ class Meanwhile:
     """Does something once, before the named call."""
 
     call: str
-    work: object
+    work: Callable[[], Awaitable[None]]
     calls: Counter[str] = field(default_factory=Counter)
 
     async def __call__(self, call: str) -> None:
         self.calls[call] += 1
         if call == self.call and self.calls[call] == 1:
-            await self.work()  # type: ignore[operator]  # a coroutine function
+            await self.work()
 
 
 @pytest.mark.parametrize("call", ["scroll", "lookup"])
@@ -347,7 +348,7 @@ async def test_another_question_gives_up_the_interrupted_run() -> None:
 # ── when ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def repaired(**fields: object) -> Reconciliation:
+def repaired(**fields: Any) -> Reconciliation:
     whole = Reconciliation(
         new_id(), None, is_repair=True, space="new", started_at=NOW, state=ReconcileState.DONE, finished_at=NOW
     )
