@@ -46,6 +46,7 @@ from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
+from app.retrieval.surroundings import Surroundings
 from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
 from app.service import HybridMemoryService, Parts
@@ -157,15 +158,16 @@ class _Tiers:
 def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts:
     limits = _limits(settings)
     consolidation, drain = _consolidation(settings, tiers, summarizer)
+    session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
+    policy = RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms))
     recall = Recall(
         tiers.working,
         tiers.episodic,
         tiers.semantic,
         tiers.embedder,
         encoder=tiers.encoder,
-        policy=RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms)),
+        policy=policy,
     )
-    session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
@@ -173,6 +175,7 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
         session_reader=session_reader,
         recall=recall,
+        surroundings=Surroundings(session_reader, tiers.episodic, deadline=policy.deadline),
         context=ContextAssembly(
             tiers.working, session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window
         ),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from app.ranking import DEFAULT_RANKING, NO_CUES, Cues, Ranking
 from app.records import (
     ApiKey,
     Appended,
@@ -276,6 +277,10 @@ class EpisodicReader(Protocol):
         """The messages with these uids that still exist, each with the two before it. Any order."""
         ...
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """The episode each of these messages (by `uid`) belongs to; unknown ones are left out."""
+        ...
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
         ...
@@ -480,20 +485,6 @@ class KeyStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FusionWeights:
-    """How the two legs of a hybrid query are added up: dense + `bm25` · bm25.
-
-    A point found by one leg only is ranked with `dense_floor` or `bm25_floor` for the other. `prefetch` is how many
-    candidates each leg brings. Source: DESIGN §9, measured on LoCoMo's development half.
-    """
-
-    bm25: float = 0.05
-    dense_floor: float = 0.0
-    bm25_floor: float = 0.0
-    prefetch: int = 200
-
-
-@dataclass(frozen=True, slots=True)
 class IndexQuery:
     """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
 
@@ -509,7 +500,8 @@ class IndexQuery:
     since: datetime | None = None
     until: datetime | None = None
     mode: Mode = Mode.HYBRID
-    weights: FusionWeights = field(default_factory=FusionWeights)
+    ranking: Ranking = DEFAULT_RANKING
+    cues: Cues = NO_CUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -551,8 +543,8 @@ class SemanticMemory(Pingable, Protocol):
     async def search(self, space: Space, query: IndexQuery) -> tuple[Candidate, ...]:
         """The best `query.limit` candidates by falling `fused` score; ties by newest.
 
-        `fused` is exact for what is returned: it equals dense + weight · bm25 of the candidate's own `dense` and
-        `bm25`, both computed even if only one leg had found the point. Empty when the space has no collection.
+        `fused` is the score of `app.ranking`, from the candidate's own `dense` and `bm25`, both computed even if only one
+        leg had found the point; the hit's `components` are its terms. Empty when the space has no collection.
         """
         ...
 

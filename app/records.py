@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import uuid6
 
+from app.ranking import DEFAULT_RANKING, Ranking
+
 Json: TypeAlias = Mapping[str, Any]
 """A JSON object; values are what `json.loads` returns."""
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -284,7 +286,12 @@ METADATA_PREFIX: Final = "metadata."
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question to memory. `since` and `until` bound `created_at`, both inclusive; `now` anchors relative dates."""
+    """A question to memory. `since` and `until` bound `created_at`, both inclusive; `now` anchors relative dates.
+
+    `kind_limits` bounds how many hits of a kind are given; without it episodes and knowledge leave room for messages where
+    there are any. `is_collapsed`: of exact repetitions only the best is given. `is_grouped`: hits of one episode stand
+    together. `neighbours`: how many messages before and after each message come with it.
+    """
 
     text: str
     scope: Scope
@@ -295,11 +302,20 @@ class Query:
     now: datetime | None = None
     limit: int = 10
     mode: Mode = Mode.HYBRID
+    ranking: Ranking = DEFAULT_RANKING
+    kind_limits: tuple[tuple[RecordKind, int], ...] = ()
+    is_collapsed: bool = True
+    is_grouped: bool = False
+    neighbours: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found."""
+    """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found.
+
+    `duplicates` are other records that say exactly the same. `episode_id` is given where hits are grouped, and the messages
+    around it as `neighbours` where they are asked for.
+    """
 
     id: UUID
     kind: RecordKind
@@ -313,6 +329,9 @@ class Hit:
     role: str | None = None
     author: str | None = None
     sequence: int | None = None
+    duplicates: tuple[UUID, ...] = ()
+    episode_id: UUID | None = None
+    neighbours: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +377,10 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A record as the vector index holds it. `id` is the record's `uid`; `dense` has shape (dim,)."""
+    """A record as the vector index holds it. `id` is the record's `uid`; `dense` has shape (dim,).
+
+    `sparse_context` is a text whose words count as well, and how much they count (1 is as much as its own).
+    """
 
     id: UUID
     record_id: UUID
@@ -373,6 +395,8 @@ class Point:
     author: str | None = None
     sequence: int | None = None
     quality: float | None = None
+    is_long: bool = False
+    sparse_context: tuple[str, float] | None = None
     metadata: Json = field(default_factory=dict)
 
 

@@ -49,6 +49,7 @@ from app.records import (
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
+from app.retrieval.surroundings import Surroundings
 
 T = TypeVar("T")
 
@@ -65,6 +66,7 @@ class Parts:
     sessions: SessionIngestion
     session_reader: SessionReader
     recall: Recall
+    surroundings: Surroundings
     context: ContextAssembly
     consolidation: Consolidation
     forgetting: Forgetting
@@ -228,7 +230,8 @@ class HybridMemoryService:
 
     async def search(self, query: Query) -> Recollection:
         """The best hits of all tiers, also of what was said a moment ago; tiers that were away are in `degraded`."""
-        return await self._parts.recall.recall(check_query(query, self._parts.limits))
+        checked = check_query(query, self._parts.limits)
+        return await self._parts.surroundings.added(checked, await self._parts.recall.recall(checked))
 
     async def recall_similar_situations(self, text: str, scope: Scope, *, limit: int = 5) -> Recollection:
         """Episodes like the situation described, best first."""

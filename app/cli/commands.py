@@ -6,18 +6,17 @@ setting need not wait for.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
 
 import typer
 from rich.console import Console
 
+from app.cli.bench.commands import bench_app
 from app.cli.signals import run
 from app.observability import configure_logging
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
-from app.settings import EmbedderChoice, Settings, load_settings
+from app.settings import Settings, load_settings
 
 app = typer.Typer(
     help="The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning.",
@@ -26,7 +25,6 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-bench_app = typer.Typer(help="Measure recall on conversations with gold evidence.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 _console: Final = Console()
@@ -73,22 +71,6 @@ def demo() -> None:
     from app.cli import demo as demonstration
 
     run(demonstration.show(_console))
-
-
-@bench_app.command("locomo")
-def bench_locomo(
-    path: Annotated[Path, typer.Argument(help="A file in the LoCoMo format (`locomo10.json`)")],
-    namespace_prefix: Annotated[str, typer.Option(help="Of the namespaces, one a conversation")] = "locomo-",
-    limit_questions: Annotated[int | None, typer.Option(help="Of each conversation; all, if left out", min=1)] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here, question by question")] = None,
-    embedder: Annotated[EmbedderChoice, typer.Option(help="Who embeds")] = EmbedderChoice.LOCAL,
-) -> None:
-    """Ask the questions of LoCoMo, and say how often the turns that answer them are found."""
-    from app.cli.bench import LocomoPlan, run_locomo
-
-    document = run(run_locomo(LocomoPlan(path, namespace_prefix, limit_questions, embedder), _console))
-    if json_file is not None:
-        json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
 @app.command()

@@ -56,6 +56,9 @@ class Reader:
     async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
         return await transcripts.in_context(self._session, uids)
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        return await transcripts.episodes_of(self._session, uids)
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         return await search.search_text(self._session, query)
 

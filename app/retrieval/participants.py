@@ -13,10 +13,11 @@ import structlog
 from app.errors import TierUnavailable
 from app.ports import Embedder, SemanticMemory
 from app.records import Scope
+from app.retrieval.people import People
 
 log = structlog.get_logger(__name__)
 
-_AUTHORS: Final = 200
+_AUTHORS: Final = 5_000
 """The most frequent of a namespace; a question about somebody rarer is embedded with the name in it."""
 _REMEMBERED_SECONDS: Final = 10.0
 _REMEMBERED_NAMESPACES: Final = 1000
@@ -24,7 +25,7 @@ _REMEMBERED_NAMESPACES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    authors: tuple[str, ...]
+    people: People
     until: float
 
 
@@ -37,20 +38,20 @@ class Participants:
         self._monotonic = monotonic
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    async def of(self, namespace: str) -> tuple[str, ...]:
-        """The namespace's most frequent authors; none while the index is away, which costs ranking and nothing else."""
+    async def of(self, namespace: str) -> People:
+        """The namespace's most frequent authors; nobody while the index is away, which costs ranking and nothing else."""
         known = self._known.get(namespace)
         if known is None or known.until < self._monotonic():
             known = _Known(await self._ask(namespace), self._monotonic() + _REMEMBERED_SECONDS)
             self._remember(namespace, known)
-        return known.authors
+        return known.people
 
-    async def _ask(self, namespace: str) -> tuple[str, ...]:
+    async def _ask(self, namespace: str) -> People:
         try:
-            return await self._semantic.authors(self._embedder.space, Scope(namespace), _AUTHORS)
+            return People(await self._semantic.authors(self._embedder.space, Scope(namespace), _AUTHORS))
         except TierUnavailable as error:
             log.warning("participants_unknown", problem=error.problem)
-            return ()
+            return People()
 
     def _remember(self, namespace: str, known: _Known) -> None:
         self._known[namespace] = known

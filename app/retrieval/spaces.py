@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Final
 
 from app.ports import SemanticMemory
-from app.records import Hit, Space
+from app.records import Hit, Space, Vector
 
 _REMEMBERED_SECONDS: Final = 5.0
 """A search may miss a space that is younger; what was just written there is still buffered, and found by that."""
@@ -36,23 +36,34 @@ class KnownSpaces:
         return tuple(other for other in self._spaces if other.name != space.name)
 
 
-def on_scale_of(measure: Sequence[Hit], hits: Sequence[Hit]) -> list[Hit]:
-    """Hits found by words alone, put onto the scale of those in `measure`, which were found by meaning as well (pure).
+def on_one_scale(answers: Iterable[tuple[Vector | None, Sequence[Hit]]]) -> list[Hit]:
+    """The hits of several spaces, each given with the vector it was asked with; without one it was asked by words (pure).
 
-    Words mean the same in every space: a hit gets what meaning adds to the best of those that match no more words than it
-    does, or else to the least of all, as `components["space"]`. The order of `hits` is kept; without a measure all is.
+    Words mean the same in every space: a hit found by words alone gets what meaning adds to the best of the other hits that
+    match no more words than it does, or else to the least of all, less what it has of that; as `components["space"]`.
     """
-    known = sorted((_words(hit), hit.score - _words(hit)) for hit in measure)
+    asked = list(answers)
+    measure = [hit for dense, hits in asked if dense is not None for hit in hits]
+    return measure + _raised([hit for dense, hits in asked if dense is None for hit in hits], measure)
+
+
+def _raised(hits: list[Hit], measure: Sequence[Hit]) -> list[Hit]:
+    known = sorted((_words(hit), _meaning(hit)) for hit in measure)
     if not known:
-        return list(hits)
-    least = min(meaning for _, meaning in known)
-    best_so_far = [least, *accumulate((meaning for _, meaning in known), max)]
-    return [_raised(hit, best_so_far[bisect_right(known, _words(hit), key=lambda pair: pair[0])]) for hit in hits]
+        return hits
+    words, meanings = zip(*known, strict=True)
+    best_so_far = [min(meanings), *accumulate(meanings, max)]
+    return [_with(hit, best_so_far[bisect_right(words, _words(hit))] - _meaning(hit)) for hit in hits]
 
 
 def _words(hit: Hit) -> float:
     return hit.components.get("bm25", 0.0)
 
 
-def _raised(hit: Hit, meaning: float) -> Hit:
-    return replace(hit, score=hit.score + meaning, components={**hit.components, "space": meaning})
+def _meaning(hit: Hit) -> float:
+    """With what its session adds: that is a share of the best dense score in it."""
+    return hit.components.get("dense", 0.0) + hit.components.get("session", 0.0)
+
+
+def _with(hit: Hit, shift: float) -> Hit:
+    return replace(hit, score=hit.score + shift, components={**hit.components, "space": shift})

@@ -94,7 +94,7 @@ class EdgeRepository:
         found = await opened.search(search) if opened is not None else []
         return newest_first(
             search,
-            [candidate_of(i, payload, dense=d, bm25=b, weight=search.weight) for i, d, b, payload in found],
+            [candidate_of(score, payload) for score, payload in found],
         )
 
     async def spaces(self) -> tuple[Space, ...]:

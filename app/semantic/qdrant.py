@@ -21,8 +21,8 @@ from app.ports import IndexedPoint, IndexQuery, SparseEncoder
 from app.records import Candidate, Point, Scope, Space
 from app.semantic.collections import collection_of, create_collection, create_missing_indexes, is_ours, space_of
 from app.semantic.filters import within_scope
-from app.semantic.fusion import best, fill_known, gaps, newest_first
-from app.semantic.payload import IDENTITY, candidate_of, following, indexed_point, row_of
+from app.semantic.fusion import Pool, best, gaps, newest_first
+from app.semantic.payload import IDENTITY, candidate_of, following, indexed_point, row_of, traits_of
 from app.semantic.plan import Search, check_dimension, plan
 from app.semantic.requests import dense_request, of_ids, point_of, sparse_request, to_filter
 
@@ -99,16 +99,11 @@ class QdrantRepository:
         search = plan(space, query, self._encoder)
         if not await self._exists(space):
             return ()
-        dense, bm25 = await self._legs(space, search)
-        await self._close_gaps(space, search, dense, bm25)
-        scores = best(search, dense, bm25)
+        pool = await self._pool(space, search)
+        await self._close_gaps(space, search, pool)
+        scores = best(search, pool)
         payloads = await self._payloads(space, [score.id for score in scores])
-        found = [
-            candidate_of(UUID(s.id), payloads[s.id], dense=s.dense, bm25=s.bm25, weight=search.weight)
-            for s in scores
-            if s.id in payloads
-        ]
-        return newest_first(search, found)
+        return newest_first(search, [candidate_of(s, payloads[s.id]) for s in scores if s.id in payloads])
 
     async def spaces(self) -> tuple[Space, ...]:
         with self._calling("spaces"):
@@ -148,35 +143,34 @@ class QdrantRepository:
             records = await self._client.retrieve(collection_of(space), ids, with_payload=list(IDENTITY))
         return tuple(indexed_point(UUID(str(record.id)), record.payload or {}) for record in records)
 
-    async def _legs(self, space: Space, search: Search) -> tuple[dict[str, float], dict[str, float]]:
+    async def _pool(self, space: Space, search: Search) -> Pool[str]:
         narrow = to_filter(search.conditions)
         has_dense, has_words = search.dense is not None, search.sparse is not None
-        dense, bm25 = await self._ask(
+        legs = await self._ask(
             space,
             dense_request(search, narrow, search.prefetch, is_exact=search.is_exact) if has_dense else None,
             sparse_request(search, narrow, search.prefetch) if has_words else None,
         )
-        fill_known(search, dense, bm25)
-        return dense, bm25
+        traits = {str(point.id): traits_of(point.payload or {}) for leg in legs for point in leg}
+        return Pool.of(search, _scores(legs[0]), _scores(legs[1]), lambda ids: [traits[i] for i in ids])
 
-    async def _close_gaps(self, space: Space, search: Search, dense: dict[str, float], bm25: dict[str, float]) -> None:
-        lacking = gaps(search, dense, bm25)
-        more_dense, more_bm25 = await self._ask(
+    async def _close_gaps(self, space: Space, search: Search, pool: Pool[str]) -> None:
+        lacking = gaps(search, pool)
+        dense, bm25 = await self._ask(
             space,
             dense_request(search, of_ids(lacking.dense), len(lacking.dense), is_exact=True) if lacking.dense else None,
             sparse_request(search, of_ids(lacking.bm25), len(lacking.bm25)) if lacking.bm25 else None,
         )
-        dense.update(more_dense)
-        bm25.update(dict.fromkeys(lacking.bm25, 0.0) | more_bm25)
+        pool.fill(_scores(dense), _scores(bm25), lacking)
 
-    async def _ask(self, space: Space, *legs: models.QueryRequest | None) -> list[dict[str, float]]:
-        """Each leg's scores by point id, in one round trip; an absent leg has none."""
+    async def _ask(self, space: Space, *legs: models.QueryRequest | None) -> list[list[models.ScoredPoint]]:
+        """Each leg's points, in one round trip; an absent leg has none."""
         asked = [leg for leg in legs if leg is not None]
         if not asked:
-            return [{} for _ in legs]
+            return [[] for _ in legs]
         with self._calling("search"):
             answers = iter(await self._client.query_batch_points(collection_of(space), asked))
-        return [{} if leg is None else {str(p.id): p.score for p in next(answers).points} for leg in legs]
+        return [[] if leg is None else next(answers).points for leg in legs]
 
     async def _payloads(self, space: Space, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not ids:
@@ -235,6 +229,10 @@ class QdrantRepository:
             self._prepared.clear()
             self._seen.clear()
             raise
+
+
+def _scores(leg: Sequence[models.ScoredPoint]) -> dict[str, float]:
+    return {str(point.id): point.score for point in leg}
 
 
 @contextmanager

@@ -108,6 +108,9 @@ class InMemoryReader:
         sessions = {key: self._books.of_session(key) for key in {m.session for m in found}}
         return tuple(_in_context(m, sessions[m.session]) for m in found)
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        return {uid: self._books.messages[uid].episode_id for uid in uids if uid in self._books.messages}
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         return search(query, (record for kind in query.kinds for record in self._books.records(kind)))
 

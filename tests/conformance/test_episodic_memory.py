@@ -84,6 +84,7 @@ async def test_a_message_is_shown_with_the_two_before_it(episodic: EpisodicMemor
     await filed(episodic, [neighbour])
     async with episodic.reading() as reader:
         found = await reader.messages_in_context([fourth.uid, first.uid, second.uid, neighbour.uid, new_id()])
+        assert (await reader.episodes_of([first.uid, new_id()])).keys() == {first.uid}
     assert {c.message.uid: c for c in found} == {
         first.uid: MessageInContext(first, ()),
         second.uid: MessageInContext(second, (first,)),

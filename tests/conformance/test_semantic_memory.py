@@ -17,7 +17,8 @@ from qdrant_client import AsyncQdrantClient
 from volatile import volatile_directory
 
 from app.errors import DimensionMismatch, InvalidInput
-from app.ports import FusionWeights, IndexedPoint, IndexQuery, SemanticMemory
+from app.ports import IndexedPoint, IndexQuery, SemanticMemory
+from app.ranking import Cues, Fusion, Ranking
 from app.records import (
     Candidate,
     FilterTerm,
@@ -46,6 +47,8 @@ pytestmark = [
 SPACE: Final = Space("Exam/Model", 4)
 OTHER_SPACE: Final = Space("other", 2)
 ALL_KINDS: Final = tuple(RecordKind)
+PLAIN: Final = Ranking(author=0.0, date=0.0, session=0.0, assistant=0.0)
+ONLY_CONTENT: Final = replace(PLAIN, bm25=0.3)
 Engines: TypeAlias = dict[str, SemanticMemory]
 
 
@@ -98,7 +101,7 @@ def vector(*values: float) -> Vector:
 
 
 def query(text: str | None = None, **fields: Any) -> IndexQuery:
-    defaults: dict[str, Any] = {"scope": Scope("acme"), "dense": vector(1), "limit": 10, "kinds": ALL_KINDS}
+    defaults: dict[str, Any] = {"scope": Scope("acme"), "dense": vector(1), "limit": 10, "kinds": ALL_KINDS, "ranking": PLAIN}
     return IndexQuery(sparse_text=text, **(defaults | fields))
 
 
@@ -345,7 +348,7 @@ async def zoo(memory: SemanticMemory) -> None:
 async def test_the_mode_decides_what_counts(memory: SemanticMemory, mode: Mode, ranking: list[int]) -> None:
     """Both legs, the vector alone, or the words alone; by words alone, only what has one of them is found."""
     await zoo(memory)
-    found = await memory.search(SPACE, query("zebra giraffe", mode=mode, weights=FusionWeights(bm25=0.3)))
+    found = await memory.search(SPACE, query("zebra giraffe", mode=mode, ranking=ONLY_CONTENT))
     assert [c.hit.id.int for c in found][: len(ranking)] == ranking
 
 
@@ -370,9 +373,9 @@ async def test_words_that_mean_nothing_find_nothing(memory: SemanticMemory) -> N
 async def test_both_halves_of_a_score_are_exact(memory: SemanticMemory, prefetch: int) -> None:
     """A point that one leg alone had found is ranked with its true score of the other, however little the legs bring."""
     await zoo(memory)
-    weights = FusionWeights(bm25=0.3, prefetch=prefetch)
-    everything = {c.point_id: (c.dense, c.bm25) for c in await memory.search(SPACE, query("zebra giraffe", weights=weights))}
-    found = await memory.search(SPACE, query("zebra giraffe", weights=weights, limit=2))
+    ranking = replace(ONLY_CONTENT, prefetch=prefetch)
+    everything = {c.point_id: (c.dense, c.bm25) for c in await memory.search(SPACE, query("zebra giraffe", ranking=ranking))}
+    found = await memory.search(SPACE, query("zebra giraffe", ranking=ranking, limit=2))
     assert [c.hit.id.int for c in found] == [3, 2]
     for c in found:
         assert (c.dense, c.bm25) == pytest.approx(everything[c.point_id])
@@ -382,10 +385,52 @@ async def test_both_halves_of_a_score_are_exact(memory: SemanticMemory, prefetch
 async def test_components_add_up(memory: SemanticMemory, mode: Mode) -> None:
     """`fused` is dense + weight · bm25, the hit's score is `fused`, and its components are the two terms."""
     await zoo(memory)
-    weights = FusionWeights(bm25=0.3)
-    for c in await memory.search(SPACE, query("zebra giraffe", mode=mode, weights=weights)):
+    for c in await memory.search(SPACE, query("zebra giraffe", mode=mode, ranking=ONLY_CONTENT)):
         assert c.hit.components == {"dense": c.dense, "bm25": 0.3 * c.bm25}
         assert c.hit.score == c.fused == c.dense + 0.3 * c.bm25
+
+
+async def test_cues_of_the_question_lift_what_they_fit(memory: SemanticMemory) -> None:
+    """Who said it, when, and in which company: every term is a component, and all engines agree on each."""
+    elsewhere = replace(SCOPE, session_id="s2")
+    await memory.upsert(
+        SPACE,
+        [
+            point("by Ana", dense=vector(0.5)),
+            point("by Ben", dense=vector(0.5), author="Ben", created_at=NOW + timedelta(days=30)),
+            point("at length", dense=vector(0.5), author="assistant", is_long=True, scope=elsewhere),
+            point("near", dense=vector(1.0), scope=elsewhere, author="Cleo"),
+        ],
+    )
+    ranking = Ranking(author=0.5, date=0.25, session=0.5, assistant=0.125, recency=1.0, half_life_days=30.0)
+    day = int(f"{NOW:%Y%m%d}")
+    cues = Cues("Ana", ((day, day),), now=(NOW + timedelta(days=30)).timestamp())
+    found = await memory.search(SPACE, query(ranking=ranking, cues=cues))
+    assert {c.hit.text: dict(c.hit.components) for c in found} == {
+        "by Ana": {"dense": 0.5, "bm25": 0.0, "author": 0.5, "date": 0.25, "recency": 0.5, "session": 0.25},
+        "near": {"dense": 1.0, "bm25": 0.0, "date": 0.25, "recency": 0.5, "session": 0.5},
+        "by Ben": {"dense": 0.5, "bm25": 0.0, "recency": 1.0, "session": 0.25},
+        "at length": {"dense": 0.5, "bm25": 0.0, "date": 0.25, "assistant": -0.125, "recency": 0.5, "session": 0.5},
+    }
+    assert [(c.hit.text, c.fused) for c in found] == [("near", 2.25), ("by Ana", 2.0), ("by Ben", 1.75), ("at length", 1.625)]
+
+
+async def test_ranks_are_fused_on_request(memory: SemanticMemory) -> None:
+    """Reciprocal ranks of the two legs instead of their scores."""
+    await zoo(memory)
+    found = await memory.search(SPACE, query("zebra giraffe", ranking=replace(PLAIN, fusion=Fusion.RRF, rrf_k=1)))
+    assert [c.hit.id.int for c in found][:3] == [1, 3, 2]
+    for candidate in found:
+        assert candidate.fused == pytest.approx(sum(candidate.hit.components.values()))
+
+
+async def test_words_of_the_context_count_for_less(memory: SemanticMemory) -> None:
+    """A point is found by the words before it too, below one that says them itself."""
+    await memory.upsert(
+        SPACE, [point("so it is", sparse_context=("zebra zebra", 0.5)), point("zebra"), point("nothing of the kind")]
+    )
+    found = await memory.search(SPACE, query("zebra", dense=None))
+    assert texts(found) == ["zebra", "so it is"]
 
 
 async def test_longer_vectors_count_for_more(memory: SemanticMemory) -> None:

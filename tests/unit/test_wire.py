@@ -225,13 +225,25 @@ def test_records_are_written_with_their_scope_beside_the_rest() -> None:
 def test_hits_are_written_with_what_made_their_score() -> None:
     """A hit's components and tier go out with it, its namespace does not."""
     hit = Hit(
-        ID, RecordKind.MESSAGE, "hi", 0.75, {"dense": 0.5, "bm25": 0.25}, Tier.WORKING, SCOPE, NOW, {"n": 1}, "user", "Ana", 4
+        ID,
+        RecordKind.MESSAGE,
+        "hi",
+        0.75,
+        {"dense": 0.5, "bm25": 0.25},
+        Tier.WORKING,
+        SCOPE,
+        NOW,
+        {"n": 1},
+        "user",
+        "Ana",
+        4,
+        (ID,),
     )
     assert recall.SearchOut.of(Recollection((hit,), ("embedder",), 1.23456)).model_dump(mode="json") == {
         "hits": [{
             "id": str(ID), "kind": "message", "text": "hi", "score": 0.75, "components": {"dense": 0.5, "bm25": 0.25},
             "tier": "working", "session_id": "s1", "created_at": "2026-05-04T12:00:00Z", "author": "Ana", "role": "user",
-            "sequence": 4, "metadata": {"n": 1},
+            "sequence": 4, "metadata": {"n": 1}, "duplicates": [str(ID)], "episode_id": None, "neighbours": [],
         }],
         "degraded": ["embedder"],
         "latency_ms": 1.235,
