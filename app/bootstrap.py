@@ -40,7 +40,7 @@ from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
-from app.ports import Embedder, EpisodicMemory, Pingable, SemanticMemory, SparseEncoder, Summarizer, WorkingMemory
+from app.ports import AnswerStore, Embedder, EpisodicMemory, Pingable, SemanticMemory, SparseEncoder, Summarizer, WorkingMemory
 from app.records import new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
@@ -51,6 +51,7 @@ from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
 from app.service import HybridMemoryService, Parts
 from app.settings import EmbedderChoice, Settings
+from app.working.answers import RedisAnswerStore
 from app.working.client import Client, connect
 from app.working.repository import RedisRepository
 
@@ -71,6 +72,8 @@ class Installation:
     service: HybridMemoryService
     access: AccessControl
     embedder: Embedder
+    answers: AnswerStore
+    call_ttl: timedelta
     engines: Mapping[str, str]
     provider_in_use: Callable[[], str | None]
 
@@ -99,15 +102,18 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         episodic = PostgresRepository(engine)
         if settings.postgres_url is None:
             await episodic.void_leases()  # nobody else works here: whoever held them was killed
-        encoder = Bm25Encoder()
+        encoder = Bm25Encoder(settings.language)
         semantic = await _open_semantic(settings, encoder, stack)
         embedder, chain = await _open_embedder(settings, redis, stack)
         tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder, Spaces(semantic, chain.primary_space))
         summarizer = _summarizer(settings, embedder, await _http_client(stack))
+        answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None)
         yield Installation(
-            service=HybridMemoryService(_compose(settings, tiers, summarizer)),
+            service=HybridMemoryService(_compose(settings, tiers, summarizer, answers)),
             access=_access(settings, engine),
             embedder=embedder,
+            answers=answers,
+            call_ttl=_call_ttl(settings),
             engines=_describe(settings),
             provider_in_use=lambda: chain.provider_in_use,
         )
@@ -155,7 +161,7 @@ class _Tiers:
     spaces: Spaces
 
 
-def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts:
+def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
     limits = _limits(settings)
     consolidation, drain = _consolidation(settings, tiers, summarizer)
     session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
@@ -176,16 +182,20 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts
         session_reader=session_reader,
         recall=recall,
         surroundings=Surroundings(session_reader, tiers.episodic, deadline=policy.deadline),
-        context=ContextAssembly(
-            tiers.working, session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window
-        ),
+        context=ContextAssembly(session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window),
         consolidation=consolidation,
         forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
         reconcile=Reconcile(tiers.episodic, tiers.semantic, tiers.spaces, policy=ReconcilePolicy(), clock=utc_now),
+        answers=answers,
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         limits=limits,
+        call_ttl=_call_ttl(settings),
     )
+
+
+def _call_ttl(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.idempotency_key_ttl_seconds)
 
 
 def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> tuple[Consolidation, Drain]:

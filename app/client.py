@@ -36,11 +36,13 @@ class MemoryClient:
         await self._http.aclose()
 
     async def append(
-        self, session_id: str, messages: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, wait: str = "none"
-    ) -> dict[str, Any]:
-        """POST /v1/sessions/{session_id}/messages."""
+        self, session_id: str, messages: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, wait: str = "none",
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """POST /v1/sessions/{session_id}/messages. With the same `idempotency_key` a repeated call appends nothing more."""
         body = {"namespace": namespace, "messages": list(messages)}
-        return await self._call("POST", f"/v1/sessions/{session_id}/messages", json=body, params={"wait": wait})
+        path, headers = f"/v1/sessions/{session_id}/messages", _named(idempotency_key)
+        return await self._call("POST", path, json=body, params={"wait": wait}, headers=headers)
 
     async def history(
         self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE, after: int = 0, limit: int = 100
@@ -61,10 +63,11 @@ class MemoryClient:
         body = {"text": text, "namespace": namespace, "budget_tokens": budget_tokens, **further}
         return await self._call("POST", "/v1/context", json=body)
 
-    async def consolidate(self, *, namespace: str | None = None) -> dict[str, Any]:
+    async def consolidate(self, *, namespace: str | None = None, idempotency_key: str | None = None) -> dict[str, Any]:
         """POST /v1/admin/consolidate: returns when nothing is left to do."""
         body = {} if namespace is None else {"namespace": namespace}
-        return await self._call("POST", "/v1/admin/consolidate", json=body, timeout=_LONG_SECONDS)
+        headers = _named(idempotency_key)
+        return await self._call("POST", "/v1/admin/consolidate", json=body, headers=headers, timeout=_LONG_SECONDS)
 
     async def reconcile(self, *, repair: bool = False, namespace: str | None = None) -> dict[str, Any]:
         """POST /v1/admin/reconcile: returns when everything was compared."""
@@ -90,6 +93,11 @@ class MemoryClient:
         return answer
 
 
+def _named(idempotency_key: str | None) -> dict[str, str]:
+    """The header that names a call."""
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+
+
 def _error_of(response: httpx.Response) -> HybridMemoryError:
     """The exception that the service's problem document stands for."""
     try:
@@ -112,6 +120,7 @@ _BY_STATUS: Final[Mapping[int, Callable[[str, Mapping[str, str]], HybridMemoryEr
     HTTPStatus.FORBIDDEN: lambda detail, _: Forbidden(detail),
     HTTPStatus.NOT_FOUND: lambda detail, _: NotFound("record", detail),
     HTTPStatus.CONFLICT: lambda _, first: Conflict(first["field"], first["problem"]),
+    HTTPStatus.PRECONDITION_FAILED: lambda _, first: Conflict(first["field"], first["problem"]),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _invalid,
     HTTPStatus.UNPROCESSABLE_ENTITY: _invalid,
     HTTPStatus.SERVICE_UNAVAILABLE: lambda detail, _: TierUnavailable("service", detail),

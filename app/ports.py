@@ -72,7 +72,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a drain brought to Postgres: messages up to sequence `through`, and `state`.
+    """What a drain brought to Postgres: messages up to sequence `through`, and the state of that version.
 
     `stored` is the highest sequence Postgres has for the session, which other paths may have raised above `through`.
     """
@@ -136,8 +136,9 @@ class WorkingMemory(Pingable, Protocol):
         """Note what is in Postgres. Idempotent.
 
         Raises the session's counter, if it has one, to at least `mark.stored`, once nothing undrained is left. A state
-        other than `mark.state` was saved meanwhile and is undrained. When nothing undrained is left the session stops
-        being dirty, and expires after `ttl`; while something is, it never does. Messages stay until they are released.
+        of another version than `mark.state`'s was saved meanwhile and is undrained. When nothing undrained is left the
+        session stops being dirty, and expires after `ttl`; while something is, it never does. Messages stay until they
+        are released.
         """
         ...
 
@@ -150,11 +151,23 @@ class WorkingMemory(Pingable, Protocol):
         """
         ...
 
-    async def save_state(self, session: SessionKey, state: SessionState) -> None:
-        """Replace the session's state and mark the session dirty, so that the state is archived."""
+    async def save_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
+    ) -> int | None:
+        """Replace the session's state and mark the session dirty, so that the state is archived; returns its version.
+
+        The version follows the one known here or `floor`, whichever is higher; `state.version` does not count. A
+        session with no state here (never saved, or expired) has no version: if the floor is not known either (None),
+        nothing is written and None returned. Comparing with `expected` and writing is one step.
+
+        Raises:
+            VersionMismatch: the state is not at version `expected`; nothing was written.
+        """
         ...
 
-    async def load_state(self, session: SessionKey) -> SessionState | None: ...
+    async def load_state(self, session: SessionKey) -> SessionState | None:
+        """The state with its version; None when there is none here."""
+        ...
 
     async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
         """Keep any JSON `value` under `key` in the session's scratchpad; the whole pad expires after `ttl`."""
@@ -175,6 +188,58 @@ class WorkingMemory(Pingable, Protocol):
         ...
 
     async def backlog(self) -> Backlog: ...
+
+
+class Claim(StrEnum):
+    """What a call finds under its key when it has no answer to give again."""
+
+    OURS = "ours"
+    RUNNING = "running"
+    OTHER_REQUEST = "other-request"
+    ANSWER_FORGOTTEN = "answer-forgotten"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a call that its caller named. `id` is derived from caller, namespace and key; `request` is a
+    digest of what was asked; `attempt` tells this attempt from others at the same call."""
+
+    namespace: str
+    id: UUID
+    request: str
+    attempt: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call was answered with. `status` and `body` mean to the door what the door made of them."""
+
+    status: int
+    body: bytes
+
+
+class AnswerStore(Protocol):
+    """Remembers what named calls were answered with. Every method may raise `TierUnavailable("working", …)`."""
+
+    async def claim(self, call: Call, *, lease: timedelta, ttl: timedelta) -> Answer | Claim:
+        """The answer under the call's id, or who may make it: of several attempts at once, one gets `OURS`.
+
+        A claim that was neither remembered nor released within `lease`, or whose process is known to be gone, may be
+        taken over. The key is remembered for `ttl`.
+        """
+        ...
+
+    async def remember(self, call: Call, answer: Answer, *, ttl: timedelta) -> None:
+        """Keep the answer for `ttl`, unless another attempt has taken the claim over."""
+        ...
+
+    async def release(self, call: Call) -> None:
+        """Make the key free again, unless another attempt has taken the claim over or answered."""
+        ...
+
+    async def forget(self, namespace: str) -> int:
+        """Drop the bodies of all answers in the namespace; returns how many. The calls stay known as answered."""
+        ...
 
 
 # ── tier 2 ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -382,27 +447,67 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
         ...
 
-    async def save_episode(self, episode: Episode) -> None:
-        """Insert, or replace all but `created_at` of an episode with this id."""
+    async def save_episode(self, episode: Episode) -> Episode:
+        """Insert, or replace all but `created_at` of an episode with this id, which raises its version by one.
+
+        Returns the episode with the version it has now.
+        """
         ...
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
-        """The session's open conversation episode; there is at most one."""
+        """The session's open conversation episode; there is at most one. Locked like `episode`."""
         ...
 
-    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
-        """Number the new steps on from the last one."""
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        """Number the new steps on from the last one. `call` names the call that brings them."""
+        ...
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        """The steps that this call brought, by rising index."""
         ...
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
     ) -> None:
-        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended."""
+        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended.
+
+        A state of a lower version than the stored one's does not replace it.
+        """
+        ...
+
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        """Save a state as the version after the stored one or `floor`, whichever is higher; returns that version.
+
+        Raises:
+            VersionMismatch: the stored state is not at version `expected`; nothing was written.
+        """
         ...
 
     async def end_session(self, session: SessionKey, at: datetime) -> None: ...
 
-    async def save_knowledge(self, knowledge: Knowledge) -> None: ...
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
+        ...
+
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        """Insert, or replace all but `created_at`; raises the version and returns it as `save_episode` does."""
+        ...
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        """Note that this transaction carries out the call, on this record.
+
+        Returns None; or, when the call was carried out before, the id of the record that it was carried out on. Waits
+        for a transaction that carries out the same call right now.
+        """
+        ...
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        """Drop the notes of calls carried out before then, the oldest first; returns how many."""
+        ...
 
     async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         """Open an outbox entry for each record, or renew the open one (see `OutboxEntry`)."""

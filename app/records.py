@@ -68,6 +68,13 @@ class KnowledgeKind(StrEnum):
     HEURISTIC = "heuristic"
 
 
+class Success(StrEnum):
+    """How applying a piece of knowledge went."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
 class Mode(StrEnum):
     """How a search ranks: both legs, one of them, or both with exact instead of approximate neighbours."""
 
@@ -194,12 +201,22 @@ class AppendReceipt:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What an agent keeps about a session besides its messages."""
+    """What an agent keeps about a session besides its messages.
+
+    `version` rises with every save and is 0 until the first. It need not be contiguous: of two states, the one with
+    the higher version is the newer, whichever tier it comes from.
+    """
 
     goal: str | None = None
     active_context: Json = field(default_factory=dict)
     thoughts: tuple[str, ...] = ()
     related_episodes: tuple[UUID, ...] = ()
+    version: int = 0
+
+
+def newest_state(*states: SessionState) -> SessionState:
+    """The one with the highest version; the first of those with equal ones."""
+    return max(states, key=lambda state: state.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +234,7 @@ class Episode:
 
     A conversation episode covers its session's messages from `first_sequence` to `last_sequence` and stays open
     (`is_open`) until a gap, a ceiling or the session's end closes it. `quality` and `outcome_quality` are in [0, 1].
+    `version` is the stored record's: 1 at first, one more after each change.
     """
 
     id: UUID
@@ -238,6 +256,7 @@ class Episode:
     last_sequence: int = 0
     metadata: Json = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    version: int = 1
 
     @property
     def uid(self) -> UUID:
@@ -246,7 +265,10 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Something held to be true: a fact, or a strategy, pattern, constraint or heuristic learned from episodes."""
+    """Something held to be true: a fact, or a strategy, pattern, constraint or heuristic learned from episodes.
+
+    `version` is the stored record's: 1 at first, one more after each change.
+    """
 
     id: UUID
     kind: KnowledgeKind
@@ -263,10 +285,17 @@ class Knowledge:
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     superseded_by: UUID | None = None
+    version: int = 1
 
     @property
     def uid(self) -> UUID:
         return self.id
+
+    @property
+    def success_rate(self) -> float | None:
+        """Successes among the applications so far; None before the first."""
+        applied = self.success_count + self.failure_count
+        return self.success_count / applied if applied else None
 
 
 @dataclass(frozen=True, slots=True)

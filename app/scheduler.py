@@ -40,6 +40,7 @@ async def running_jobs(
         "consolidate": (service.consolidate, consolidate_every),
         "gauges": (service.status, _GAUGES_EVERY),
         "retire_sessions": (service.retire_sessions, _RETENTION_EVERY),
+        "retire_calls": (service.retire_calls, _RETENTION_EVERY),
     }
     if reconcile_every is not None:
         # When it is due is written in Postgres: processes come and go more often than that, and share the work.

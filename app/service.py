@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, TypeVar
@@ -13,12 +13,12 @@ from uuid import UUID
 from app.consolidation.forget import Forgetting
 from app.consolidation.reconcile import Reconcile
 from app.consolidation.run import Consolidation, ConsolidationStatus, Progress
-from app.errors import HybridMemoryError, NotFound
+from app.errors import HybridMemoryError, NotFound, VersionMismatch
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits, check_count, check_label, check_query, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
-from app.ports import EpisodicMemory, OutboxEntry, Pingable, SessionRecord
+from app.ports import AnswerStore, EpisodicMemory, OutboxEntry, Pingable, SessionRecord
 from app.records import (
     AppendReceipt,
     AssembledContext,
@@ -40,6 +40,7 @@ from app.records import (
     Scope,
     SessionKey,
     SessionState,
+    Success,
     Tier,
     TierHealth,
     Wait,
@@ -71,9 +72,11 @@ class Parts:
     consolidation: Consolidation
     forgetting: Forgetting
     reconcile: Reconcile
+    answers: AnswerStore
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     limits: Limits
+    call_ttl: timedelta
 
 
 class HybridMemoryService:
@@ -130,14 +133,34 @@ class HybridMemoryService:
         """The session and its newest state."""
         return await self._parts.sessions.load(_session_key(scope))
 
-    async def save_session_state(self, scope: Scope, state: SessionState) -> None:
-        """Replace the session's state."""
-        await self._parts.sessions.save_state(_session_key(scope), state)
+    async def save_session_state(self, scope: Scope, state: SessionState, *, expected_version: int | None = None) -> int:
+        """Replace the session's state; returns its version.
 
-    async def end_session(self, scope: Scope) -> None:
-        """Drain the session, close its episode and mark it ended; nothing is lost."""
+        Raises:
+            VersionMismatch: the state is not at `expected_version` (0: none was saved yet).
+        """
+        return await self._parts.sessions.save_state(_session_key(scope), state, expected_version=expected_version)
+
+    async def change_session_state(
+        self, scope: Scope, change: Callable[[SessionState], SessionState], *, expected_version: int | None = None
+    ) -> int:
+        """Save what `change` makes of the session's state; of several changes at once none is lost. Returns the version.
+
+        Raises:
+            VersionMismatch: the state is not at `expected_version`.
+        """
+        return await self._parts.sessions.change_state(_session_key(scope), change, expected_version=expected_version)
+
+    async def end_session(self, scope: Scope, *, expected_version: int | None = None) -> None:
+        """Drain the session, close its episode and mark it ended; nothing is lost.
+
+        Raises:
+            VersionMismatch: the session's state is not at `expected_version`.
+        """
         session = _session_key(scope)
-        await self._parts.sessions.load(session)
+        record = await self._parts.sessions.load(session)
+        if expected_version not in {None, record.state.version}:
+            raise VersionMismatch("state", record.state.version)
         await self._parts.consolidation.end_session(session)
 
     async def write_scratchpad(self, scope: Scope, key: str, value: object) -> None:
@@ -153,9 +176,11 @@ class HybridMemoryService:
 
     # ── episodes and knowledge ────────────────────────────────────────────────────────────────────────────────────
 
-    async def store_episode(self, episode: Episode, steps: Sequence[Json] = ()) -> Episode:
+    # A `call` names the call that asks for a change: repeated under the same name, it changes nothing more.
+
+    async def store_episode(self, episode: Episode, steps: Sequence[Json] = (), *, call: UUID | None = None) -> Episode:
         """Store a decision, negotiation or task with its first steps; it is indexed in the background."""
-        return await self._parts.records.store_episode(episode, steps)
+        return await self._parts.records.store_episode(episode, steps, call=call)
 
     async def get_episode(self, namespace: str, episode_id: UUID) -> Episode:
         check_label("namespace", namespace, self._parts.limits)
@@ -171,14 +196,26 @@ class HybridMemoryService:
         async with self._parts.episodic.reading() as reader:
             return await reader.list_episodes(scope, kind=kind, before=before, limit=limit)
 
+    async def change_episode(
+        self, namespace: str, episode_id: UUID, change: Callable[[Episode], Episode], *, expected_version: int | None = None
+    ) -> Episode:
+        """Store what `change` makes of the episode; it is indexed again in the background. Identity and span stay.
+
+        Raises:
+            VersionMismatch: the episode is not at `expected_version`.
+        """
+        return await self._parts.records.change_episode(namespace, episode_id, change, expected_version=expected_version)
+
     async def record_outcome(
-        self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None
+        self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
     ) -> Episode:
         """Say how an episode turned out; replaces what was said before."""
-        return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality)
+        return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
 
-    async def append_steps(self, namespace: str, episode_id: UUID, steps: Sequence[Json]) -> tuple[EpisodeStep, ...]:
-        return await self._parts.records.append_steps(namespace, episode_id, steps)
+    async def append_steps(
+        self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        return await self._parts.records.append_steps(namespace, episode_id, steps, call=call)
 
     async def list_steps(self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100) -> tuple[EpisodeStep, ...]:
         """Steps with an index above `after`, in order."""
@@ -187,8 +224,8 @@ class HybridMemoryService:
         async with self._parts.episodic.reading() as reader:
             return await reader.steps(episode_id, after=after, limit=limit)
 
-    async def delete_episode(self, namespace: str, episode_id: UUID) -> None:
-        await self._parts.records.delete(RecordKind.EPISODE, namespace, episode_id)
+    async def delete_episode(self, namespace: str, episode_id: UUID, *, expected_version: int | None = None) -> None:
+        await self._parts.records.delete(RecordKind.EPISODE, namespace, episode_id, expected_version=expected_version)
 
     async def upsert_vector(
         self, scope: Scope, text: str, *, record_id: UUID | None = None,
@@ -205,9 +242,26 @@ class HybridMemoryService:
         await self._parts.consolidation.index([stored.uid], _INDEX_WAIT)
         return stored
 
-    async def store_knowledge(self, knowledge: Knowledge) -> Knowledge:
+    async def store_knowledge(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
         """Store a piece of knowledge, replacing one with the same id; it is indexed in the background."""
-        return await self._parts.records.store_knowledge(knowledge)
+        return await self._parts.records.store_knowledge(knowledge, call=call)
+
+    async def change_knowledge(
+        self, namespace: str, knowledge_id: UUID, change: Callable[[Knowledge], Knowledge], *,
+        expected_version: int | None = None,
+    ) -> Knowledge:  # fmt: skip
+        """Store what `change` makes of the knowledge; it is indexed again in the background. Identity and counts stay.
+
+        Raises:
+            VersionMismatch: the knowledge is not at `expected_version`.
+        """
+        return await self._parts.records.change_knowledge(namespace, knowledge_id, change, expected_version=expected_version)
+
+    async def apply_knowledge(
+        self, namespace: str, knowledge_id: UUID, success: Success, *, episode_id: UUID | None = None, call: UUID | None = None
+    ) -> Knowledge:
+        """Count one application of the knowledge and how it went; the episode in which it happened becomes evidence."""
+        return await self._parts.records.apply_knowledge(namespace, knowledge_id, success, episode_id=episode_id, call=call)
 
     async def get_knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge:
         check_label("namespace", namespace, self._parts.limits)
@@ -223,8 +277,8 @@ class HybridMemoryService:
         async with self._parts.episodic.reading() as reader:
             return await reader.list_knowledge(scope, kind=kind, before=before, limit=limit)
 
-    async def delete_knowledge(self, namespace: str, knowledge_id: UUID) -> None:
-        await self._parts.records.delete(RecordKind.KNOWLEDGE, namespace, knowledge_id)
+    async def delete_knowledge(self, namespace: str, knowledge_id: UUID, *, expected_version: int | None = None) -> None:
+        await self._parts.records.delete(RecordKind.KNOWLEDGE, namespace, knowledge_id, expected_version=expected_version)
 
     # ── recall ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -283,11 +337,16 @@ class HybridMemoryService:
     async def forget(self, scope: Scope) -> ForgetReceipt:
         """Remove a session, or a whole namespace, from all three tiers; the receipt says what a second look found."""
         check_scope(scope, self._parts.limits)
+        await self._parts.answers.forget(scope.namespace)  # they may quote what is to be forgotten
         return await self._parts.forgetting.forget(scope)
 
     async def retire_sessions(self) -> int:
         """Drop the archived state of sessions past their retention; returns how many."""
         return await self._parts.consolidation.retire_sessions()
+
+    async def retire_calls(self) -> int:
+        """Drop the notes of named calls whose names have expired; returns how many."""
+        return await self._parts.records.retire_calls(utc_now() - self._parts.call_ttl)
 
     async def status(self) -> ConsolidationStatus:
         """What waits where, and how far the index is from the truth."""

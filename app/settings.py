@@ -70,11 +70,17 @@ class Settings(BaseSettings):
     embedder_timeout_seconds: float = Field(default=30.0, gt=0)
     embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0)
 
+    language: str = "english"
+    """Of stop words and stems in the index; points written before a change keep theirs until they are indexed again."""
+
     session_ttl_seconds: int = Field(default=86_400, gt=0)
     session_retention_days: int = Field(default=30, gt=0)
     """Archived session state of ended or idle sessions is dropped after this; messages and episodes stay."""
     buffer_window: int = Field(default=50, ge=0)
     """Drained messages a session keeps in Redis for recent context."""
+
+    idempotency_key_ttl_seconds: int = Field(default=86_400, gt=0)
+    """How long an `Idempotency-Key` and what it was answered with are remembered."""
 
     consolidation_interval_seconds: float = Field(default=5.0, gt=0)
     episode_idle_minutes: float = Field(default=30.0, gt=0)

@@ -35,14 +35,14 @@ class Operation:
     def is_of_one_namespace(self) -> bool:
         return self.takes_namespace_in_query or self.takes_namespace_in_body
 
-    def call(self, http: httpx.Client, namespace: str, key: str | None) -> httpx.Response:
+    def call(self, http: httpx.Client, namespace: str, key: str | None, **headers: str) -> httpx.Response:
         named = {"namespace": namespace}
         return http.request(
             self.verb,
             self.path.format(**PATH_PARAMETERS),
             params=named if self.takes_namespace_in_query else None,
             json=self.body if self.body is None or not self.takes_namespace_in_body else self.body | named,
-            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            headers=headers if key is None else {"Authorization": f"Bearer {key}"} | headers,
         )
 
 

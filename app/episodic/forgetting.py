@@ -102,6 +102,7 @@ async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Sco
             **{name: func.nullif(episodes.c[name], owner) for name, owner in owners.items()},
             **{name: {} for name in ("perception", "reasoning", "action")},
             summary="",
+            version=episodes.c.version + 1,
             updated_at=func.now(),
         )
         .returning(episodes.c.id, episodes.c.namespace, episodes.c.is_open)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.episodic import bookkeeping, episodes, forgetting, outbox, reconciliation, search, sessions
+from app.episodic import bookkeeping, calls, episodes, forgetting, outbox, reconciliation, search, sessions
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
@@ -145,25 +146,44 @@ class Writer(Reader):
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
         return await EPISODES.locked(self._session, namespace, episode_id)
 
-    async def save_episode(self, episode: Episode) -> None:
-        await EPISODES.save(self._session, episode, episode.scope)
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        return await KNOWLEDGE.locked(self._session, namespace, knowledge_id)
+
+    async def save_episode(self, episode: Episode) -> Episode:
+        return replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
         return await episodes.open_of(self._session, session)
 
-    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
-        return await episodes.append_steps(self._session, episode_id, contents, at)
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        return await episodes.append_steps(self._session, episode_id, contents, at, call)
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        return await episodes.steps_of_call(self._session, episode_id, call)
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
     ) -> None:
         await sessions.save(self._session, session, state=state, last_message_at=last_message_at, now=now)
 
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        return await sessions.replace_state(self._session, session, state, expected=expected, floor=floor, now=now)
+
     async def end_session(self, session: SessionKey, at: datetime) -> None:
         await sessions.end(self._session, session, at)
 
-    async def save_knowledge(self, knowledge: Knowledge) -> None:
-        await KNOWLEDGE.save(self._session, knowledge, knowledge.scope)
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        return replace(knowledge, version=await KNOWLEDGE.save(self._session, knowledge, knowledge.scope))
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        return await calls.note(self._session, call, record_id, at)
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        return await calls.delete_expired(self._session, before, limit)
 
     async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         await outbox.enqueue(self._session, entries)

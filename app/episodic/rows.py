@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -106,6 +106,7 @@ def episode(row: Row[Any]) -> Episode:
         last_sequence=row.last_sequence,
         metadata=row.metadata,
         schema_version=row.schema_version,
+        version=row.version,
     )
 
 
@@ -130,13 +131,14 @@ def knowledge(row: Row[Any]) -> Knowledge:
         valid_from=row.valid_from,
         valid_to=row.valid_to,
         superseded_by=row.superseded_by,
+        version=row.version,
     )
 
 
 def session(row: Row[Any]) -> SessionRecord:
     return SessionRecord(
         session=SessionKey(row.namespace, row.session_id),
-        state=state_from(row.state),
+        state=replace(state_from(row.state), version=row.version),
         created_at=row.created_at,
         last_message_at=row.last_message_at,
         ended_at=row.ended_at,
@@ -144,7 +146,7 @@ def session(row: Row[Any]) -> SessionRecord:
 
 
 def state_from(document: Json) -> SessionState:
-    """The inverse of `state_document`; what the document lacks is empty."""
+    """The inverse of `state_document`; what the document lacks is empty. The version stands in a column of its own."""
     return SessionState(
         goal=document.get("goal"),
         active_context=document.get("active_context", {}),

@@ -34,6 +34,7 @@ class Limits:
     document_bytes: int = 1_048_576
     document_depth: int = 32
     steps_per_call: int = 1000
+    evidence_episodes: int = 1000
     state_items: int = 1000
     label_length: int = 255
     query_bytes: int = 65_536

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
-from app.errors import NotFound, TierUnavailable
+from app.errors import NotFound, TierUnavailable, VersionMismatch
 from app.ports import Checkpoint, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
 from app.records import (
     SCHEMA_VERSION,
@@ -255,23 +255,30 @@ class InMemoryWriter(InMemoryReader):
         pairs = list(zip(messages, episode_ids, strict=True))
         return self._change(lambda books: books.insert_messages(pairs))
 
-    async def save_episode(self, episode: Episode) -> None:
-        self._change(lambda books: books.save_episode(episode))
+    async def save_episode(self, episode: Episode) -> Episode:
+        return self._change(lambda books: books.save_episode(episode))
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
         is_open = (e for e in self._books.episodes.values() if is_open_conversation(e) and session_of(e) == session)
         return next(is_open, None)
 
-    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
         def append(books: Books) -> tuple[EpisodeStep, ...]:
             if episode_id not in books.episodes:
                 raise NotFound("episode", str(episode_id))
             known = books.steps.get(episode_id, ())
             new = tuple(EpisodeStep(index, content, at) for index, content in enumerate(contents, start=len(known)))
             books.steps[episode_id] = known + new
+            if call is not None:
+                books.steps_of_calls[episode_id, call] = new
             return new
 
         return self._change(append)
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        return self._books.steps_of_calls.get((episode_id, call), ())
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
@@ -283,6 +290,20 @@ class InMemoryWriter(InMemoryReader):
 
         self._change(save)
 
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        def replace_state(books: Books) -> int:
+            known = books.sessions.get(session, Archived(SessionRecord(session, SessionState(), now, None, None), now))
+            current = known.record.state.version
+            if expected not in {None, current}:
+                raise VersionMismatch("state", current)
+            newer = replace(state, version=max(current, floor) + 1)
+            books.sessions[session] = Archived(replace(known.record, state=newer), now)
+            return newer.version
+
+        return self._change(replace_state)
+
     async def end_session(self, session: SessionKey, at: datetime) -> None:
         def end(books: Books) -> None:
             known = books.sessions.get(session, Archived(SessionRecord(session, SessionState(), at, None, None), at))
@@ -291,8 +312,22 @@ class InMemoryWriter(InMemoryReader):
 
         self._change(end)
 
-    async def save_knowledge(self, knowledge: Knowledge) -> None:
-        self._change(lambda books: books.save_knowledge(knowledge))
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        return self._change(lambda books: books.save_knowledge(knowledge))
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        noted = self._books.calls.get(call)
+        self._change(lambda books: books.calls.setdefault(call, (at, record_id)))
+        return None if noted is None else noted[1]
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        def delete(books: Books) -> int:
+            expired = sorted((at, call) for call, (at, _) in books.calls.items() if at < before)[:limit]
+            for _, call in expired:
+                del books.calls[call]
+            return len(expired)
+
+        return self._change(delete)
 
     async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         distinct = {(entry.kind, entry.record_uid): entry for entry in entries}
@@ -386,7 +421,7 @@ def _is_readable(episode: Episode) -> bool:
 
 
 def _updated(record: SessionRecord, state: SessionState | None, last_message_at: datetime | None) -> SessionRecord:
-    if state is not None:
+    if state is not None and state.version >= record.state.version:
         record = replace(record, state=state)
     if last_message_at is not None:
         newest = max(last_message_at, record.last_message_at or last_message_at)

@@ -77,6 +77,8 @@ class Books:
     messages: dict[UUID, Filed] = field(default_factory=dict)
     episodes: dict[UUID, Episode] = field(default_factory=dict)
     steps: dict[UUID, tuple[EpisodeStep, ...]] = field(default_factory=dict)
+    steps_of_calls: dict[tuple[UUID, UUID], tuple[EpisodeStep, ...]] = field(default_factory=dict)
+    calls: dict[UUID, tuple[datetime, UUID]] = field(default_factory=dict)
     knowledge: dict[UUID, Knowledge] = field(default_factory=dict)
     sessions: dict[SessionKey, Archived] = field(default_factory=dict)
     checkpoints: dict[SessionKey, int] = field(default_factory=dict)
@@ -90,6 +92,8 @@ class Books:
             messages=dict(self.messages),
             episodes=dict(self.episodes),
             steps=dict(self.steps),
+            steps_of_calls=dict(self.steps_of_calls),
+            calls=dict(self.calls),
             knowledge=dict(self.knowledge),
             sessions=dict(self.sessions),
             checkpoints=dict(self.checkpoints),
@@ -135,19 +139,23 @@ class Books:
         if (message.session, message.sequence) in taken:
             raise Conflict("sequence", f"{message.sequence} is taken")
 
-    def save_episode(self, episode: Episode) -> None:
-        _refuse_other_namespace(self.episodes.get(episode.id), episode)
+    def save_episode(self, episode: Episode) -> Episode:
+        known = self.episodes.get(episode.id)
+        _refuse_other_namespace(known, episode)
         _refuse_unless_share(quality=episode.quality, outcome_quality=episode.outcome_quality)
         others = (e for e in self.episodes.values() if e.id != episode.id and is_open_conversation(e))
         if is_open_conversation(episode) and any(session_of(e) == session_of(episode) for e in others):
             raise Conflict("session_id", "the session has an open episode")
-        self.episodes[episode.id] = episode
+        self.episodes[episode.id] = replace(episode, version=known.version + 1) if known else episode
+        return self.episodes[episode.id]
 
-    def save_knowledge(self, knowledge: Knowledge) -> None:
+    def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         known = self.knowledge.get(knowledge.id)
         _refuse_other_namespace(known, knowledge)
         _refuse_unless_share(confidence=knowledge.confidence)
-        self.knowledge[knowledge.id] = replace(knowledge, created_at=known.created_at) if known else knowledge
+        saved = replace(knowledge, version=known.version + 1) if known else knowledge
+        self.knowledge[knowledge.id] = replace(saved, created_at=known.created_at) if known else saved
+        return saved
 
     def enqueue(self, entries: Iterable[OutboxEntry]) -> None:
         for entry in entries:
@@ -182,6 +190,7 @@ class Books:
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
+            self.steps_of_calls = {key: steps for key, steps in self.steps_of_calls.items() if key[0] != uid}
             self.enqueue([OutboxEntry(OutboxOp.DELETE, kind, namespace, uid)])
         return len(namespaces)
 
@@ -234,6 +243,7 @@ def _cleared(episode: Episode, left: list[Message], forgotten: Scope | None) -> 
         reasoning={},
         action={},
         summary="",
+        version=episode.version + 1,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.errors import IdTaken
+from app.errors import IdTaken, VersionMismatch
 from app.ports import Backlog, Clock, Settlement, Window
 from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
 
@@ -26,6 +26,10 @@ class _Session:
     dirty_since: datetime | None = None
     unreleased_since: datetime | None = None
     expires_at: datetime | None = None
+
+    @property
+    def version(self) -> int | None:
+        return None if self.state is None else self.state.version
 
     @property
     def undrained(self) -> int:
@@ -123,7 +127,7 @@ class InMemoryWorkingMemory:
             buffer.settled = max(buffer.settled, min(mark.through, buffer.last))
             if buffer.undrained == 0:
                 buffer.raise_to(max(mark.through, mark.stored))
-        buffer.is_archived = buffer.is_archived or buffer.state == mark.state
+        buffer.is_archived = buffer.is_archived or (mark.state is not None and buffer.version == mark.state.version)
         buffer.finish(retain, self._clock())
         if buffer.is_drained:
             buffer.expires_at = self._clock() + ttl
@@ -135,10 +139,19 @@ class InMemoryWorkingMemory:
         buffer.finish(retain, self._clock())
         return buffer.is_released and not was_released
 
-    async def save_state(self, session: SessionKey, state: SessionState) -> None:
-        buffer = self._sessions.setdefault(session, self._known(session))
-        buffer.state, buffer.is_archived = state, False
+    async def save_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
+    ) -> int | None:
+        known = self._known(session)
+        if known.version is None and floor is None:
+            return None
+        current = max(known.version or 0, floor or 0)
+        if expected not in {None, current}:
+            raise VersionMismatch("state", current)
+        buffer = self._sessions.setdefault(session, known)
+        buffer.state, buffer.is_archived = replace(state, version=current + 1), False
         buffer.touch(self._clock())
+        return current + 1
 
     async def load_state(self, session: SessionKey) -> SessionState | None:
         return self._known(session).state

@@ -50,7 +50,7 @@ def decode_message(session: SessionKey, sequence: int, raw: bytes) -> Message:
 
 
 def encode_state(state: SessionState) -> bytes:
-    """The same bytes for equal states: `settle` compares them."""
+    """All but the version, which the session's `meta` has."""
     return orjson.dumps(
         {
             "v": VERSION,
@@ -58,18 +58,18 @@ def encode_state(state: SessionState) -> bytes:
             "active_context": dict(state.active_context),
             "thoughts": state.thoughts,
             "related_episodes": [str(i) for i in state.related_episodes],
-        },
-        option=orjson.OPT_SORT_KEYS,
+        }
     )
 
 
-def decode_state(raw: bytes) -> SessionState:
+def decode_state(raw: bytes, *, version: int) -> SessionState:
     fields = _versioned(raw)
     return SessionState(
         goal=fields["goal"],
         active_context=fields["active_context"],
         thoughts=tuple(fields["thoughts"]),
         related_episodes=tuple(UUID(i) for i in fields["related_episodes"]),
+        version=version,
     )
 
 

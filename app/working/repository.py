@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from app.errors import IdTaken
+from app.errors import IdTaken, VersionMismatch
 from app.ports import Backlog, Clock, Settlement, Window
 from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
 from app.working import scripts
@@ -104,7 +104,7 @@ class RedisRepository:
 
     async def settle(self, session: SessionKey, mark: Settlement, *, retain: int, ttl: timedelta) -> None:
         keys = session_keys(session)
-        archived = b"" if mark.state is None else encode_state(mark.state)
+        archived = "" if mark.state is None else mark.state.version
         arguments = (mark.through, retain, ttl // _MILLISECOND, archived, keys.member, mark.stored)
         call = Call(scripts.SETTLE, _script_keys(keys), arguments)
         with calling("settle"):
@@ -120,16 +120,23 @@ class RedisRepository:
 
     # ── state and scratchpad ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def save_state(self, session: SessionKey, state: SessionState) -> None:
+    async def save_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
+    ) -> int | None:
         keys = session_keys(session)
-        arguments = (to_microseconds(self._clock()), keys.member, encode_state(state))
+        conditions = ("" if number is None else number for number in (expected, floor))
+        arguments = (to_microseconds(self._clock()), keys.member, encode_state(state), *conditions)
         with calling("save_state"):
-            await run(self._client, Call(scripts.SAVE_STATE, _script_keys(keys), arguments))
+            outcome, *version = await run(self._client, Call(scripts.SAVE_STATE, _script_keys(keys), arguments))
+        if outcome == b"mismatch":
+            raise VersionMismatch("state", int(version[0]))
+        return int(version[0]) if outcome == b"ok" else None
 
     async def load_state(self, session: SessionKey) -> SessionState | None:
+        keys = session_keys(session)
         with calling("load_state"):
-            raw = await answer(self._client.get(session_keys(session).state))
-        return None if raw is None else decode_state(raw)
+            found = await run(self._client, Call(scripts.LOAD_STATE, (keys.meta, keys.state)))
+        return None if found is None else decode_state(found[1], version=int(found[0]))
 
     async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
         arguments = (key, encode_scratch(value), ttl // _MILLISECOND)

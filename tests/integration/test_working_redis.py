@@ -80,9 +80,9 @@ async def test_nothing_expires_before_it_is_drained(client: Redis, memory: Redis
 
     await memory.append(SESSION, [message(), message()], floor=0)
     await memory.save_state(SESSION, SessionState())
-    await memory.settle(SESSION, Settlement(1, SessionState()), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(1, SessionState(version=1)), retain=50, ttl=LONG)
     assert await expiries() == [-1] * 4
-    await memory.settle(SESSION, Settlement(2, SessionState()), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(2, SessionState(version=1)), retain=50, ttl=LONG)
     drained = await expiries()
     await memory.append(SESSION, [message()])
     assert (len(set(drained)), drained[0] > 0, await expiries()) == (1, True, [-1] * 4)

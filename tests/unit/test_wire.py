@@ -219,7 +219,7 @@ def test_records_are_written_with_their_scope_beside_the_rest() -> None:
     assert set(written) == {f for f in episode().__dataclass_fields__ if f != "scope"} | set(owner)
     known = records.KnowledgeOut.of(knowledge(id=ID)).model_dump()
     assert {name: known[name] for name in owner} == owner
-    assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner)
+    assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner) | {"success_rate"}
 
 
 def test_hits_are_written_with_what_made_their_score() -> None:
@@ -261,12 +261,13 @@ def test_a_context_is_written_with_its_account() -> None:
 
 
 def test_a_session_is_written_with_its_state() -> None:
-    """Session, state and times."""
-    state = SessionState("move", {"a": 1}, ("one",), (ID,))
+    """Session, state with its version, and times."""
+    state = SessionState("move", {"a": 1}, ("one",), (ID,), version=3)
     record = SessionRecord(SessionKey("acme", "s1"), state, NOW, LATER, None)
     assert sessions.SessionOut.of(record).model_dump(mode="json") == {
         "session_id": "s1", "namespace": "acme",
         "state": {"goal": "move", "active_context": {"a": 1}, "thoughts": ["one"], "related_episodes": [str(ID)]},
+        "version": 3,
         "created_at": "2026-05-04T12:00:00Z", "last_message_at": "2026-05-04T13:00:00Z", "ended_at": None,
     }  # fmt: skip
 

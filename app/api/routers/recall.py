@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from app.api.dependencies import MayRead, Service
+from app.api.idempotency import TAKES_KEY
 from app.api.openapi import ANY, BODY
 from app.api.wire.recall import ContextIn, ContextOut, SearchIn, SearchOut
 
-router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY)
+router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY, dependencies=[TAKES_KEY])
 
 
 @router.post("/search", summary="The best hits of all tiers, also of what was said a moment ago", responses=BODY)

@@ -150,7 +150,7 @@ class Measurement:
             found = await self.client.search(text, namespace=namespace, **fields)
         except TierUnavailable as error:
             return (), (error.tier,)
-        return tuple(hit["metadata"][_GOLD_ID] for hit in found["hits"]), tuple(found["degraded"])
+        return tuple(hit["metadata"].get(_GOLD_ID, hit["id"]) for hit in found["hits"]), tuple(found["degraded"])
 
 
 def namespace_of(number: int) -> str:
