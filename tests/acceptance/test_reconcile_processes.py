@@ -15,7 +15,10 @@ from ollama_server import OllamaServer
 from service_process import Home, engine, kill_all, running_in, until
 
 SESSION = "/v1/sessions/s1/messages"
-TEXTS = [f"parcel {n} waits in locker {n * 7}" for n in range(1, 6)]
+TEXTS = [
+    f"the {colour} parcel waits for {name}"
+    for colour, name in zip(("red", "green", "yellow", "purple", "orange"), ("Ana", "Ben", "Cem", "Dora", "Emil"), strict=True)
+]
 
 
 @pytest.fixture(autouse=True)

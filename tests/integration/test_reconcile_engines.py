@@ -31,7 +31,8 @@ pytestmark = [
 
 FORMER = Space("former", 384)
 SMALL = ReconcilePolicy(window=7)
-TEXTS = tuple(f"parcel {n} waits in locker {n * 7}" for n in range(30))
+COLOURS = ("red", "green", "yellow", "purple", "orange", "silver")
+TEXTS = tuple(f"the {colour} parcel waits for {name}" for colour in COLOURS for name in ("Ana", "Ben", "Cem", "Dora", "Emil"))
 
 
 @pytest.fixture(params=["edge", "qdrant"])
@@ -163,13 +164,14 @@ async def test_another_model_takes_over(given: Tiers) -> None:
     assert run.findings == {FindingKind.WRONG_SPACE: 31}
     assert await indexer_of(changed, IndexingPolicy(batch=15)).index_batch() == Batch(15, 15)
     assert await books(changed) == (31, 16, (present, former))
-    await expect_all_found(changed)
+    # Each collection weighs words by its own half of the records, so that the best hit need not be the first.
+    await expect_all_found(changed, among=10)
     await consolidation_of(changed).run()
     assert await books(changed) == (31, 0, (present,))
     await expect_all_found(changed)
 
 
-async def expect_all_found(given: Tiers) -> None:
-    for text in TEXTS[::6]:
+async def expect_all_found(given: Tiers, *, among: int = 1) -> None:
+    for text in TEXTS:
         found = await texts_found(given, text)
-        assert (found[0], len(found)) == (text, len(set(found)))
+        assert (text in found[:among], len(found)) == (True, len(set(found)))
