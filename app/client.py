@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
 
 from app.errors import Conflict, Forbidden, HybridMemoryError, InvalidInput, NotFound, TierUnavailable, Unauthenticated
-from app.records import DEFAULT_NAMESPACE, Json
+from app.records import DEFAULT_NAMESPACE, ImportReport, Json
 
 _TIMEOUT_SECONDS: Final = 30.0
 _LONG_SECONDS: Final = 3600.0
 """Consolidating a large backlog takes as long as it takes."""
+_PORTION_BYTES: Final = 1 << 18
 
 
 class MemoryClient:
@@ -82,6 +85,35 @@ class MemoryClient:
         """GET /v1/admin/status."""
         return await self._call("GET", "/v1/admin/status")
 
+    async def backup(self) -> AsyncGenerator[bytes, None]:
+        """GET /v1/admin/backup: the bytes of the file, in portions."""
+        async for portion in self._stream("/v1/admin/backup", {}):
+            yield portion
+
+    async def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
+        """GET /v1/admin/export: the bytes of the file, in portions."""
+        async for portion in self._stream("/v1/admin/export", {"namespace": namespace}):
+            yield portion
+
+    async def import_file(self, path: Path, namespace: str, progress: Callable[[int], None] | None = None) -> ImportReport:
+        """POST /v1/admin/import; `progress` counts the bytes sent."""
+        answer = await self._call(
+            "POST", "/v1/admin/import", content=_portions(path, progress or (lambda _: None)),
+            params={"namespace": namespace}, headers={"content-type": "application/x-ndjson"}, timeout=_LONG_SECONDS,
+        )  # fmt: skip
+        return ImportReport(answer["new"], answer["known"])
+
+    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        try:
+            async with self._http.stream("GET", path, params=params, timeout=_LONG_SECONDS) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error_of(response)
+                async for portion in response.aiter_raw():
+                    yield portion
+        except httpx.TransportError as error:
+            raise TierUnavailable("service", str(error) or type(error).__name__) from error
+
     async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
             response = await self._http.request(method, path, **request)
@@ -96,6 +128,13 @@ class MemoryClient:
 def _named(idempotency_key: str | None) -> dict[str, str]:
     """The header that names a call."""
     return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+
+
+async def _portions(path: Path, progress: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+    with path.open("rb") as file:
+        while portion := await asyncio.to_thread(file.read, _PORTION_BYTES):
+            yield portion
+            progress(file.tell())
 
 
 def _error_of(response: httpx.Response) -> HybridMemoryError:

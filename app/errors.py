@@ -11,6 +11,7 @@
     │   ├── Unauthenticated       no key, or one that is not known                   401
     │   └── Forbidden             the key does not cover this scope or namespace     403
     ├── TierUnavailable           an engine could not be reached; may be repeated    503
+    │   └── EngineRefused         it is there, but full, busy or locked              503
     ├── EmbedderUnavailable       no embedding provider answered; may be repeated    503
     ├── DimensionMismatch         vectors of another size than the space holds       500
     └── StartupError
@@ -100,6 +101,13 @@ class TierUnavailable(HybridMemoryError):
         super().__init__(f"{tier} tier unavailable: {problem}")
         self.tier: Final = tier
         self.problem: Final = problem
+
+
+class EngineRefused(TierUnavailable):
+    """The engine is there and would not do it: full, read-only, locked, out of connections or of time.
+
+    For a caller the same as an engine that is away; no reason for a breaker to leave it alone.
+    """
 
 
 class EmbedderUnavailable(HybridMemoryError):

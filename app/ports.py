@@ -7,7 +7,7 @@ Each port has one conformance exam (`tests/conformance`) that every implementati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +29,7 @@ from app.records import (
     Json,
     Knowledge,
     KnowledgeKind,
+    LoggedEpisode,
     Message,
     Mode,
     Point,
@@ -68,6 +69,7 @@ class Backlog:
     sessions: int
     messages: int
     oldest_at: datetime | None
+    episodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,33 @@ class WorkingMemory(Pingable, Protocol):
 
     async def delete_scratch(self, session: SessionKey, key: str) -> bool: ...
 
+    async def log_episode(self, logged: LoggedEpisode) -> None:
+        """Append to the episodes logged, which never expire. Idempotent by namespace and id.
+
+        On return it survives the death of any process and is seen by `logged_episode` from every process.
+
+        Raises:
+            Conflict: the id is logged already with other content; nothing was written.
+            TierUnavailable: it is not known to be written; repeating the call is safe.
+        """
+        ...
+
+    async def logged_episode(self, namespace: str, episode_id: UUID) -> LoggedEpisode | None:
+        """None when it was never logged here, or is settled."""
+        ...
+
+    def logged_episodes(self, *, namespace: str | None = None) -> AsyncIterator[Sequence[LoggedEpisode]]:
+        """Everything logged and not settled, in batches, in bounded memory. What cannot be read is passed over."""
+        ...
+
+    async def settle_episodes(self, logged: Sequence[LoggedEpisode]) -> None:
+        """Drop these: they are in Postgres. Idempotent."""
+        ...
+
+    async def forget_episodes(self, scope: Scope) -> int:
+        """Drop every logged episode that `scope` admits; returns how many. Walks them all."""
+        ...
+
     async def forget_session(self, session: SessionKey) -> int:
         """Remove everything of the session; returns how many messages it held."""
         ...
@@ -287,14 +316,23 @@ class MessageInContext:
 
 
 @dataclass(frozen=True, slots=True)
+class FiledMessage:
+    """A message and the episode it is part of."""
+
+    message: Message
+    episode_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as Postgres knows it."""
+    """A session as Postgres knows it. `degraded` names the tiers that could not be asked about it."""
 
     session: SessionKey
     state: SessionState
     created_at: datetime
     last_message_at: datetime | None
     ended_at: datetime | None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +389,17 @@ class EpisodicReader(Protocol):
         ...
 
     async def session(self, session: SessionKey) -> SessionRecord | None: ...
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        """By session id; `after` is the last one of the page before, "" for the first page."""
+        ...
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        """A namespace's messages, session by session, each session by rising sequence.
+
+        `after` is (session id, sequence) of the last one of the page before, ("", 0) for the first page.
+        """
+        ...
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None: ...
 
@@ -454,6 +503,10 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """
         ...
 
+    async def insert_episode(self, episode: Episode) -> bool:
+        """Insert; False when the id is taken, in whatever namespace, and the episode there is left as it is."""
+        ...
+
     async def open_episode(self, session: SessionKey) -> Episode | None:
         """The session's open conversation episode; there is at most one. Locked like `episode`."""
         ...
@@ -466,6 +519,12 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         """The steps that this call brought, by rising index."""
+        ...
+
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        """Bring counts, sequences and times of those that hold messages into line with them."""
+        ...
+
         ...
 
     async def save_session(
@@ -568,6 +627,58 @@ class EpisodicMemory(Pingable, Protocol):
     def reading(self) -> AbstractAsyncContextManager[EpisodicReader]: ...
 
     def writing(self) -> AbstractAsyncContextManager[EpisodicWriter]: ...
+
+    def frozen(self) -> AbstractAsyncContextManager[EpisodicReader]:
+        """A read session whose calls all see one moment. Not for long: what was deleted since is kept for it."""
+        ...
+
+
+class TableSnapshot(Protocol):
+    """Every table of tier 2 at one moment."""
+
+    @property
+    def revision(self) -> str:
+        """The revision of the schema, which rows have to be filled in at."""
+        ...
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """What is carried: all but what can be derived, each table after those it refers to."""
+        ...
+
+    def rows(self, table: str) -> AsyncIterator[Sequence[str]]:
+        """Every row as a JSON object in one line, in pages, in bounded memory."""
+        ...
+
+
+class TableFilling(Protocol):
+    """An empty tier 2 that nobody else sees before it is filled."""
+
+    async def insert(self, table: str, rows: Sequence[str]) -> None:
+        """Insert rows as `TableSnapshot.rows` gave them.
+
+        Raises:
+            InvalidInput: the revision has no such table, or the table cannot hold a row.
+            Conflict: two rows cannot stand together, or one refers to a row that is not there.
+        """
+        ...
+
+
+class TableStore(Protocol):
+    """Tier 2 as a whole, as backups carry it. Errors of the driver arrive as `TierUnavailable("episodic", …)`."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[TableSnapshot]: ...
+
+    def filling(self, revision: str) -> AbstractAsyncContextManager[TableFilling]:
+        """Fill with rows of that revision: all of it is there when the context ends, or after an error nothing.
+
+        What was filled in is brought to this program's revision, and every record is owed to the vector index.
+
+        Raises:
+            Conflict: something is there already.
+            InvalidInput: this program does not know the revision.
+        """
+        ...
 
 
 class KeyStore(Protocol):

@@ -175,7 +175,7 @@ class Draft:
 
 
 class Wait(StrEnum):
-    """How far an append goes before it answers: buffered, in Postgres, or findable through the vector index."""
+    """How far a write goes before it answers: buffered, in Postgres, or findable through the vector index."""
 
     NONE = "none"
     STORED = "stored"
@@ -261,6 +261,28 @@ class Episode:
     @property
     def uid(self) -> UUID:
         return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEpisode:
+    """An episode with its first steps, as it was given to be stored at `logged_at`."""
+
+    episode: Episode
+    steps: tuple[Json, ...]
+    logged_at: datetime
+
+    @property
+    def namespace(self) -> str:
+        return self.episode.scope.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeReceipt:
+    """What storing an episode did: where it is now, and which tiers could not take part."""
+
+    episode: Episode
+    stored_in: Tier
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,6 +495,14 @@ class ForgetReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportReport:
+    """How many records of each kind an import wrote, and how many it found there already."""
+
+    new: Mapping[str, int]
+    known: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """What one consolidation run did."""
 
@@ -574,12 +604,14 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class TierHealth:
-    """One dependency's answer to a ping. `detail` names the engine or the error."""
+    """One dependency's answer to a ping. `detail` names the engine or the error; a `breaker` that is `open` or
+    `half-open` says that the engine is left alone until it answers a ping."""
 
     name: str
     is_up: bool
     latency_ms: float
     detail: str = ""
+    breaker: str = "closed"
 
 
 def new_id() -> UUID:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
+from app.breakers import BreakerState
 from app.consolidation.forget import Forgetting
 from app.consolidation.reconcile import Reconcile
 from app.consolidation.run import Consolidation, ConsolidationStatus, Progress
 from app.errors import HybridMemoryError, NotFound, VersionMismatch
+from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits, check_count, check_label, check_query, check_scope
 from app.ingestion.messages import MessageIngestion
@@ -25,8 +28,10 @@ from app.records import (
     Draft,
     Episode,
     EpisodeKind,
+    EpisodeReceipt,
     EpisodeStep,
     ForgetReceipt,
+    ImportReport,
     Json,
     Knowledge,
     KnowledgeKind,
@@ -48,9 +53,14 @@ from app.records import (
     utc_now,
 )
 from app.retrieval.assembly import ContextAssembly
+from app.retrieval.episodes import EpisodeReader
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
 from app.retrieval.surroundings import Surroundings
+from app.transfer.backups import Backups
+from app.transfer.backups import Progress as FileProgress
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
 
 T = TypeVar("T")
 
@@ -64,8 +74,10 @@ class Parts:
 
     messages: MessageIngestion
     records: RecordIngestion
+    episode_log: EpisodeLog
     sessions: SessionIngestion
     session_reader: SessionReader
+    episode_reader: EpisodeReader
     recall: Recall
     surroundings: Surroundings
     context: ContextAssembly
@@ -73,8 +85,12 @@ class Parts:
     forgetting: Forgetting
     reconcile: Reconcile
     answers: AnswerStore
+    backups: Backups
+    exporting: Exporting
+    importing: Importing
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
+    breakers: Mapping[str, Callable[[], BreakerState]]
     limits: Limits
     call_ttl: timedelta
 
@@ -178,15 +194,33 @@ class HybridMemoryService:
 
     # A `call` names the call that asks for a change: repeated under the same name, it changes nothing more.
 
-    async def store_episode(self, episode: Episode, steps: Sequence[Json] = (), *, call: UUID | None = None) -> Episode:
-        """Store a decision, negotiation or task with its first steps; it is indexed in the background."""
-        return await self._parts.records.store_episode(episode, steps, call=call)
+    async def store_episode(
+        self, episode: Episode, steps: Sequence[Json] = (), *, wait: Wait = Wait.STORED, call: UUID | None = None
+    ) -> EpisodeReceipt:
+        """Store a decision, negotiation or task with its first steps; the receipt says where it is.
+
+        Without a wait it is logged in Redis and drained soon; else it goes to Postgres, or on until it is indexed. While
+        Postgres is away it is logged in either case.
+
+        Raises:
+            Conflict: the id is taken by another episode; nothing was written.
+        """
+        receipt = await self._parts.episode_log.store(episode, steps, wait, call=call)
+        return await self._index_episode(receipt) if wait is Wait.INDEXED else receipt
+
+    async def _index_episode(self, receipt: EpisodeReceipt) -> EpisodeReceipt:
+        if receipt.stored_in is not Tier.EPISODIC:
+            return receipt
+        try:
+            is_indexed = await self._parts.consolidation.index([receipt.episode.uid], _INDEX_WAIT)
+        except HybridMemoryError:  # acknowledged already, as in `_carry_on`
+            return replace(receipt, degraded=(*receipt.degraded, "consolidation"))
+        return replace(receipt, stored_in=Tier.SEMANTIC) if is_indexed else receipt
 
     async def get_episode(self, namespace: str, episode_id: UUID) -> Episode:
+        """The episode, drained or not."""
         check_label("namespace", namespace, self._parts.limits)
-        async with self._parts.episodic.reading() as reader:
-            episode = await reader.episode(namespace, episode_id)
-        return _found("episode", episode_id, episode)
+        return await self._parts.episode_reader.one(namespace, episode_id)
 
     async def list_episodes(
         self, scope: Scope, *, kind: EpisodeKind | None = None, before: UUID | None = None, limit: int = 50
@@ -210,21 +244,25 @@ class HybridMemoryService:
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
     ) -> Episode:
         """Say how an episode turned out; replaces what was said before."""
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
 
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.append_steps(namespace, episode_id, steps, call=call)
 
     async def list_steps(self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100) -> tuple[EpisodeStep, ...]:
         """Steps with an index above `after`, in order."""
         check_count("limit", limit, self._parts.limits.results)
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         await self.get_episode(namespace, episode_id)
         async with self._parts.episodic.reading() as reader:
             return await reader.steps(episode_id, after=after, limit=limit)
 
     async def delete_episode(self, namespace: str, episode_id: UUID, *, expected_version: int | None = None) -> None:
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         await self._parts.records.delete(RecordKind.EPISODE, namespace, episode_id, expected_version=expected_version)
 
     async def upsert_vector(
@@ -368,10 +406,35 @@ class HybridMemoryService:
         async with self._parts.episodic.writing() as tx:
             return await tx.retry_dead(ids, utc_now())
 
+    def backup(self) -> AsyncGenerator[bytes, None]:
+        """The bytes of a backup, in portions; nothing acknowledged before the call is missing from it."""
+        return self._parts.backups.stream()
+
+    async def restore(self, path: Path, progress: FileProgress | None = None) -> Mapping[str, int]:
+        """Fill this empty installation with a backup, all of it or nothing; returns the rows of each table.
+
+        Raises:
+            Conflict: the installation is not empty.
+        """
+        return await self._parts.backups.restore(path, progress)
+
+    def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
+        """A namespace as JSON Lines, in portions; nothing acknowledged before the call is missing from it."""
+        return self._parts.exporting.stream(namespace)
+
+    async def import_file(self, path: Path, namespace: str, progress: FileProgress | None = None) -> ImportReport:
+        """Take what `export` wrote into a namespace; what is there already is left as it is.
+
+        Raises:
+            Conflict: an id stands for something else already; nothing was written.
+        """
+        return await self._parts.importing.run_file(path, namespace, progress)
+
     async def health(self) -> tuple[TierHealth, ...]:
         """A ping to every dependency, at once."""
         pings = (_ping(name, dependency) for name, dependency in self._parts.dependencies.items())
-        return tuple(await asyncio.gather(*pings))
+        breakers = self._parts.breakers
+        return tuple(replace(tier, breaker=breakers[tier.name]().label) for tier in await asyncio.gather(*pings))
 
     def _check(self, scope: Scope, *, limit: int) -> None:
         check_scope(scope, self._parts.limits)

@@ -90,12 +90,21 @@ class Settings(BaseSettings):
     reconcile_interval_hours: float = Field(default=24.0, ge=0)
     """How often the index is compared with Postgres and repaired by itself; 0: never."""
 
+    redis_deadline_seconds: float = Field(default=5.0, gt=0)
+    postgres_deadline_seconds: float = Field(default=30.0, gt=0)
+    qdrant_deadline_seconds: float = Field(default=10.0, gt=0)
+    """How long one call to an engine that is alive may take."""
+    ping_deadline_seconds: float = Field(default=1.0, gt=0)
+    """An engine that leaves a ping unanswered for so long counts as hanging, and is left alone until it answers one."""
+
     recall_deadline_ms: float = Field(default=300.0, gt=0)
     max_message_bytes: int = Field(default=65_536, ge=1)
     max_messages_per_call: int = Field(default=1000, ge=1)
     max_metadata_bytes: int = Field(default=8192, ge=2)
     max_metadata_depth: int = Field(default=8, ge=1)
     max_request_bytes: int = Field(default=16_777_216, ge=1024)
+    max_import_bytes: int = Field(default=1_073_741_824, ge=1024)
+    """Of a file sent to be imported; it is kept in a temporary file, not in memory."""
     max_clock_skew_seconds: float = Field(default=60.0, ge=0)
 
     @cached_property

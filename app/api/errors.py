@@ -26,6 +26,7 @@ STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.TierUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.EngineRefused: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EmbedderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DimensionMismatch: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -6,6 +6,7 @@ setting need not wait for.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -122,6 +123,57 @@ def stats(url: Url = None) -> None:
     from app.cli.connecting import connected
 
     run(asking.stats(connected(settings, url), _console))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Replaced when the backup is whole, and not before")], url: Url = None
+) -> None:
+    """Write everything into one file, also while a service runs."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.backup(reached(settings, url), file, _console))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `backup` wrote", exists=True, dir_okay=False, readable=True)],
+) -> None:
+    """Fill an empty installation with a backup; no service may run on it."""
+    settings = _settings()
+    from app.cli import moving
+
+    run(moving.restore(settings, file, _console))
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Replaced when the export is whole, and not before")],
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    url: Url = None,
+) -> None:
+    """Write a namespace as JSON Lines, also while a service runs."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.export(reached(settings, url), file, namespace, _console))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `export` wrote", exists=True, dir_okay=False, readable=True)],
+    namespace: Annotated[str | None, typer.Option(help="The file's own, if left out")] = None,
+    url: Url = None,
+) -> None:
+    """Take a file of JSON Lines into a namespace; what is there already is left as it is."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.import_(reached(settings, url), file, namespace, _console))
 
 
 @keys_app.command("create")

@@ -15,10 +15,12 @@ import structlog
 
 from app.consolidation.drain import Drain
 from app.consolidation.indexing import Indexer
+from app.consolidation.logged_episodes import EpisodeDrain
 from app.consolidation.spaces import Spaces
 from app.errors import HybridMemoryError, TierUnavailable
 from app.observability import (
     BACKGROUND_ERRORS,
+    BACKLOG_EPISODES,
     BACKLOG_MESSAGES,
     BACKLOG_SESSIONS,
     CONSOLIDATED,
@@ -119,6 +121,7 @@ class Consolidation:
         self._episodic = episodic
         self._spaces = spaces
         self._drain = drain
+        self._episode_drain = EpisodeDrain(working, episodic)
         self._indexer = indexer
         self._policy = policy
         self._clock = clock
@@ -144,6 +147,10 @@ class Consolidation:
     async def drain_session(self, session: SessionKey) -> int:
         """Drain one session now, whoever else is at it; returns how many messages were new to Postgres."""
         return await self._drain.drain_now(session)
+
+    async def store_logged_episode(self, namespace: str, episode_id: UUID) -> None:
+        """Bring an episode that is only logged into Postgres, so that it can be changed there."""
+        await self._episode_drain.drain_one(namespace, episode_id)
 
     async def end_session(self, session: SessionKey) -> None:
         await self._drain.end(session)
@@ -186,6 +193,7 @@ class Consolidation:
         if status.backlog is not None:
             BACKLOG_MESSAGES.set(status.backlog.messages)
             BACKLOG_SESSIONS.set(status.backlog.sessions)
+            BACKLOG_EPISODES.set(status.backlog.episodes)
         if status.store is not None:
             OUTBOX_DEPTH.set(status.store.outbox_depth)
             OUTBOX_DEAD.set(status.store.dead_letters)
@@ -197,7 +205,7 @@ class Consolidation:
         before: Counter[str] | None = None
         while run.counts != before:
             before = run.counts.copy()
-            for stage in (self._drain_all, self._close_idle, self._index_all, self._release_all):
+            for stage in (self._drain_all, self._drain_episodes, self._close_idle, self._index_all, self._release_all):
                 try:
                     await stage(run)
                 except HybridMemoryError as error:
@@ -221,6 +229,10 @@ class Consolidation:
             BACKGROUND_ERRORS.labels("drain").inc()
             log.exception("drain_failed", session=session.session_id)
             return 0
+
+    async def _drain_episodes(self, run: _Run) -> None:
+        if drained := await self._episode_drain.drain(namespace=run.namespace):
+            run.count("episodes_drained", drained)
 
     async def _close_idle(self, run: _Run) -> None:
         run.count("episodes_closed", await self._drain.close_idle(self._clock()))

@@ -112,6 +112,14 @@ async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Sco
     await outbox.enqueue(session, [OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, row.namespace, row.id) for row in closed])
 
 
+async def recount(session: Session, episode_ids: Collection[UUID]) -> None:
+    """Count these episodes anew by the messages they hold; what was made from them stays."""
+    left = _what_is_left(episode_ids).subquery()
+    counts = {column.name: column for column in left.c if column.name != "episode_id"}
+    statement = update(episodes).where(episodes.c.id == left.c.episode_id).values(**counts, updated_at=func.now())
+    await session.run("recount_episodes", statement)
+
+
 def _what_is_left(episode_ids: Collection[UUID]) -> Select[Any]:
     return (
         select(

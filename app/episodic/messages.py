@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, func, select, text
+from sqlalchemy import Select, Text, bindparam, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, DateTime, Integer, TypeEngine, Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session, dump_json
 from app.episodic.tables import messages
-from app.ports import MessageInContext
+from app.ports import FiledMessage, MessageInContext
 from app.records import Message, SessionKey, derived_uuid
 from app.tokens import estimate_tokens
 
@@ -30,6 +30,14 @@ def _of_session(session: SessionKey) -> Select[Any]:
 async def history(session: Session, key: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
     statement = _of_session(key).where(messages.c.sequence > after).order_by(messages.c.sequence).limit(limit)
     return rows.readable(await session.run("history", statement), rows.message)
+
+
+async def page(session: Session, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+    place = tuple_(messages.c.session_id, messages.c.sequence)
+    is_next = place > tuple_(literal(after[0], Text), literal(after[1], BigInteger))
+    statement = select(*_COLUMNS, messages.c.episode_id).where(messages.c.namespace == namespace, is_next)
+    ordered = statement.order_by(messages.c.session_id, messages.c.sequence).limit(limit)
+    return rows.readable(await session.run("list_messages", ordered), rows.filed_message)
 
 
 async def recent(session: Session, key: SessionKey, limit: int) -> tuple[Message, ...]:

@@ -7,14 +7,28 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal,
+    null,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session
-from app.episodic.tables import outbox
-from app.ports import OutboxEntry
+from app.episodic.tables import episodes, knowledge, messages, outbox
+from app.ports import OutboxEntry, OutboxOp
 from app.records import RecordKind, SessionKey
 
 _MAX_ERROR_CHARACTERS: Final = 2000
@@ -23,7 +37,7 @@ _ENTRIES: Final = tuple(c for c in outbox.c if c.name not in {"leased_until", "c
 _RETURNED: Final = ", ".join(f"outbox.{c.name}" for c in _ENTRIES)
 
 
-def opening(records: Select[Any]) -> Insert:
+def opening(records: Select[Any] | CompoundSelect[Any]) -> Insert:
     """Open an entry for each of `records` (op, kind, namespace, record_uid, next_attempt_at), or renew the open one.
 
     A renewed entry starts afresh, but keeps its lease: two workers on one record could write the older version
@@ -73,6 +87,26 @@ async def enqueue(session: Session, entries: Sequence[OutboxEntry]) -> None:
         "times": [entry.next_attempt_at for entry in distinct],
     }
     await session.run("enqueue", _ENQUEUE, arrays)
+
+
+def _owed(kind: RecordKind, key: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
+    """An upsert of each record of a kind that belongs into the index."""
+    op, name = literal(OutboxOp.UPSERT.value, Text), literal(kind.value, Text)
+    return select(op, name, key.table.c.namespace, key, null().cast(_MOMENT)).where(*conditions)
+
+
+_ENQUEUE_EVERYTHING: Final = opening(
+    union_all(
+        _owed(RecordKind.MESSAGE, messages.c.uid),
+        _owed(RecordKind.EPISODE, episodes.c.id, ~episodes.c.is_open),
+        _owed(RecordKind.KNOWLEDGE, knowledge.c.id, knowledge.c.superseded_by.is_(None)),
+    )
+)
+
+
+async def enqueue_everything(session: Session) -> None:
+    """Owe the index every record that belongs into it: what it has is not asked."""
+    await session.run("enqueue_everything", _ENQUEUE_EVERYTHING)
 
 
 _CLAIM: Final = (

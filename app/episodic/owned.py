@@ -79,6 +79,16 @@ class OwnedTable(Generic[Record]):
             raise Conflict("id", f"taken in {self.table.name} by another namespace")
         return int(saved[0].version)
 
+    async def insert(self, session: Session, record: Record, scope: Scope) -> bool:
+        """Insert; False when the id is taken."""
+        statement = (
+            insert(self.table)
+            .values(self._values(record, scope))
+            .on_conflict_do_nothing(index_elements=[self.table.c.id])
+            .returning(self.table.c.id)
+        )
+        return bool(await session.run(f"{self.table.name}_insert", statement))
+
     def _values(self, record: Record, scope: Scope) -> Mapping[str, Any]:
         """Each column's value: from the owner, or from the record's field of the same name."""
         owner = asdict(scope)

@@ -16,7 +16,7 @@ from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
 from app.episodic.knowledge import KNOWLEDGE
-from app.ports import Checkpoint, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.ports import Checkpoint, FiledMessage, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
 from app.records import (
     Episode,
     EpisodeKind,
@@ -65,6 +65,12 @@ class Reader:
 
     async def session(self, session: SessionKey) -> SessionRecord | None:
         return await sessions.one(self._session, session)
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        return await sessions.page(self._session, namespace, after=after, limit=limit)
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        return await transcripts.page(self._session, namespace, after=after, limit=limit)
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
         return await EPISODES.one(self._session, namespace, episode_id)
@@ -152,6 +158,9 @@ class Writer(Reader):
     async def save_episode(self, episode: Episode) -> Episode:
         return replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
 
+    async def insert_episode(self, episode: Episode) -> bool:
+        return await EPISODES.insert(self._session, episode, episode.scope)
+
     async def open_episode(self, session: SessionKey) -> Episode | None:
         return await episodes.open_of(self._session, session)
 
@@ -162,6 +171,9 @@ class Writer(Reader):
 
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         return await episodes.steps_of_call(self._session, episode_id, call)
+
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        await forgetting.recount(self._session, episode_ids)
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
@@ -228,6 +240,7 @@ class PostgresRepository:
         self._writing = engine
         # A transaction around a single SELECT would make three round trips of one, on the path of every recall.
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._frozen = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reader]:
@@ -240,6 +253,11 @@ class PostgresRepository:
         async with connected(self._writing) as session:
             yield Writer(session)
             await session.commit()
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[Reader]:
+        async with connected(self._frozen) as session:
+            yield Reader(session)
 
     async def void_leases(self) -> None:
         """Make everything claimed due again; only for whoever knows that no worker is left that claimed it."""

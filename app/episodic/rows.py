@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from app.episodic.engine import TIER
 from app.errors import TierUnavailable
 from app.observability import STORE_ERRORS
-from app.ports import Indexable, OutboxEntry, OutboxOp, SessionRecord
+from app.ports import FiledMessage, Indexable, OutboxEntry, OutboxOp, SessionRecord
 from app.records import (
     SCHEMA_VERSION,
     Episode,
@@ -81,6 +81,10 @@ def message(row: Row[Any]) -> Message:
         metadata=row.metadata,
         sequence=row.sequence,
     )
+
+
+def filed_message(row: Row[Any]) -> FiledMessage:
+    return FiledMessage(message(row), row.episode_id)
 
 
 def episode(row: Row[Any]) -> Episode:

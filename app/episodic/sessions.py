@@ -26,6 +26,12 @@ async def one(session: Session, key: SessionKey) -> SessionRecord | None:
     return rows.only(await session.run("session", statement), rows.session)
 
 
+async def page(session: Session, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+    is_next = (sessions.c.namespace == namespace) & (sessions.c.session_id > after)
+    statement = select(sessions).where(is_next).order_by(sessions.c.session_id).limit(limit)
+    return rows.readable(await session.run("list_sessions", statement), rows.session)
+
+
 # A null parameter leaves what is there. Imported messages come in any order, so the newest one counts. A state that was
 # saved here while Redis was away is newer than the one that Redis held meanwhile.
 _SAVE: Final = text(

@@ -18,6 +18,7 @@ from app.records import (
     EpisodeStep,
     Json,
     Knowledge,
+    LoggedEpisode,
     RecordKind,
     Success,
 )
@@ -49,13 +50,33 @@ class RecordIngestion:
             InvalidInput: a field breaks a limit; nothing was written.
             TierUnavailable: Postgres could not be reached; nothing was written.
         """
-        episode = self._admit_episode(episode)
+        return await self.store_admitted(self.admit_episode(episode, steps), call=call)
+
+    def admit_episode(self, episode: Episode, steps: Sequence[Json]) -> LoggedEpisode:
+        """The episode and its steps as they may be stored.
+
+        Raises:
+            InvalidInput: a field breaks a limit.
+        """
+        admitted = self._admit_episode(episode)
         self._admit_steps(steps)
+        return LoggedEpisode(admitted, tuple(steps), self._clock())
+
+    async def store_admitted(self, admitted: LoggedEpisode, *, call: UUID | None = None) -> Episode:
+        """Store an admitted episode. Repeated, it replaces the episode and appends no steps again.
+
+        Raises:
+            Conflict: the id belongs to an episode of another namespace.
+            TierUnavailable: Postgres could not be reached; nothing was written.
+        """
+        episode = admitted.episode
         async with self._episodic.writing() as tx:
             if (known := await self._noted(tx, call, episode.id)) is not None:
                 return await _episode(tx, episode.scope.namespace, known)
-            stored = await tx.save_episode(episode)
-            await tx.append_steps(episode.id, steps, self._clock(), call=call)
+            is_new = await tx.insert_episode(episode)
+            stored = episode if is_new else await tx.save_episode(episode)
+            if is_new and admitted.steps:
+                await tx.append_steps(episode.id, admitted.steps, admitted.logged_at, call=call)
             await tx.enqueue([_upsert(RecordKind.EPISODE, episode.scope.namespace, episode.id)])
         return stored
 

@@ -93,26 +93,34 @@ class SessionIngestion:
         return int(self._clock().timestamp() * 1_000_000)
 
     async def load(self, session: SessionKey) -> SessionRecord:
-        """The session with its newest state, from whichever tier has it.
+        """The session with its newest state, from whichever tier has it; of one that is only warm, no times are known.
 
         Raises:
             NotFound: the session is in no tier.
+            TierUnavailable: the tiers that are up do not have it.
         """
         self._check_session(session)
-        warm = await self._warm_state(session)
-        async with self._episodic.reading() as reader:
-            record = await reader.session(session)
+        warm, degraded = await self._warm_state(session)
+        try:
+            async with self._episodic.reading() as reader:
+                record = await reader.session(session)
+        except TierUnavailable as error:
+            if warm is None:
+                raise
+            return SessionRecord(session, warm, self._clock(), None, None, (error.tier,))
         if record is not None:
-            return record if warm is None else replace(record, state=newest_state(warm, record.state))
+            state = record.state if warm is None else newest_state(warm, record.state)
+            return replace(record, state=state, degraded=degraded)
         if warm is not None or (await self._working.recent(session, 1)).messages:
             return SessionRecord(session, warm or SessionState(), self._clock(), None, None)
         raise NotFound("session", session.session_id)
 
-    async def _warm_state(self, session: SessionKey) -> SessionState | None:
+    async def _warm_state(self, session: SessionKey) -> tuple[SessionState | None, tuple[str, ...]]:
+        """The state in Redis, and the tiers that could not be asked: Postgres then answers with the archived state."""
         try:
-            return await self._working.load_state(session)
-        except TierUnavailable:
-            return None  # Postgres answers with the archived state instead
+            return await self._working.load_state(session), ()
+        except TierUnavailable as error:
+            return None, (error.tier,)
 
     async def write_scratch(self, session: SessionKey, key: str, value: object) -> None:
         """Keep a JSON value under `key`; gone when the session has been quiet for the scratchpad's TTL.

@@ -77,7 +77,7 @@ class Recall:
         self._encoder = encoder
         self._policy = policy
         self._clock = clock
-        self._participants = Participants(semantic, embedder)
+        self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
         self._known_spaces = KnownSpaces(semantic)
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 

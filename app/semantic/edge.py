@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from app.breakers import BreakerPolicy, Guard
 from app.ports import IndexedPoint, IndexQuery, SparseEncoder
-from app.records import Candidate, Point, Scope, Space
+from app.records import Candidate, Point, Scope, Space, Tier
 from app.semantic.edge_space import EdgeSpace, IndexingPolicy
 from app.semantic.filters import within_scope
 from app.semantic.fusion import newest_first
@@ -26,8 +27,11 @@ _POINTS_A_WRITE: Final = 100
 class EdgeRepository:
     """Implements `SemanticMemory`. The directory belongs to one opener at a time."""
 
-    def __init__(self, directory: Path, encoder: SparseEncoder, policy: IndexingPolicy, patience: timedelta) -> None:
+    def __init__(
+        self, directory: Path, encoder: SparseEncoder, policy: IndexingPolicy, patience: timedelta, breaker: BreakerPolicy | None
+    ) -> None:
         self._directory = directory
+        self.guard: Final = Guard(Tier.SEMANTIC.value, self._ask_all, policy=breaker)
         self._encoder = encoder
         self._policy = policy
         self._patience = patience
@@ -42,13 +46,14 @@ class EdgeRepository:
         encoder: SparseEncoder,
         policy: IndexingPolicy | None = None,
         patience: timedelta = timedelta(seconds=10),
+        breaker: BreakerPolicy | None = None,
     ) -> EdgeRepository:
         """Open all spaces in `directory`, which is made if need be. `patience` bounds each call to the engine.
 
         Raises:
             TierUnavailable: a space's files cannot be opened.
         """
-        repository = cls(directory, encoder, policy or IndexingPolicy(), patience)
+        repository = cls(directory, encoder, policy or IndexingPolicy(), patience, breaker)
         try:
             for home in homes(directory):
                 await repository._open(home)
@@ -59,6 +64,7 @@ class EdgeRepository:
 
     async def close(self) -> None:
         """Finish what was asked and end the processes; an indexing under way is dropped, and begun anew some day."""
+        await self.guard.close()
         await asyncio.gather(*(space.close() for space in self._spaces.values()))
         self._spaces.clear()
 
@@ -130,9 +136,13 @@ class EdgeRepository:
             return self._spaces.get(space.name) or await self._open(Home.of(self._directory, space))
 
     async def _open(self, home: Home) -> EdgeSpace:
-        opened = await EdgeSpace.open(home, policy=self._policy, patience=self._patience)
+        opened = await EdgeSpace.open(home, guard=self.guard, policy=self._policy, patience=self._patience)
         self._spaces[home.space.name] = opened
         return opened
+
+    async def _ask_all(self) -> None:
+        for space in list(self._spaces.values()):
+            await space.ping()
 
     async def _write_everywhere(self, operation: str, batch: object, *, keep: Space | None = None) -> None:
         kept = None if keep is None else keep.name

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from app.errors import NotFound, TierUnavailable, VersionMismatch
-from app.ports import Checkpoint, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.ports import Checkpoint, FiledMessage, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
 from app.records import (
     SCHEMA_VERSION,
     Episode,
@@ -36,7 +36,7 @@ from app.records import (
     SessionState,
     Tier,
 )
-from app.testing.episodic_books import Archived, Books, Owned, Queued, RecordRef, is_open_conversation, session_of
+from app.testing.episodic_books import Archived, Books, Filed, Owned, Queued, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_search import is_visible, search
 
 _Answer = TypeVar("_Answer")
@@ -75,6 +75,10 @@ class InMemoryEpisodicMemory:
             writer.commit()
         finally:
             self._shared.let_go(writer)
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[InMemoryReader]:
+        yield InMemoryReader(_Shared(self._shared.books.copy()))
 
     async def ping(self) -> str:
         return "in-memory twin"
@@ -117,6 +121,15 @@ class InMemoryReader:
     async def session(self, session: SessionKey) -> SessionRecord | None:
         archived = self._books.sessions.get(session)
         return archived.record if archived else None
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        keys = sorted(key for key in self._books.sessions if key.namespace == namespace and key.session_id > after)
+        return tuple(self._books.sessions[key].record for key in keys[:limit])
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        mine = (filed for filed in self._books.messages.values() if filed.message.scope.namespace == namespace)
+        following = sorted((f for f in mine if _place(f) > after), key=_place)
+        return tuple(FiledMessage(f.message, f.episode_id) for f in following[:limit])
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
         episode = self._books.episodes.get(episode_id)
@@ -258,9 +271,21 @@ class InMemoryWriter(InMemoryReader):
     async def save_episode(self, episode: Episode) -> Episode:
         return self._change(lambda books: books.save_episode(episode))
 
+    async def insert_episode(self, episode: Episode) -> bool:
+        def insert(books: Books) -> bool:
+            if episode.id in books.episodes:
+                return False
+            books.save_episode(episode)
+            return True
+
+        return self._change(insert)
+
     async def open_episode(self, session: SessionKey) -> Episode | None:
         is_open = (e for e in self._books.episodes.values() if is_open_conversation(e) and session_of(e) == session)
         return next(is_open, None)
+
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        self._change(lambda books: books.recount(episode_ids))
 
     async def append_steps(
         self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
@@ -400,6 +425,10 @@ class InMemoryWriter(InMemoryReader):
 
 def _stored_hash(record: Owned) -> str | None:
     return record.content_sha256 if isinstance(record, Message) else None
+
+
+def _place(filed: Filed) -> tuple[str, int]:
+    return filed.message.session.session_id, filed.message.sequence
 
 
 def _in_context(message: Message, session: Sequence[Message]) -> MessageInContext:

@@ -205,6 +205,12 @@ class Books:
         going = [e.id for e in empty if e.kind is EpisodeKind.CONVERSATION or (forgotten and forgotten.admits(e.scope))]
         return self.delete(RecordKind.EPISODE, going)
 
+    def recount(self, episode_ids: Collection[UUID]) -> None:
+        """Count these episodes anew by the messages they hold."""
+        for episode_id in episode_ids:
+            if left := self.of_episode(episode_id):
+                self.episodes[episode_id] = _recounted(self.episodes[episode_id], left)
+
     def clear(self, episode_ids: Collection[UUID], *, forgotten: Scope | None) -> None:
         """Count these episodes anew and empty what was made from messages that are gone."""
         for episode_id in episode_ids:
@@ -215,6 +221,18 @@ class Books:
             self.episodes[episode_id] = episode
             if not episode.is_open:
                 self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
+
+
+def _recounted(episode: Episode, left: list[Message]) -> Episode:
+    return replace(
+        episode,
+        message_count=len(left),
+        token_count=sum(estimate_tokens(m.content) for m in left),
+        first_sequence=left[0].sequence,
+        last_sequence=left[-1].sequence,
+        started_at=min(m.created_at for m in left),
+        ended_at=max(m.created_at for m in left),
+    )
 
 
 def is_open_conversation(episode: Episode) -> bool:
@@ -230,21 +248,9 @@ def _fresh(entry: OutboxEntry, entry_id: int, *, generation: int) -> OutboxEntry
 
 
 def _cleared(episode: Episode, left: list[Message], forgotten: Scope | None) -> Episode:
-    return replace(
-        episode,
-        scope=_without_owner(episode.scope, forgotten) if forgotten else episode.scope,
-        message_count=len(left),
-        token_count=sum(estimate_tokens(m.content) for m in left),
-        first_sequence=left[0].sequence,
-        last_sequence=left[-1].sequence,
-        started_at=min(m.created_at for m in left),
-        ended_at=max(m.created_at for m in left),
-        perception={},
-        reasoning={},
-        action={},
-        summary="",
-        version=episode.version + 1,
-    )
+    scope = _without_owner(episode.scope, forgotten) if forgotten else episode.scope
+    cleared = replace(_recounted(episode, left), scope=scope, perception={}, reasoning={}, action={}, summary="")
+    return replace(cleared, version=episode.version + 1)
 
 
 def _without_owner(scope: Scope, forgotten: Scope) -> Scope:

@@ -13,9 +13,10 @@ from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
+from app.breakers import Guard
 from app.ports import Answer, Call, Claim
 from app.working.calls import Call as ScriptCall
-from app.working.calls import calling, run
+from app.working.calls import calling, guard_of, run
 from app.working.client import Client
 from app.working.scripts import Script
 
@@ -59,29 +60,30 @@ class RedisAnswerStore:
     `is_alone` says that no other process uses this Redis, so that a claim of another one was left by it when it died.
     """
 
-    def __init__(self, client: Client, *, process: UUID, is_alone: bool = False) -> None:
+    def __init__(self, client: Client, *, process: UUID, is_alone: bool = False, guard: Guard | None = None) -> None:
         self._client = client
+        self._guard = guard or guard_of(client)
         self._process = process
         self._is_alone = is_alone
 
     async def claim(self, call: Call, *, lease: timedelta, ttl: timedelta) -> Answer | Claim:
         alone = str(self._process) if self._is_alone else ""
         arguments = (call.request, self._holder(call), lease // _MILLISECOND, ttl // _MILLISECOND, alone)
-        with calling("claim_call"):
+        async with calling(self._guard, "claim_call"):
             found = await run(self._client, ScriptCall(_CLAIM, (_key(call),), arguments))
         return Answer(int(found[0]), found[1]) if isinstance(found, list) else Claim(found.decode())
 
     async def remember(self, call: Call, answer: Answer, *, ttl: timedelta) -> None:
         arguments = (self._holder(call), answer.status, answer.body, ttl // _MILLISECOND)
-        with calling("remember_call"):
+        async with calling(self._guard, "remember_call"):
             await run(self._client, ScriptCall(_REMEMBER, (_key(call),), arguments))
 
     async def release(self, call: Call) -> None:
-        with calling("release_call"):
+        async with calling(self._guard, "release_call"):
             await run(self._client, ScriptCall(_RELEASE, (_key(call),), (self._holder(call),)))
 
     async def forget(self, namespace: str) -> int:
-        with calling("forget_calls"):
+        async with calling(self._guard, "forget_calls"):
             keys = self._client.scan_iter(match=f"hm:call:{_encode(namespace)}:*", count=1000)
             return sum([int(await self._client.hdel(key, "body")) async for key in keys])
 

@@ -235,3 +235,34 @@ UNLIST: Final = Script("""
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if score and tonumber(score) <= tonumber(ARGV[2]) then redis.call('ZREM', KEYS[1], ARGV[1]) end
 """)
+
+LOG_EPISODE: Final = Script("""
+-- KEYS episodes ids   ARGV member digest bytes: answers whether it is there now, under this digest
+local known = redis.call('HGET', KEYS[2], ARGV[1])
+if known then return string.match(known, ':(.*)$') == ARGV[2] and 1 or 0 end
+local entry = redis.call('XADD', KEYS[1], '*', 'm', ARGV[1], 'e', ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[1], entry .. ':' .. ARGV[2])
+return 1
+""")
+
+FIND_EPISODE: Final = Script("""
+-- KEYS episodes ids   ARGV member
+local known = redis.call('HGET', KEYS[2], ARGV[1])
+if not known then return false end
+local entry = string.match(known, '^[^:]+')
+return redis.call('XRANGE', KEYS[1], entry, entry)[1][2][4]
+""")
+
+SETTLE_EPISODES: Final = Script("""
+-- KEYS episodes ids   ARGV member…: answers how many there were
+local count = 0
+for _, member in ipairs(ARGV) do
+  local known = redis.call('HGET', KEYS[2], member)
+  if known then
+    redis.call('XDEL', KEYS[1], string.match(known, '^[^:]+'))
+    redis.call('HDEL', KEYS[2], member)
+    count = count + 1
+  end
+end
+return count
+""")

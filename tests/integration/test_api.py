@@ -140,7 +140,7 @@ def test_session_state_is_kept_changed_and_ended(api: Served, namespace: str) ->
     answer = session(api, namespace).json()
     assert answer == {
         "session_id": "s1", "namespace": namespace, "state": changed, "version": 2,
-        "created_at": answer["created_at"], "last_message_at": None, "ended_at": None,
+        "created_at": answer["created_at"], "last_message_at": None, "ended_at": None, "degraded": [],
     }  # fmt: skip
     assert api.http.delete(SESSION, params={"namespace": namespace}).status_code == 204
     ended = session(api, namespace).json()

@@ -22,7 +22,7 @@ def test_consolidation_leaves_nothing_to_do(api: Served, namespace: str) -> None
     assert run in api.http.get("/v1/admin/runs", params={"limit": 100}).json()["runs"]
     status = api.http.get("/v1/admin/status").json()
     assert status == {
-        "backlog": {"sessions": 0, "messages": 0, "oldest_at": None},
+        "backlog": {"sessions": 0, "messages": 0, "oldest_at": None, "episodes": 0},
         "outbox": {"depth": 0, "dead_letters": 0, "oldest_at": None},
         "records": status["records"],
         "indexed_points": sum(status["records"].values()),

@@ -19,7 +19,9 @@ def test_an_episode_is_stored_judged_and_deleted(api: Served, namespace: str) ->
     }  # fmt: skip
     answer = created(api.http.post("/v1/episodes", json=sent | {"steps": [{"say": "850"}]}))
     made = {"quality": None, "is_open": False, "message_count": 0, "token_count": 0, "first_sequence": 0, "last_sequence": 0}
+    where = {"stored_in": answer.pop("stored_in"), "degraded": answer.pop("degraded")}
     assert answer == sent | made | {"id": answer["id"], "schema_version": 1, "version": 1}
+    assert where == {"stored_in": "episodic", "degraded": []}
     path, parameters = f"/v1/episodes/{answer['id']}", {"namespace": namespace}
     assert api.http.get(path, params=parameters).json() == answer
     judged = api.http.post(f"{path}/outcome", json={"namespace": namespace, "outcome": {"got": 870}, "outcome_quality": 0.5})

@@ -183,7 +183,7 @@ async def test_another_namespaces_record_is_not_found(use: Callable[[RecordInges
     assert (await kept(given, record), await steps_of(given, record)) == (record, ())
 
 
-@pytest.mark.parametrize("call", ["save_episode", "append_steps", "enqueue", "commit"])
+@pytest.mark.parametrize("call", ["insert_episode", "append_steps", "enqueue", "commit"])
 async def test_postgres_lost_half_way_leaves_nothing(call: str) -> None:
     """When Postgres goes away in the middle, neither the row nor a step nor an outbox entry stays."""
     given, record = tiers(), decision()

@@ -87,7 +87,7 @@ async def test_without_redis_the_state_goes_straight_to_postgres() -> None:
     version = await sessions_of(without_redis).save_state(SESSION, STATE)
     assert version == NOW_MICROSECONDS + 1
     assert await sessions_of(without_redis).load(SESSION) == SessionRecord(
-        SESSION, replace(STATE, version=version), NOW, None, None
+        SESSION, replace(STATE, version=version), NOW, None, None, degraded=("working",)
     )
 
 
@@ -163,6 +163,17 @@ async def test_a_change_of_another_version_is_refused() -> None:
     with pytest.raises(VersionMismatch, match="version: the state is at version 1"):
         await sessions.change_state(SESSION, lambda _: SOLD, expected_version=7)
     assert await sessions.change_state(SESSION, lambda _: SOLD, expected_version=1) == 2
+
+
+async def test_without_postgres_a_warm_state_is_loaded() -> None:
+    """With Postgres away the state in Redis is the answer, which says whom it could not ask; without one it fails."""
+    given = tiers()
+    without_postgres = replace(given, episodic=away(given.episodic, Tier.EPISODIC))
+    with pytest.raises(TierUnavailable):
+        await sessions_of(without_postgres).load(SESSION)
+    await sessions_of(given).save_state(SESSION, STATE)
+    loaded = await sessions_of(without_postgres).load(SESSION)
+    assert loaded == SessionRecord(SESSION, replace(STATE, version=1), NOW, None, None, degraded=("episodic",))
 
 
 async def test_without_both_tiers_saving_fails() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from app.records import (
     AssembledContext,
     Draft,
     EpisodeKind,
+    EpisodeReceipt,
     FilterTerm,
     FindingKind,
     ForgetReceipt,
@@ -38,6 +40,7 @@ from app.records import (
     SessionKey,
     SessionState,
     Tier,
+    TierHealth,
 )
 
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -263,12 +266,13 @@ def test_a_context_is_written_with_its_account() -> None:
 def test_a_session_is_written_with_its_state() -> None:
     """Session, state with its version, and times."""
     state = SessionState("move", {"a": 1}, ("one",), (ID,), version=3)
-    record = SessionRecord(SessionKey("acme", "s1"), state, NOW, LATER, None)
+    record = SessionRecord(SessionKey("acme", "s1"), state, NOW, LATER, None, ("working",))
     assert sessions.SessionOut.of(record).model_dump(mode="json") == {
         "session_id": "s1", "namespace": "acme",
         "state": {"goal": "move", "active_context": {"a": 1}, "thoughts": ["one"], "related_episodes": [str(ID)]},
         "version": 3,
         "created_at": "2026-05-04T12:00:00Z", "last_message_at": "2026-05-04T13:00:00Z", "ended_at": None,
+        "degraded": ["working"],
     }  # fmt: skip
 
 
@@ -284,9 +288,9 @@ def test_a_status_names_the_tiers_that_are_away() -> None:
     """What a tier would have said is null, and the tier is in `degraded`."""
     store = StoreStatus(3, 1, {RecordKind.MESSAGE: 5, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 0}, NOW)
     embedding = operations.EmbeddingOut(space="m__3", model="m", dimension=3, provider=None)
-    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW), store, 4, 1), embedding)
+    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW, 3), store, 4, 1), embedding)
     assert whole.model_dump(mode="json") == {
-        "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z"},
+        "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z", "episodes": 3},
         "outbox": {"depth": 3, "dead_letters": 1, "oldest_at": "2026-05-04T12:00:00Z"},
         "records": {"message": 5, "episode": 2, "knowledge": 0}, "indexed_points": 4, "misplaced_points": 1,
         "drift": 3,
@@ -327,3 +331,19 @@ def test_a_forget_receipt_is_written_whole() -> None:
     assert operations.ForgetOut.of(ForgetReceipt({"messages": 2}, 1, ("semantic",))).model_dump() == {
         "removed": {"messages": 2}, "remaining": 1, "degraded": ["semantic"],
     }  # fmt: skip
+
+
+def test_a_stored_episode_says_where_it_is() -> None:
+    """The episode as it is read later, and beside it how far it came and who could not take part."""
+    stored = episode(kind=EpisodeKind.TASK)
+    receipt = EpisodeReceipt(stored, Tier.WORKING, ("episodic",))
+    written = records.EpisodeStoredOut.of_receipt(receipt).model_dump(mode="json")
+    read = records.EpisodeOut.of(stored).model_dump(mode="json")
+    assert written == read | {"stored_in": "working", "degraded": ["episodic"]}
+
+
+def test_health_says_whether_an_engine_is_asked() -> None:
+    """A tier that is left alone is told from one that failed a ping."""
+    tier = TierHealth("episodic", False, 0.1, "hangs", "open")
+    written = operations.TierOut(**asdict(tier)).model_dump(mode="json")
+    assert written == {"name": "episodic", "is_up": False, "latency_ms": 0.1, "detail": "hangs", "breaker": "open"}

@@ -17,6 +17,7 @@ from app.api.wire.records import (
     EpisodeOut,
     EpisodePatch,
     EpisodesOut,
+    EpisodeStoredOut,
     KnowledgeIn,
     KnowledgeListOut,
     KnowledgeOut,
@@ -26,7 +27,7 @@ from app.api.wire.records import (
     StepsIn,
     StepsOut,
 )
-from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, utc_now
+from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, Wait, utc_now
 
 router = APIRouter(prefix="/v1", responses=ANY)
 Namespace = Annotated[str, Query()]
@@ -38,9 +39,18 @@ Shown = TypeVar("Shown", EpisodeOut, KnowledgeOut)
     "/episodes", status_code=201, tags=["episodes"], summary="Store a decision, negotiation or task", responses=BODY | ONCE
 )
 @once
-async def store_episode(body: EpisodeIn, service: Service, access: MayWrite, attempt: Once) -> EpisodeOut:
+async def store_episode(
+    body: EpisodeIn, service: Service, access: MayWrite, attempt: Once, wait: Annotated[Wait, Query()] = Wait.STORED
+) -> EpisodeStoredOut:
+    """On 201 the episode survives the death of any process and is found by its id.
+
+    `wait=none` answers as soon as it is logged in Redis, `wait=stored` once it is in Postgres, `wait=indexed` once a search
+    finds it. While Postgres is away it is logged in any case: `stored_in` says how far it came. With an `Idempotency-Key` it
+    goes to Postgres first, where the key is noted with it.
+    """
     access.check(body.namespace)
-    return EpisodeOut.of(await service.store_episode(body.episode(utc_now()), body.steps, call=attempt.effect))
+    episode = body.episode(utc_now())
+    return EpisodeStoredOut.of_receipt(await service.store_episode(episode, body.steps, wait=wait, call=attempt.effect))
 
 
 @router.get("/episodes", tags=["episodes"], summary="Episodes, newest first, paged")

@@ -17,7 +17,7 @@ from pydantic import (
 from app.api.wire.base import IDS_PER_CALL, Body, OutboxId, example
 from app.consolidation.run import ConsolidationStatus
 from app.ports import OutboxEntry
-from app.records import FindingKind, ForgetReceipt, Reconciliation, RunReport
+from app.records import FindingKind, ForgetReceipt, ImportReport, Reconciliation, RunReport
 
 
 class ConsolidateIn(Body):
@@ -55,6 +55,7 @@ class BacklogOut(BaseModel):
     sessions: int
     messages: int
     oldest_at: datetime | None
+    episodes: int
 
 
 class OutboxStatusOut(BaseModel):
@@ -205,11 +206,21 @@ class ForgetOut(BaseModel):
         return cls(removed=dict(receipt.removed), remaining=receipt.remaining, degraded=list(receipt.degraded))
 
 
+class ImportOut(BaseModel):
+    new: dict[str, int] = Field(description="What was written, by type of line")
+    known: dict[str, int] = Field(description="What was there already, and was left as it is")
+
+    @classmethod
+    def of(cls, report: ImportReport) -> Self:
+        return cls(new=dict(report.new), known=dict(report.known))
+
+
 class TierOut(BaseModel):
     name: str
     is_up: bool
     latency_ms: float
     detail: str
+    breaker: str = Field(description="`closed`; `open` or `half-open` while the engine is left alone", examples=["closed"])
 
 
 class HealthOut(BaseModel):

@@ -20,6 +20,7 @@ from app.records import (
     DEFAULT_NAMESPACE,
     Episode,
     EpisodeKind,
+    EpisodeReceipt,
     EpisodeStep,
     Knowledge,
     KnowledgeKind,
@@ -114,6 +115,16 @@ class EpisodePatch(Body):
 
     def applied_to(self, episode: Episode) -> Episode:
         return replace(episode, **_given(self))
+
+
+class EpisodeStoredOut(EpisodeOut):
+    stored_in: str = Field(examples=["episodic"])
+    degraded: list[str]
+
+    @classmethod
+    def of_receipt(cls, receipt: EpisodeReceipt) -> Self:
+        where = {"stored_in": receipt.stored_in.value, "degraded": list(receipt.degraded)}
+        return cls.model_validate({**_flat(receipt.episode), **where})
 
 
 class EpisodesOut(BaseModel):

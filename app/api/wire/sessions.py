@@ -64,6 +64,7 @@ class SessionOut(BaseModel):
     created_at: datetime
     last_message_at: datetime | None
     ended_at: datetime | None
+    degraded: list[str]
 
     @classmethod
     def of(cls, record: SessionRecord) -> Self:
@@ -80,6 +81,7 @@ class SessionOut(BaseModel):
             created_at=record.created_at,
             last_message_at=record.last_message_at,
             ended_at=record.ended_at,
+            degraded=list(record.degraded),
         )
 
 
