@@ -21,9 +21,11 @@ from app.breakers import BreakerPolicy, BreakerState, Guard
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.reconcile import Reconcile, ReconcilePolicy
 from app.consolidation.representation import ContextPolicy
 from app.consolidation.run import Consolidation, RunPolicy
 from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.spaces import Spaces
 from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer, OllamaSummarizer
 from app.embedding.batching import BatchingEmbedder
 from app.embedding.cache import CachedEmbedder, RedisCache
@@ -134,7 +136,8 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
             "embedder": lambda: chain.state,
         }
         working = RedisRepository(redis, guard=redis_guard)
-        tiers = _Tiers(working, episodic, semantic, embedder, encoder, PostgresTables(engine), breakers)
+        spaces = Spaces(semantic, chain.primary_space)
+        tiers = _Tiers(working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers)
         summarizer = _summarizer(settings, embedder, await _http_client(stack))
         answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None, guard=redis_guard)
         yield Installation(
@@ -187,6 +190,7 @@ class _Tiers:
     semantic: SemanticMemory
     embedder: Embedder
     encoder: SparseEncoder
+    spaces: Spaces
     tables: TableStore
     breakers: Mapping[str, Callable[[], BreakerState]]
 
@@ -218,6 +222,7 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, answers:
         context=ContextAssembly(session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window),
         consolidation=consolidation,
         forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
+        reconcile=Reconcile(tiers.episodic, tiers.semantic, tiers.spaces, policy=ReconcilePolicy(), clock=utc_now),
         answers=answers,
         backups=_backups(tiers, drain),
         exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
@@ -258,13 +263,7 @@ def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) ->
     )
     policy = RunPolicy(retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days))
     consolidation = Consolidation(
-        tiers.working,
-        tiers.episodic,
-        tiers.semantic,
-        drain=drain,
-        indexer=indexer,
-        policy=policy,
-        clock=utc_now,
+        tiers.working, tiers.episodic, tiers.spaces, drain=drain, indexer=indexer, policy=policy, clock=utc_now
     )
     return consolidation, drain
 

@@ -72,6 +72,15 @@ class MemoryClient:
         headers = _named(idempotency_key)
         return await self._call("POST", "/v1/admin/consolidate", json=body, headers=headers, timeout=_LONG_SECONDS)
 
+    async def reconcile(self, *, repair: bool = False, namespace: str | None = None) -> dict[str, Any]:
+        """POST /v1/admin/reconcile: returns when everything was compared."""
+        body = {"repair": repair} if namespace is None else {"repair": repair, "namespace": namespace}
+        return await self._call("POST", "/v1/admin/reconcile", json=body, timeout=_LONG_SECONDS)
+
+    async def reconciliations(self, *, limit: int = 20) -> dict[str, Any]:
+        """GET /v1/admin/reconcile: the newest comparisons, also one that is running."""
+        return await self._call("GET", "/v1/admin/reconcile", params={"limit": limit})
+
     async def status(self) -> dict[str, Any]:
         """GET /v1/admin/status."""
         return await self._call("GET", "/v1/admin/status")

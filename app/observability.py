@@ -48,7 +48,8 @@ BACKLOG_EPISODES: Final = Gauge("memory_backlog_episodes", "Episodes logged and 
 BACKLOG_SESSIONS: Final = Gauge("memory_backlog_sessions", "Sessions with something not yet drained")
 OUTBOX_DEPTH: Final = Gauge("memory_outbox_depth", "Records waiting to be indexed")
 OUTBOX_DEAD: Final = Gauge("memory_outbox_dead_letters", "Records given up on until somebody retries them")
-DRIFT: Final = Gauge("memory_index_drift", "Records in Postgres less points in the index")
+DRIFT: Final = Gauge("memory_index_drift", "Records in Postgres less points in the index, and what else is known to be wrong")
+RECONCILED: Final = Counter("memory_reconciled", "What comparing the index with Postgres looked at and found", ["what"])
 HTTP_LATENCY: Final = Histogram(
     "memory_http_request_duration_seconds", "Time of a request", ["method", "route", "status"], buckets=_LATENCY_SECONDS
 )

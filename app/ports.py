@@ -34,6 +34,7 @@ from app.records import (
     Mode,
     Point,
     Query,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -344,6 +345,20 @@ class StoreStatus:
     oldest_outbox_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Indexable:
+    """A record that belongs into the vector index.
+
+    `content_sha256` is that of the text its point is made from; None where the record's kind makes a text of its fields,
+    which the store knows nothing of.
+    """
+
+    uid: UUID
+    kind: RecordKind
+    namespace: str
+    content_sha256: str | None
+
+
 class EpisodicReader(Protocol):
     """A read session: writes nothing; each call sees one snapshot, two calls may see two."""
 
@@ -423,6 +438,25 @@ class EpisodicReader(Protocol):
         ...
 
     async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]: ...
+
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        """The entries of these records, dead ones too. Any order."""
+        ...
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        """The next records that belong into the index, of all kinds, by rising uid from after `after` on.
+
+        Fewer than `limit` are the last. With `namespace` only its own.
+        """
+        ...
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        """Those of these records that exist and belong into the index. Any order."""
+        ...
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        """The newest comparisons with the index, newest first."""
+        ...
 
     async def next_outbox_at(self) -> datetime | None:
         """When the earliest entry that is not dead becomes due; None when there is none."""
@@ -561,6 +595,18 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
     async def record_run(self, run: RunReport) -> None: ...
 
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        """The one that is running, if there is one; nobody else takes it until the transaction ends."""
+        ...
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        """Insert, or replace; False, and nothing is changed, if the run was taken up by somebody else meanwhile.
+
+        Raises:
+            Conflict: another one is running.
+        """
+        ...
+
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
         """Delete rows and open a delete entry in the outbox for each; returns how many rows there were."""
         ...
@@ -674,6 +720,16 @@ class IndexQuery:
     cues: Cues = NO_CUES
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedPoint:
+    """What a point says of the record it was made from; `uid` is the record's, and the point's own id."""
+
+    uid: UUID
+    kind: RecordKind
+    namespace: str
+    content_sha256: str
+
+
 class SemanticMemory(Pingable, Protocol):
     """The vector index: one collection a space, named vectors `dense` and `bm25`, tenant-indexed payload.
 
@@ -688,8 +744,12 @@ class SemanticMemory(Pingable, Protocol):
         """
         ...
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
-        """Remove these points from every space; absent ones are no error."""
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
+        """Remove these points from every space, but for the space `keep`; absent ones are no error."""
+        ...
+
+    async def drop(self, space: Space) -> None:
+        """Remove the space's collection with whatever is in it; an absent one is no error."""
         ...
 
     async def forget(self, scope: Scope) -> None:
@@ -716,8 +776,14 @@ class SemanticMemory(Pingable, Protocol):
         """How many points there are, in one space or in all, within `scope` or at all."""
         ...
 
-    def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
-        """Every point's (id, content_sha256), in batches, in bounded memory."""
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
+        """The next points (that `scope` admits) by rising id, from after `after` on. Fewer than `limit` are the last."""
+        ...
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        """Those of these points that are there. Any order."""
         ...
 
 

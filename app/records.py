@@ -517,6 +517,63 @@ class RunReport:
         return (self.finished_at - self.started_at).total_seconds() * 1000
 
 
+class FindingKind(StrEnum):
+    """How the vector index can be wrong about a record.
+
+    `missing`: it has no point. `orphaned`: a point has no record, or one that is not to be found. `stale`: the point was
+    made from another text. `wrong_space`: a point lies in another space than new vectors do.
+    """
+
+    MISSING = "missing"
+    ORPHANED = "orphaned"
+    STALE = "stale"
+    WRONG_SPACE = "wrong_space"
+
+
+class ReconcileState(StrEnum):
+    """`abandoned`: interrupted, and then asked for in another way, so that it could not be resumed."""
+
+    RUNNING = "running"
+    DONE = "done"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """A comparison of Postgres with the vector index: what it is for, how far it came, and what it found.
+
+    `checked` of about `total` records were compared, everything up to the id `cursor`. `pending` and `dead_letters` count
+    differences that the outbox knows of: they are no findings. `space` names the space new vectors are meant for.
+    `generation` counts how often the run was taken up.
+    """
+
+    id: UUID
+    namespace: str | None
+    is_repair: bool
+    space: str
+    started_at: datetime
+    total: int = 0
+    checked: int = 0
+    findings: Mapping[FindingKind, int] = field(default_factory=dict)
+    examples: Mapping[FindingKind, tuple[UUID, ...]] = field(default_factory=dict)
+    pending: int = 0
+    dead_letters: int = 0
+    cursor: UUID | None = None
+    state: ReconcileState = ReconcileState.RUNNING
+    finished_at: datetime | None = None
+    leased_until: datetime | None = None
+    generation: int = 1
+
+    @property
+    def found(self) -> int:
+        return sum(self.findings.values())
+
+    @property
+    def unrepaired(self) -> int:
+        """Findings that nothing is being done about."""
+        return 0 if self.is_repair else self.found
+
+
 class Permission(StrEnum):
     """What a key may do."""
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from app.breakers import BreakerState
 from app.consolidation.forget import Forgetting
+from app.consolidation.reconcile import Reconcile
 from app.consolidation.run import Consolidation, ConsolidationStatus, Progress
 from app.errors import HybridMemoryError, NotFound, VersionMismatch
 from app.ingestion.episode_log import EpisodeLog
@@ -38,6 +39,7 @@ from app.records import (
     Query,
     RecentContext,
     Recollection,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -81,6 +83,7 @@ class Parts:
     context: ContextAssembly
     consolidation: Consolidation
     forgetting: Forgetting
+    reconcile: Reconcile
     answers: AnswerStore
     backups: Backups
     exporting: Exporting
@@ -346,6 +349,28 @@ class HybridMemoryService:
         check_scope(scope, self._parts.limits)
         session = None if scope.session_id is None else _session_key(scope)
         return await self._parts.consolidation.run(namespace=scope.namespace, session=session, progress=progress)
+
+    async def reconcile(self, *, is_repair: bool = False, namespace: str | None = None) -> Reconciliation:
+        """Compare the index with Postgres record by record; with `is_repair` queue what is wrong for the indexer.
+
+        Everything, or a namespace. One that was interrupted is gone on with.
+
+        Raises:
+            Conflict: one is running.
+            EmbedderUnavailable: no provider has answered yet, so that the right space is not known.
+        """
+        if namespace is not None:
+            check_label("namespace", namespace, self._parts.limits)
+        return await self._parts.reconcile.run(is_repair=is_repair, namespace=namespace)
+
+    async def reconcile_when_due(self, every: timedelta) -> Reconciliation | None:
+        """Repair the index if that was last done `every` ago, or the embedding model is another one; None if not."""
+        return await self._parts.reconcile.run_when_due(every)
+
+    async def list_reconciliations(self, limit: int = 20) -> tuple[Reconciliation, ...]:
+        """The newest comparisons of the index with Postgres, newest first; one of them may be running."""
+        check_count("limit", limit, self._parts.limits.results)
+        return await self._parts.reconcile.runs(limit)
 
     async def forget(self, scope: Scope) -> ForgetReceipt:
         """Remove a session, or a whole namespace, from all three tiers; the receipt says what a second look found."""

@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     episode_max_messages: int = Field(default=50, ge=1)
     episode_max_tokens: int = Field(default=4000, ge=1)
     outbox_max_attempts: int = Field(default=12, ge=1)
+    reconcile_interval_hours: float = Field(default=24.0, ge=0)
+    """How often the index is compared with Postgres and repaired by itself; 0: never."""
 
     redis_deadline_seconds: float = Field(default=5.0, gt=0)
     postgres_deadline_seconds: float = Field(default=30.0, gt=0)

@@ -85,6 +85,22 @@ def consolidate(namespace: Annotated[str | None, typer.Option(help="All, if left
 
 
 @app.command()
+def reconcile(
+    repair: Annotated[
+        bool, typer.Option("--repair/--dry-run", help="Queue what is wrong for the indexer, or only report it")
+    ] = False,
+    namespace: Annotated[str | None, typer.Option(help="All, if left out")] = None,
+    url: Url = None,
+) -> None:
+    """Compare the vector index with PostgreSQL, record by record; changes nothing unless told to repair."""
+    settings = _settings()
+    from app.cli import reconciling
+    from app.cli.connecting import connected
+
+    run(reconciling.reconcile(connected(settings, url), repair=repair, namespace=namespace, console=_console))
+
+
+@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="The question")],
     namespace: Namespace = DEFAULT_NAMESPACE,

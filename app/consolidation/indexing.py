@@ -126,6 +126,8 @@ class Indexer:
         dense = sum_rows(embedded.vectors, drafts)
         points = [replace(draft.point, dense=row) for draft, row in zip(drafts, dense, strict=True)]
         await self._semantic.upsert(embedded.space, points)
+        # Written first, so that there is no moment without a point. A record with one in each of two spaces is found once.
+        await self._semantic.delete([point.id for point in points], keep=embedded.space)
         return embedded.space
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:

@@ -67,6 +67,14 @@ class EmbedderChain:
                 return link.space or link.provider.space
         raise EmbedderUnavailable("chain", "no provider has answered yet, so the embedding space is not known")
 
+    def primary_space(self) -> Space:
+        """The primary's space and nobody else's: what may be moved there must not be moved to a fallback's.
+
+        Raises:
+            EmbedderUnavailable: the primary does not know it before its first answer.
+        """
+        return self._links[0].provider.space
+
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """See `Embedder.embed`. The answer is in the space of whoever gave it.
 

@@ -12,6 +12,7 @@ from sqlalchemy import (
     CompoundSelect,
     Select,
     Text,
+    and_,
     bindparam,
     func,
     literal,
@@ -199,6 +200,10 @@ async def page(session: Session, *, is_dead: bool | None, limit: int) -> tuple[O
     return rows.readable(await session.run("list_outbox", statement), rows.outbox_entry)
 
 
+async def of_records(session: Session, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+    return rows.readable(await session.run("outbox_entries", select(*_ENTRIES).where(_about(uids))), rows.outbox_entry)
+
+
 async def next_at(session: Session) -> datetime | None:
     due_at = func.greatest(func.coalesce(outbox.c.next_attempt_at, outbox.c.created_at), outbox.c.leased_until)
     statement = select(func.min(due_at, type_=_MOMENT)).where(~outbox.c.is_dead)
@@ -207,10 +212,14 @@ async def next_at(session: Session) -> datetime | None:
 
 
 async def open_count(session: Session, uids: Sequence[UUID]) -> int:
-    is_asked = outbox.c.record_uid == func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
-    # The kinds are named so that the unique index on (kind, record_uid) is of use.
-    statement = select(func.count()).where(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked, ~outbox.c.is_dead)
+    statement = select(func.count()).where(_about(uids), ~outbox.c.is_dead)
     return int((await session.run("open_entries", statement))[0][0])
+
+
+def _about(uids: Sequence[UUID]) -> ColumnElement[bool]:
+    """The kinds are named so that the unique index on (kind, record_uid) is of use."""
+    is_asked = outbox.c.record_uid == func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
+    return and_(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked)
 
 
 _INDEXED_THROUGH: Final = text(

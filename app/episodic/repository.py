@@ -11,12 +11,12 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.episodic import bookkeeping, calls, episodes, forgetting, outbox, search, sessions
+from app.episodic import bookkeeping, calls, episodes, forgetting, outbox, reconciliation, search, sessions
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
 from app.episodic.knowledge import KNOWLEDGE
-from app.ports import Checkpoint, FiledMessage, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.ports import Checkpoint, FiledMessage, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
 from app.records import (
     Episode,
     EpisodeKind,
@@ -27,6 +27,7 @@ from app.records import (
     KnowledgeKind,
     Message,
     Query,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -110,6 +111,18 @@ class Reader:
 
     async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
         return await outbox.page(self._session, is_dead=is_dead, limit=limit)
+
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        return await outbox.of_records(self._session, uids)
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        return await reconciliation.scroll_indexable(self._session, after=after, limit=limit, namespace=namespace)
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        return await reconciliation.indexable(self._session, uids)
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        return await reconciliation.newest(self._session, limit)
 
     async def next_outbox_at(self) -> datetime | None:
         return await outbox.next_at(self._session)
@@ -204,6 +217,12 @@ class Writer(Reader):
     async def record_run(self, run: RunReport) -> None:
         await bookkeeping.record_run(self._session, run)
 
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        return await reconciliation.lock_running(self._session)
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        return await reconciliation.save(self._session, run)
+
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
         return await forgetting.delete_records(self._session, kind, namespace, uids)
 
@@ -244,6 +263,7 @@ class PostgresRepository:
         """Make everything claimed due again; only for whoever knows that no worker is left that claimed it."""
         async with connected(self._writing) as session:
             await outbox.void_leases(session)
+            await reconciliation.void_leases(session)
             await session.commit()
 
     async def ping(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -13,16 +13,19 @@ from sqlalchemy import Row
 from app.episodic.engine import TIER
 from app.errors import TierUnavailable
 from app.observability import STORE_ERRORS
-from app.ports import FiledMessage, OutboxEntry, OutboxOp, SessionRecord
+from app.ports import FiledMessage, Indexable, OutboxEntry, OutboxOp, SessionRecord
 from app.records import (
     SCHEMA_VERSION,
     Episode,
     EpisodeKind,
     EpisodeStep,
+    FindingKind,
     Json,
     Knowledge,
     KnowledgeKind,
     Message,
+    ReconcileState,
+    Reconciliation,
     RecordKind,
     Role,
     RunReport,
@@ -178,6 +181,40 @@ def outbox_entry(row: Row[Any]) -> OutboxEntry:
         last_error=row.last_error,
         is_dead=row.is_dead,
     )
+
+
+def indexable(row: Row[Any]) -> Indexable:
+    return Indexable(row.uid, RecordKind(row.kind), row.namespace, row.content_sha256)
+
+
+def reconciliation(row: Row[Any]) -> Reconciliation:
+    return Reconciliation(
+        id=row.id,
+        namespace=row.namespace,
+        is_repair=row.is_repair,
+        space=row.space,
+        started_at=row.started_at,
+        total=row.total,
+        checked=row.checked,
+        findings={FindingKind(kind): count for kind, count in row.findings.items()},
+        examples={FindingKind(kind): tuple(UUID(text) for text in uids) for kind, uids in row.examples.items()},
+        pending=row.pending,
+        dead_letters=row.dead_letters,
+        cursor=row.cursor,
+        state=ReconcileState(row.state),
+        finished_at=row.finished_at,
+        leased_until=row.leased_until,
+        generation=row.generation,
+    )
+
+
+def reconciliation_values(run: Reconciliation) -> dict[str, Any]:
+    """The inverse of `reconciliation`."""
+    return asdict(run) | {
+        "findings": {kind.value: count for kind, count in run.findings.items()},
+        "examples": {kind.value: [str(uid) for uid in uids] for kind, uids in run.examples.items()},
+        "state": run.state.value,
+    }
 
 
 def run_report(row: Row[Any]) -> RunReport:

@@ -280,6 +280,31 @@ outbox: Final = Table(
     Index("ix_outbox_dead", "id", postgresql_where=text("is_dead")),
 )
 
+reconciliations: Final = Table(
+    "reconciliations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("namespace", Text),
+    Column("is_repair", Boolean, nullable=False),
+    Column("space", Text, nullable=False),
+    _moment("started_at"),
+    Column("total", BigInteger, nullable=False),
+    Column("checked", BigInteger, nullable=False),
+    _document("findings"),
+    _document("examples"),
+    Column("pending", BigInteger, nullable=False),
+    Column("dead_letters", BigInteger, nullable=False),
+    Column("cursor", Uuid),
+    Column("state", Text, nullable=False),
+    _moment("finished_at", nullable=True),
+    _moment("leased_until", nullable=True),
+    Column("generation", BigInteger, nullable=False),
+    _one_of("state", "running", "done", "abandoned"),
+    _ids_are_short("namespace"),
+    Index("ix_reconciliations_started_at", "started_at"),
+    Index("uq_reconciliations_running", "state", unique=True, postgresql_where=text("state = 'running'")),
+)
+
 idempotency_keys: Final = Table(
     "idempotency_keys",
     metadata,

@@ -21,8 +21,8 @@ from app.episodic.engine import Session, connected
 from app.episodic.migrations import downgrade_within, is_known, revision_of, upgrade_within
 from app.errors import Conflict, InvalidInput
 
-DERIVED: Final = frozenset({"outbox"})
-"""What a backup does not carry: after a restore everything is owed to the index anew."""
+DERIVED: Final = frozenset({"outbox", "reconciliations"})
+"""What a backup does not carry: after a restore everything is owed to the index anew, and nothing was compared with it."""
 
 _PAGE_ROWS: Final = 200
 _STALL: Final = timedelta(minutes=10)

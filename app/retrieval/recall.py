@@ -30,6 +30,7 @@ from app.retrieval.fusion import is_enough, select
 from app.retrieval.matching import admits
 from app.retrieval.participants import Participants
 from app.retrieval.people import People
+from app.retrieval.spaces import KnownSpaces, on_one_scale
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ class Recall:
         self._policy = policy
         self._clock = clock
         self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
+        self._known_spaces = KnownSpaces(semantic)
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
     async def recall(self, query: Query) -> Recollection:
@@ -134,7 +136,7 @@ class Recall:
         wanted = asked.query.limit + _SPARE
         while True:
             answers = [await self._semantic.search(space, _index_query(asked, dense, wanted)) for space, dense in spaces]
-            hits = [candidate.hit for candidates in answers for candidate in candidates]
+            hits = on_one_scale([(dense, [c.hit for c in found]) for (_, dense), found in zip(spaces, answers, strict=True)])
             is_all = all(len(candidates) < wanted for candidates in answers)
             if is_all or wanted > _MOST_SPARE * asked.query.limit or is_enough(hits, asked.query):
                 return hits
@@ -143,14 +145,12 @@ class Recall:
     async def _spaces(self, embedded: Embedded | None) -> list[tuple[Space, Vector | None]]:
         """The spaces to ask, each with the query's vector in it; without one a space is asked by words.
 
-        Usually one. While a fallback embeds, or nobody does, records may lie in several.
+        Usually one. While a fallback embeds, or nobody does, or another model takes over, records may lie in several.
         """
         if embedded is None:
             return [(space, None) for space in await self._semantic.spaces()]
-        own: list[tuple[Space, Vector | None]] = [(embedded.space, embedded.vectors[0])]
-        if embedded.space == self._embedder.space:
-            return own
-        return own + [(space, None) for space in await self._semantic.spaces() if space != embedded.space]
+        others = await self._known_spaces.beside(embedded.space)
+        return [(embedded.space, embedded.vectors[0]), *((space, None) for space in others)]
 
     async def _ask_text(self, query: Query) -> Sequence[Hit]:
         async with self._fallbacks, self._episodic.reading() as reader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from app.breakers import BreakerPolicy, Guard
-from app.ports import IndexQuery, SparseEncoder
+from app.ports import IndexedPoint, IndexQuery, SparseEncoder
 from app.records import Candidate, Point, Scope, Space, Tier
 from app.semantic.edge_space import EdgeSpace, IndexingPolicy
 from app.semantic.filters import within_scope
@@ -80,9 +80,16 @@ class EdgeRepository:
             opened = self._spaces.get(space.name) or await self._make(space)
             await opened.write("upsert", self._batches(space, points))
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
         if point_ids:
-            await self._write_everywhere("delete", list(point_ids))
+            await self._write_everywhere("delete", list(point_ids), keep=keep)
+
+    async def drop(self, space: Space) -> None:
+        async with self._opening:
+            opened = self._spaces.pop(space.name, None)
+            if opened is not None:
+                await opened.close()
+                await asyncio.to_thread(Home.of(self._directory, space).remove)
 
     async def forget(self, scope: Scope) -> None:
         await self._write_everywhere("forget", within_scope(scope))
@@ -108,15 +115,16 @@ class EdgeRepository:
         conditions = within_scope(scope) if scope is not None else ()
         return sum([await opened.read("count", conditions) for opened in asked])
 
-    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
         opened = self._spaces.get(space.name)
-        offset: UUID | None = None
-        while opened is not None:
-            batch, offset = await opened.read("scroll", offset, batch_size)
-            if batch:
-                yield batch
-            if offset is None:
-                return
+        conditions = within_scope(scope) if scope is not None else ()
+        return tuple(await opened.read("scroll", after, limit, conditions)) if opened is not None else ()
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        opened = self._spaces.get(space.name)
+        return tuple(await opened.read("lookup", list(point_ids))) if opened is not None and point_ids else ()
 
     async def settled(self) -> None:
         """Wait until no space is being indexed."""
@@ -136,9 +144,11 @@ class EdgeRepository:
         for space in list(self._spaces.values()):
             await space.ping()
 
-    async def _write_everywhere(self, operation: str, batch: object) -> None:
-        for opened in list(self._spaces.values()):
-            await opened.write(operation, [batch])
+    async def _write_everywhere(self, operation: str, batch: object, *, keep: Space | None = None) -> None:
+        kept = None if keep is None else keep.name
+        for name, opened in list(self._spaces.items()):
+            if name != kept:
+                await opened.write(operation, [batch])
 
     def _batches(self, space: Space, points: Sequence[Point]) -> Iterator[list[PointRow]]:
         """Rows are made batch by batch, while the engine writes the one before. Of points with one id the last counts."""

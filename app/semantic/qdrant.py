@@ -18,12 +18,12 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from app.breakers import BreakerPolicy, Guard
 from app.errors import EngineRefused, InvalidInput, TierUnavailable
 from app.observability import timed
-from app.ports import IndexQuery, SparseEncoder
+from app.ports import IndexedPoint, IndexQuery, SparseEncoder
 from app.records import Candidate, Point, Scope, Space, Tier
 from app.semantic.collections import collection_of, create_collection, create_missing_indexes, is_ours, space_of
 from app.semantic.filters import within_scope
 from app.semantic.fusion import Pool, best, gaps, newest_first
-from app.semantic.payload import candidate_of, row_of, traits_of
+from app.semantic.payload import IDENTITY, candidate_of, following, indexed_point, row_of, traits_of
 from app.semantic.plan import Search, check_dimension, plan
 from app.semantic.requests import dense_request, of_ids, point_of, sparse_request, to_filter
 
@@ -89,9 +89,17 @@ class QdrantRepository:
             async with self._calling("upsert"):
                 await self._client.upsert(collection_of(space), structs, wait=True)
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
         if point_ids:
-            await self._delete_everywhere("delete", models.PointIdsList(points=[str(i) for i in point_ids]))
+            await self._delete_everywhere("delete", models.PointIdsList(points=[str(i) for i in point_ids]), keep=keep)
+
+    async def drop(self, space: Space) -> None:
+        name = collection_of(space)
+        self._prepared.discard(name)
+        self._seen.discard(name)
+        async with self._calling("drop"):
+            if await self._client.collection_exists(name):
+                await self._client.delete_collection(name)
 
     async def forget(self, scope: Scope) -> None:
         await self._delete_everywhere("forget", models.FilterSelector(filter=to_filter(within_scope(scope))))
@@ -123,17 +131,26 @@ class QdrantRepository:
             names = [name for name in await self._collections() if space is None or name == collection_of(space)]
             return sum([(await self._client.count(name, narrow, exact=True)).count for name in names])
 
-    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
-        offset: Any = None
-        is_more = await self._exists(space)
-        while is_more:
-            async with self._calling("scroll"):
-                records, offset = await self._client.scroll(
-                    collection_of(space), limit=batch_size, offset=offset, with_payload=["content_sha256"]
-                )
-            if records:
-                yield [(UUID(str(record.id)), (record.payload or {})["content_sha256"]) for record in records]
-            is_more = offset is not None
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
+        if not await self._exists(space):
+            return ()
+        begin = following(after)
+        narrow = to_filter(within_scope(scope)) if scope is not None else None
+        async with self._calling("scroll"):
+            records, _ = await self._client.scroll(
+                collection_of(space), narrow, limit, offset=None if begin is None else str(begin), with_payload=list(IDENTITY)
+            )
+        return tuple(indexed_point(UUID(str(record.id)), record.payload or {}) for record in records)
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        if not point_ids or not await self._exists(space):
+            return ()
+        ids = [str(point_id) for point_id in point_ids]
+        async with self._calling("lookup"):
+            records = await self._client.retrieve(collection_of(space), ids, with_payload=list(IDENTITY))
+        return tuple(indexed_point(UUID(str(record.id)), record.payload or {}) for record in records)
 
     async def _pool(self, space: Space, search: Search) -> Pool[str]:
         narrow = to_filter(search.conditions)
@@ -171,10 +188,14 @@ class QdrantRepository:
             records = await self._client.retrieve(collection_of(space), list(ids), with_payload=True)
         return {str(record.id): record.payload or {} for record in records}
 
-    async def _delete_everywhere(self, operation: str, selector: models.PointIdsList | models.FilterSelector) -> None:
+    async def _delete_everywhere(
+        self, operation: str, selector: models.PointIdsList | models.FilterSelector, *, keep: Space | None = None
+    ) -> None:
+        kept = None if keep is None else collection_of(keep)
         async with self._calling(operation):
             for name in await self._collections():
-                await self._client.delete(name, selector, wait=True)
+                if name != kept:
+                    await self._client.delete(name, selector, wait=True)
 
     async def _collections(self) -> list[str]:
         listed = await self._client.get_collections()

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from app.errors import NotFound, TierUnavailable, VersionMismatch
-from app.ports import Checkpoint, FiledMessage, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.ports import Checkpoint, FiledMessage, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
 from app.records import (
     SCHEMA_VERSION,
     Episode,
@@ -27,6 +27,8 @@ from app.records import (
     KnowledgeKind,
     Message,
     Query,
+    ReconcileState,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -187,6 +189,24 @@ class InMemoryReader:
     async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
         entries = (q.entry for q in self._books.outbox.values() if is_dead in {None, q.entry.is_dead})
         return tuple(sorted(entries, key=lambda e: e.id)[:limit])
+
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        return tuple(q.entry for q in self._books.outbox.values() if q.entry.record_uid in set(uids))
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        wanted = (r for r in self._indexable() if (after is None or r.uid > after) and namespace in {None, r.namespace})
+        return tuple(sorted(wanted, key=lambda r: r.uid)[:limit])
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        return tuple(r for r in self._indexable() if r.uid in set(uids))
+
+    def _indexable(self) -> Iterable[Indexable]:
+        records = ((kind, record) for kind in RecordKind for record in self._books.records(kind) if is_visible(record))
+        return (Indexable(r.uid, kind, r.scope.namespace, _stored_hash(r)) for kind, r in records)
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        newest_first = sorted(self._books.reconciliations.values(), key=lambda r: (r.started_at, r.id), reverse=True)
+        return tuple(newest_first[:limit])
 
     async def next_outbox_at(self) -> datetime | None:
         return min((q.due_at for q in self._books.outbox.values() if not q.entry.is_dead), default=None)
@@ -369,6 +389,13 @@ class InMemoryWriter(InMemoryReader):
     async def record_run(self, run: RunReport) -> None:
         self._change(lambda books: books.runs.update({run.id: run}))
 
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        running = (r for r in self._books.reconciliations.values() if r.state is ReconcileState.RUNNING)
+        return next(running, None)
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        return self._change(lambda books: books.save_reconciliation(run))
+
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
         def delete(books: Books) -> int:
             mine = {r.uid for r in books.records(kind) if r.scope.namespace == namespace and r.uid in set(uids)}
@@ -394,6 +421,10 @@ class InMemoryWriter(InMemoryReader):
             return len(oldest_first)
 
         return self._change(delete)
+
+
+def _stored_hash(record: Owned) -> str | None:
+    return record.content_sha256 if isinstance(record, Message) else None
 
 
 def _place(filed: Filed) -> tuple[str, int]:

@@ -16,6 +16,8 @@ from app.records import (
     EpisodeStep,
     Knowledge,
     Message,
+    ReconcileState,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -82,6 +84,7 @@ class Books:
     checkpoints: dict[SessionKey, int] = field(default_factory=dict)
     runs: dict[UUID, RunReport] = field(default_factory=dict)
     outbox: dict[RecordRef, Queued] = field(default_factory=dict)
+    reconciliations: dict[UUID, Reconciliation] = field(default_factory=dict)
     last_outbox_id: int = 0
 
     def copy(self) -> Books:
@@ -96,6 +99,7 @@ class Books:
             checkpoints=dict(self.checkpoints),
             runs=dict(self.runs),
             outbox=dict(self.outbox),
+            reconciliations=dict(self.reconciliations),
             last_outbox_id=self.last_outbox_id,
         )
 
@@ -164,6 +168,16 @@ class Books:
 
     def _renewed(self, known: Queued, entry: OutboxEntry) -> Queued:
         return replace(known, entry=_fresh(entry, known.entry.id, generation=known.entry.generation + 1))
+
+    def save_reconciliation(self, run: Reconciliation) -> bool:
+        known = self.reconciliations.get(run.id, run)
+        if known.generation > run.generation:
+            return False
+        others = (r for r in self.reconciliations.values() if r.id != run.id and r.state is ReconcileState.RUNNING)
+        if run.state is ReconcileState.RUNNING and any(others):
+            raise Conflict("state", "another one is running")
+        self.reconciliations[run.id] = run
+        return True
 
     def delete(self, kind: RecordKind, uids: Collection[UUID]) -> int:
         """Remove records and queue their deletion from the index."""

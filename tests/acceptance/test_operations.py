@@ -30,10 +30,6 @@ def recipe(section: str) -> Snippet:
     return Snippet("sh", snippet.code.replace(".venv/lib/python3*/site-packages", SITE_PACKAGES))
 
 
-def on_the_new_database(statement: Snippet) -> Snippet:
-    return Snippet("sh", statement.code.replace('-h "$PWD/.hybrid-memory/postgres" -U postgres', '"$NEW_DATABASE"'))
-
-
 def settings(data_dir: Path) -> dict[str, str]:
     return {
         "MEMORY_DATA_DIR": str(data_dir),
@@ -109,7 +105,5 @@ async def test_an_embedded_memory_moves_to_a_server(home: Path, empty_database_u
     await run(Snippet("sh", "hybrid-memory migrate"), home, moved)
     async with served(**moved) as address:
         assert await look(address) == WHOLE | {"points": 0, "found": []}
-        await run(on_the_new_database(recipe("Rebuilding the index")), home, new)
-        async with MemoryClient(address) as memory:
-            await memory.consolidate()
+        await run(recipe("Rebuilding the index"), home, moved)
         assert await look(address) == WHOLE

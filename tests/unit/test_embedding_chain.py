@@ -202,3 +202,12 @@ async def test_close_ends_a_comparison_that_hangs() -> None:
     await rig.chain.close()
     assert rig.chain._comparison is not None
     assert rig.chain._comparison.cancelled()
+
+
+async def test_the_primarys_own_space_is_never_a_fallbacks() -> None:
+    """Before the primary has told its space nobody else's stands for it, so that nothing is moved to a fallback's."""
+    rig = Rig(ollama=StandIn("ollama", None), local=StandIn("local", OTHER_SPACE))
+    with pytest.raises(EmbedderUnavailable):
+        rig.chain.primary_space()
+    await rig.answer()
+    assert rig.chain.primary_space() == MINILM_SPACE

@@ -23,6 +23,7 @@ from app.records import (
     EpisodeKind,
     EpisodeReceipt,
     FilterTerm,
+    FindingKind,
     ForgetReceipt,
     Hit,
     Knowledge,
@@ -30,6 +31,7 @@ from app.records import (
     Mode,
     Query,
     Recollection,
+    Reconciliation,
     RecordKind,
     Role,
     RunReport,
@@ -286,16 +288,32 @@ def test_a_status_names_the_tiers_that_are_away() -> None:
     """What a tier would have said is null, and the tier is in `degraded`."""
     store = StoreStatus(3, 1, {RecordKind.MESSAGE: 5, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 0}, NOW)
     embedding = operations.EmbeddingOut(space="m__3", model="m", dimension=3, provider=None)
-    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW, 3), store, 4), embedding)
+    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW, 3), store, 4, 1), embedding)
     assert whole.model_dump(mode="json") == {
         "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z", "episodes": 3},
         "outbox": {"depth": 3, "dead_letters": 1, "oldest_at": "2026-05-04T12:00:00Z"},
-        "records": {"message": 5, "episode": 2, "knowledge": 0}, "indexed_points": 4, "drift": 3,
+        "records": {"message": 5, "episode": 2, "knowledge": 0}, "indexed_points": 4, "misplaced_points": 1,
+        "drift": 3,
         "embedding": {"space": "m__3", "model": "m", "dimension": 3, "provider": None}, "degraded": [],
     }  # fmt: skip
-    nothing = {"backlog", "outbox", "records", "indexed_points", "drift", "embedding"}
+    nothing = {"backlog", "outbox", "records", "indexed_points", "misplaced_points", "drift", "embedding"}
     assert operations.StatusOut.of(ConsolidationStatus(None, None, None), None).model_dump() == {
         **dict.fromkeys(nothing), "degraded": ["working", "episodic", "semantic"],
+    }  # fmt: skip
+
+
+def test_a_reconciliation_is_written_with_every_kind() -> None:
+    """What was found of each kind, also nothing, with examples; where it stands in the ids and who holds it stays inside."""
+    run = Reconciliation(
+        ID, "acme", is_repair=True, space="m__3", started_at=NOW, total=9, checked=5, findings={FindingKind.STALE: 1},
+        examples={FindingKind.STALE: (ID,)}, pending=2, dead_letters=3, cursor=ID, leased_until=LATER, generation=2,
+    )  # fmt: skip
+    assert operations.ReconcileOut.of(run).model_dump(mode="json") == {
+        "id": str(ID), "namespace": "acme", "repair": True, "space": "m__3", "state": "running",
+        "started_at": "2026-05-04T12:00:00Z", "finished_at": None, "is_resumed": True, "checked": 5, "total": 9,
+        "findings": {"missing": 0, "orphaned": 0, "stale": 1, "wrong_space": 0},
+        "examples": {"missing": [], "orphaned": [], "stale": [str(ID)], "wrong_space": []},
+        "pending": 2, "dead_letters": 3,
     }  # fmt: skip
 
 

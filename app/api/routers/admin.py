@@ -16,6 +16,9 @@ from app.api.wire.operations import (
     ForgetOut,
     OutboxEntryOut,
     OutboxOut,
+    ReconcileIn,
+    ReconcileOut,
+    ReconciliationsOut,
     RetryIn,
     RetryOut,
     RunOut,
@@ -54,6 +57,24 @@ async def status(
 async def list_runs(service: Service, access: MayAdmin, limit: Limit = 20) -> RunsOut:
     access.check(None)
     return RunsOut(runs=[RunOut.of(run) for run in await service.list_runs(limit)])
+
+
+@router.post("/reconcile", summary="Compare the index with PostgreSQL, record by record", responses=BODY | ONCE)
+@once
+async def reconcile(service: Service, access: MayAdmin, _: Once, body: ReconcileIn | None = None) -> ReconcileOut:
+    """Reports what is missing, orphaned, stale or in the wrong space; with `repair` it is queued for the indexer as well.
+
+    Returns when everything was compared. One that was interrupted is gone on with; 409 while another one runs.
+    """
+    asked = body or ReconcileIn()
+    access.check(asked.namespace)
+    return ReconcileOut.of(await service.reconcile(is_repair=asked.repair, namespace=asked.namespace))
+
+
+@router.get("/reconcile", summary="The newest comparisons, also one that is running")
+async def list_reconciliations(service: Service, access: MayAdmin, limit: Limit = 20) -> ReconciliationsOut:
+    access.check(None)
+    return ReconciliationsOut(runs=[ReconcileOut.of(run) for run in await service.list_reconciliations(limit)])
 
 
 @router.get("/outbox", summary="Records waiting to be indexed, and dead letters with their reason")
