@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
+from app.ranking import DEFAULT_RANKING, NO_CUES, Cues, Ranking
 from app.records import (
     ApiKey,
     Appended,
@@ -28,10 +29,12 @@ from app.records import (
     Json,
     Knowledge,
     KnowledgeKind,
+    LoggedEpisode,
     Message,
     Mode,
     Point,
     Query,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -70,11 +73,12 @@ class Backlog:
     messages: int
     oldest_at: datetime | None
     malformed: int = 0
+    episodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a drain brought to Postgres: messages up to sequence `through`, and `state`.
+    """What a drain brought to Postgres: messages up to sequence `through`, and the state of that version.
 
     `stored` is the highest sequence Postgres has for the session, which other paths may have raised above `through`.
     """
@@ -86,21 +90,37 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What has to go from the buffers: these messages of `scope.session_id`, or, without ids, all that `scope` admits.
+    """What has to go from the buffers: all that `scope` admits, or, with `ids`, the records of these names.
 
-    What was appended after `before` stays; with None everything goes that is there now. A scope that does not narrow
+    Those are messages of `scope.session_id`, or, where the scope names no session, logged episodes of its namespace. What
+    was appended or logged after `before` stays; with None everything goes that is there now. A scope that does not narrow
     within a session takes the session's state and scratchpad too.
     """
 
     scope: Scope
     before: datetime | None = None
-    message_ids: tuple[UUID, ...] | None = None
+    ids: tuple[UUID, ...] | None = None
+
+    @property
+    def is_of_answers_too(self) -> bool:
+        """Not where single messages of a session were deleted: their author may go on repeating named calls."""
+        return self.ids is None or self.scope.session_id is None
 
     def within(self, session: SessionKey) -> Erasure | None:
         """Of this, what concerns the session; None when nothing does."""
         if self.scope.namespace != session.namespace or self.scope.session_id not in {None, session.session_id}:
             return None
+        if self.ids is not None and self.scope.session_id is None:
+            return None
         return replace(self, scope=replace(self.scope, session_id=session.session_id))
+
+    def covers(self, logged: LoggedEpisode) -> bool:
+        """Whether the logged episode has to go."""
+        if self.before is not None and logged.logged_at > self.before:
+            return False
+        if self.ids is None:
+            return self.scope.admits(logged.episode.scope)
+        return self.scope == Scope(logged.namespace) and logged.episode.id in self.ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +191,9 @@ class WorkingMemory(Pingable, Protocol):
         """Note what is in Postgres. Idempotent.
 
         Raises the session's counter, if it has one, to at least `mark.stored`, once nothing undrained is left. A state
-        other than `mark.state` was saved meanwhile and is undrained. When nothing undrained is left the session stops
-        being dirty, and expires after `ttl`; while something is, it never does. Messages stay until they are released.
+        of another version than `mark.state`'s was saved meanwhile and is undrained. When nothing undrained is left the
+        session stops being dirty, and expires after `ttl`; while something is, it never does. Messages stay until they
+        are released.
         """
         ...
 
@@ -185,12 +206,22 @@ class WorkingMemory(Pingable, Protocol):
         """
         ...
 
-    async def save_state(self, session: SessionKey, state: SessionState) -> None:
-        """Replace the session's state and mark the session dirty, so that the state is archived."""
+    async def save_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
+    ) -> int | None:
+        """Replace the session's state and mark the session dirty, so that the state is archived; returns its version.
+
+        The version follows the one known here or `floor`, whichever is higher; `state.version` does not count. A
+        session with no state here (never saved, or expired) has no version: if the floor is not known either (None),
+        nothing is written and None returned. Comparing with `expected` and writing is one step.
+
+        Raises:
+            VersionMismatch: the state is not at version `expected`; nothing was written.
+        """
         ...
 
     async def load_state(self, session: SessionKey) -> SessionState | None:
-        """None when there is none, or one that nobody can read, which is set aside.
+        """The state with its version; None when there is none here, or one that nobody can read, which is set aside.
 
         Raises:
             NewerRelease: a newer release wrote it.
@@ -207,8 +238,40 @@ class WorkingMemory(Pingable, Protocol):
 
     async def delete_scratch(self, session: SessionKey, key: str) -> bool: ...
 
+    async def log_episode(self, logged: LoggedEpisode) -> None:
+        """Append to the episodes logged, which never expire. Idempotent by namespace and id.
+
+        On return it survives the death of any process and is seen by `logged_episode` from every process.
+
+        Raises:
+            Conflict: the id is logged already with other content; nothing was written.
+            TierUnavailable: it is not known to be written; repeating the call is safe.
+        """
+        ...
+
+    async def logged_episode(self, namespace: str, episode_id: UUID) -> LoggedEpisode | None:
+        """None when it was never logged here, or is settled.
+
+        Raises:
+            NewerRelease: a newer release wrote it.
+            Unreadable: it is damaged.
+        """
+        ...
+
+    def logged_episodes(self, *, namespace: str | None = None) -> AsyncIterator[Sequence[LoggedEpisode]]:
+        """Everything logged and not settled, in batches, in bounded memory. What cannot be read is passed over."""
+        ...
+
+    async def settle_episodes(self, logged: Sequence[LoggedEpisode]) -> None:
+        """Drop these: they are in Postgres. Idempotent."""
+        ...
+
+    async def forget_episodes(self, scope: Scope) -> int:
+        """Drop every logged episode that `scope` admits; returns how many. Walks them all."""
+        ...
+
     async def erase(self, erasure: Erasure) -> int:
-        """Remove what the erasure names; returns how many messages went. Idempotent.
+        """Remove what the erasure names; returns how many messages and logged episodes went. Idempotent.
 
         A session of which nothing is left is forgotten whole: the next one of its name is new. Without a session in the
         scope this walks the key space: not for traffic.
@@ -216,9 +279,9 @@ class WorkingMemory(Pingable, Protocol):
         ...
 
     async def count(self, scope: Scope) -> int:
-        """How many buffered messages, states and scratchpads `scope` admits; the latter two have no owner but a session.
+        """How many buffered messages, logged episodes, states and scratchpads `scope` admits.
 
-        Without a session in the scope this walks the key space.
+        States and scratchpads have no owner but a session. Without a session in the scope this walks the key space.
         """
         ...
 
@@ -227,6 +290,58 @@ class WorkingMemory(Pingable, Protocol):
         ...
 
     async def backlog(self) -> Backlog: ...
+
+
+class Claim(StrEnum):
+    """What a call finds under its key when it has no answer to give again."""
+
+    OURS = "ours"
+    RUNNING = "running"
+    OTHER_REQUEST = "other-request"
+    ANSWER_FORGOTTEN = "answer-forgotten"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a call that its caller named. `id` is derived from caller, namespace and key; `request` is a
+    digest of what was asked; `attempt` tells this attempt from others at the same call."""
+
+    namespace: str
+    id: UUID
+    request: str
+    attempt: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call was answered with. `status` and `body` mean to the door what the door made of them."""
+
+    status: int
+    body: bytes
+
+
+class AnswerStore(Protocol):
+    """Remembers what named calls were answered with. Every method may raise `TierUnavailable("working", …)`."""
+
+    async def claim(self, call: Call, *, lease: timedelta, ttl: timedelta) -> Answer | Claim:
+        """The answer under the call's id, or who may make it: of several attempts at once, one gets `OURS`.
+
+        A claim that was neither remembered nor released within `lease`, or whose process is known to be gone, may be
+        taken over. The key is remembered for `ttl`.
+        """
+        ...
+
+    async def remember(self, call: Call, answer: Answer, *, ttl: timedelta) -> None:
+        """Keep the answer for `ttl`, unless another attempt has taken the claim over."""
+        ...
+
+    async def release(self, call: Call) -> None:
+        """Make the key free again, unless another attempt has taken the claim over or answered."""
+        ...
+
+    async def forget(self, namespace: str) -> int:
+        """Drop the bodies of all answers in the namespace; returns how many. The calls stay known as answered."""
+        ...
 
 
 # ── tier 2 ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -311,14 +426,23 @@ class MessageInContext:
 
 
 @dataclass(frozen=True, slots=True)
+class FiledMessage:
+    """A message and the episode it is part of."""
+
+    message: Message
+    episode_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as Postgres knows it."""
+    """A session as Postgres knows it. `degraded` names the tiers that could not be asked about it."""
 
     session: SessionKey
     state: SessionState
     created_at: datetime
     last_message_at: datetime | None
     ended_at: datetime | None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +487,20 @@ class Taken:
     messages: int
 
 
+@dataclass(frozen=True, slots=True)
+class Indexable:
+    """A record that belongs into the vector index.
+
+    `content_sha256` is that of the text its point is made from; None where the record's kind makes a text of its fields,
+    which the store knows nothing of.
+    """
+
+    uid: UUID
+    kind: RecordKind
+    namespace: str
+    content_sha256: str | None
+
+
 class EpisodicReader(Protocol):
     """A read session: writes nothing; each call sees one snapshot, two calls may see two."""
 
@@ -384,11 +522,26 @@ class EpisodicReader(Protocol):
         """The messages with these uids that still exist, each with the two before it. Any order."""
         ...
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """The episode each of these messages (by `uid`) belongs to; unknown ones are left out."""
+        ...
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
         ...
 
     async def session(self, session: SessionKey) -> SessionRecord | None: ...
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        """By session id; `after` is the last one of the page before, "" for the first page."""
+        ...
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        """A namespace's messages, session by session, each session by rising sequence.
+
+        `after` is (session id, sequence) of the last one of the page before, ("", 0) for the first page.
+        """
+        ...
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None: ...
 
@@ -434,6 +587,25 @@ class EpisodicReader(Protocol):
         ...
 
     async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]: ...
+
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        """The entries of these records, dead ones too. Any order."""
+        ...
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        """The next records that belong into the index, of all kinds, by rising uid from after `after` on.
+
+        Fewer than `limit` are the last. With `namespace` only its own.
+        """
+        ...
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        """Those of these records that exist and belong into the index. Any order."""
+        ...
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        """The newest comparisons with the index, newest first."""
+        ...
 
     async def next_outbox_at(self) -> datetime | None:
         """When the earliest entry that is not dead becomes due; None when there is none."""
@@ -489,27 +661,75 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
         ...
 
-    async def save_episode(self, episode: Episode) -> None:
-        """Insert, or replace all but `created_at` of an episode with this id."""
+    async def save_episode(self, episode: Episode) -> Episode:
+        """Insert, or replace all but `created_at` of an episode with this id, which raises its version by one.
+
+        Returns the episode with the version it has now.
+        """
+        ...
+
+    async def insert_episode(self, episode: Episode) -> bool:
+        """Insert; False when the id is taken, in whatever namespace, and the episode there is left as it is."""
         ...
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
-        """The session's open conversation episode; there is at most one."""
+        """The session's open conversation episode; there is at most one. Locked like `episode`."""
         ...
 
-    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
-        """Number the new steps on from the last one."""
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        """Number the new steps on from the last one. `call` names the call that brings them."""
+        ...
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        """The steps that this call brought, by rising index."""
+        ...
+
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        """Bring counts, sequences and times of those that hold messages into line with them."""
         ...
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
     ) -> None:
-        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended."""
+        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended.
+
+        A state of a lower version than the stored one's does not replace it.
+        """
+        ...
+
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        """Save a state as the version after the stored one or `floor`, whichever is higher; returns that version.
+
+        Raises:
+            VersionMismatch: the stored state is not at version `expected`; nothing was written.
+        """
         ...
 
     async def end_session(self, session: SessionKey, at: datetime) -> None: ...
 
-    async def save_knowledge(self, knowledge: Knowledge) -> None: ...
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
+        ...
+
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        """Insert, or replace all but `created_at`; raises the version and returns it as `save_episode` does."""
+        ...
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        """Note that this transaction carries out the call, on this record.
+
+        Returns None; or, when the call was carried out before, the id of the record that it was carried out on. Waits
+        for a transaction that carries out the same call right now.
+        """
+        ...
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        """Drop the notes of calls carried out before then, the oldest first; returns how many."""
+        ...
 
     async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         """Open an outbox entry for each record, or renew the open one (see `OutboxEntry`)."""
@@ -549,6 +769,18 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
     async def record_run(self, run: RunReport) -> None: ...
 
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        """The one that is running, if there is one; nobody else takes it until the transaction ends."""
+        ...
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        """Insert, or replace; False, and nothing is changed, if the run was taken up by somebody else meanwhile.
+
+        Raises:
+            Conflict: another one is running.
+        """
+        ...
+
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
         """Delete rows and open a delete entry in the outbox for each; returns how many rows there were.
 
@@ -561,6 +793,14 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
         Raises:
             TierUnavailable: they took too long.
+        """
+        ...
+
+    async def share_namespace(self, namespace: str) -> None:
+        """Wait for who holds the namespace, and keep others from doing so until the transaction ends.
+
+        Raises:
+            TierUnavailable: that took too long.
         """
         ...
 
@@ -600,6 +840,58 @@ class EpisodicMemory(Pingable, Protocol):
 
     def writing(self) -> AbstractAsyncContextManager[EpisodicWriter]: ...
 
+    def frozen(self) -> AbstractAsyncContextManager[EpisodicReader]:
+        """A read session whose calls all see one moment. Not for long: what was deleted since is kept for it."""
+        ...
+
+
+class TableSnapshot(Protocol):
+    """Every table of tier 2 at one moment."""
+
+    @property
+    def revision(self) -> str:
+        """The revision of the schema, which rows have to be filled in at."""
+        ...
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """What is carried: all but what can be derived, each table after those it refers to."""
+        ...
+
+    def rows(self, table: str) -> AsyncIterator[Sequence[str]]:
+        """Every row as a JSON object in one line, in pages, in bounded memory."""
+        ...
+
+
+class TableFilling(Protocol):
+    """An empty tier 2 that nobody else sees before it is filled."""
+
+    async def insert(self, table: str, rows: Sequence[str]) -> None:
+        """Insert rows as `TableSnapshot.rows` gave them.
+
+        Raises:
+            InvalidInput: the revision has no such table, or the table cannot hold a row.
+            Conflict: two rows cannot stand together, or one refers to a row that is not there.
+        """
+        ...
+
+
+class TableStore(Protocol):
+    """Tier 2 as a whole, as backups carry it. Errors of the driver arrive as `TierUnavailable("episodic", …)`."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[TableSnapshot]: ...
+
+    def filling(self, revision: str) -> AbstractAsyncContextManager[TableFilling]:
+        """Fill with rows of that revision: all of it is there when the context ends, or after an error nothing.
+
+        What was filled in is brought to this program's revision, and every record is owed to the vector index.
+
+        Raises:
+            Conflict: something is there already.
+            InvalidInput: this program does not know the revision.
+        """
+        ...
+
 
 class KeyStore(Protocol):
     """Where API keys are kept. Errors of the driver arrive as `TierUnavailable("episodic", …)`."""
@@ -621,20 +913,6 @@ class KeyStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FusionWeights:
-    """How the two legs of a hybrid query are added up: dense + `bm25` · bm25.
-
-    A point found by one leg only is ranked with `dense_floor` or `bm25_floor` for the other. `prefetch` is how many
-    candidates each leg brings. Source: DESIGN §9, measured on LoCoMo's development half.
-    """
-
-    bm25: float = 0.05
-    dense_floor: float = 0.0
-    bm25_floor: float = 0.0
-    prefetch: int = 200
-
-
-@dataclass(frozen=True, slots=True)
 class IndexQuery:
     """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
 
@@ -650,7 +928,18 @@ class IndexQuery:
     since: datetime | None = None
     until: datetime | None = None
     mode: Mode = Mode.HYBRID
-    weights: FusionWeights = field(default_factory=FusionWeights)
+    ranking: Ranking = DEFAULT_RANKING
+    cues: Cues = NO_CUES
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedPoint:
+    """What a point says of the record it was made from; `uid` is the record's, and the point's own id."""
+
+    uid: UUID
+    kind: RecordKind
+    namespace: str
+    content_sha256: str
 
 
 class SemanticMemory(Pingable, Protocol):
@@ -667,8 +956,12 @@ class SemanticMemory(Pingable, Protocol):
         """
         ...
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
-        """Remove these points from every space; absent ones are no error."""
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
+        """Remove these points from every space, but for the space `keep`; absent ones are no error."""
+        ...
+
+    async def drop(self, space: Space) -> None:
+        """Remove the space's collection with whatever is in it; an absent one is no error."""
         ...
 
     async def forget(self, scope: Scope) -> None:
@@ -678,8 +971,8 @@ class SemanticMemory(Pingable, Protocol):
     async def search(self, space: Space, query: IndexQuery) -> tuple[Candidate, ...]:
         """The best `query.limit` candidates by falling `fused` score; ties by newest.
 
-        `fused` is exact for what is returned: it equals dense + weight · bm25 of the candidate's own `dense` and
-        `bm25`, both computed even if only one leg had found the point. Empty when the space has no collection.
+        `fused` is the score of `app.ranking`, from the candidate's own `dense` and `bm25`, both computed even if only one
+        leg had found the point; the hit's `components` are its terms. Empty when the space has no collection.
         """
         ...
 
@@ -699,8 +992,14 @@ class SemanticMemory(Pingable, Protocol):
         """How many of these points there are, over all spaces."""
         ...
 
-    def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
-        """Every point's (id, content_sha256), in batches, in bounded memory."""
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
+        """The next points (that `scope` admits) by rising id, from after `after` on. Fewer than `limit` are the last."""
+        ...
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        """Those of these points that are there. Any order."""
         ...
 
 

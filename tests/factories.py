@@ -12,19 +12,33 @@ from uuid import UUID
 from given import NOW, SESSION
 
 from app.consolidation.drain import Drain, DrainPolicy
+from app.consolidation.erasures import Erasures
 from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.logged_episodes import EpisodeDrain
+from app.consolidation.reconcile import Reconcile, ReconcilePolicy
 from app.consolidation.representation import ContextPolicy
-from app.consolidation.run import Consolidation, RunPolicy
+from app.consolidation.run import Consolidation, RunPolicy, Workers
 from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.spaces import Spaces
 from app.consolidation.summaries import ExtractiveSummarizer
 from app.embedding.hashing import HashingEmbedder
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
-from app.ports import Embedder, EpisodicMemory, OutboxEntry, OutboxQuery, SemanticMemory, Summarizer, WorkingMemory
+from app.ports import (
+    AnswerStore,
+    Embedder,
+    EpisodicMemory,
+    OutboxEntry,
+    OutboxQuery,
+    SemanticMemory,
+    Summarizer,
+    WorkingMemory,
+)
 from app.records import Draft, Episode, Message, Query, RecordKind, Role, Scope, SessionKey, new_id
 from app.retrieval.recall import Recall, RecallPolicy
 from app.semantic.bm25 import Bm25Encoder
+from app.testing.answers import InMemoryAnswerStore
 from app.testing.clock import FixedClock
 from app.testing.episodic import InMemoryEpisodicMemory
 from app.testing.semantic import InMemorySemanticMemory
@@ -39,6 +53,7 @@ class Tiers:
 
     clock: FixedClock
     working: WorkingMemory
+    answers: AnswerStore = field(default_factory=InMemoryAnswerStore)
     episodic: EpisodicMemory = field(default_factory=InMemoryEpisodicMemory)
     semantic: SemanticMemory = field(default_factory=lambda: InMemorySemanticMemory(Bm25Encoder()))
     embedder: Embedder = field(default_factory=HashingEmbedder)
@@ -81,10 +96,28 @@ def consolidation_of(tiers: Tiers, policy: RunPolicy | None = None) -> Consolida
     return Consolidation(
         tiers.working,
         tiers.episodic,
-        tiers.semantic,
-        drain=drain_of(tiers),
-        indexer=indexer_of(tiers),
+        spaces_of(tiers),
+        workers=Workers(
+            erasures=Erasures(tiers.working, tiers.episodic, tiers.answers),
+            drain=drain_of(tiers),
+            episode_drain=EpisodeDrain(tiers.working, tiers.episodic),
+            indexer=indexer_of(tiers),
+        ),
         policy=policy or RunPolicy(),
+        clock=tiers.clock,
+    )
+
+
+def spaces_of(tiers: Tiers) -> Spaces:
+    return Spaces(tiers.semantic, lambda: tiers.embedder.space)
+
+
+def reconcile_of(tiers: Tiers, policy: ReconcilePolicy | None = None) -> Reconcile:
+    return Reconcile(
+        tiers.episodic,
+        tiers.semantic,
+        spaces_of(tiers),
+        policy=policy or ReconcilePolicy(),
         clock=tiers.clock,
     )
 
@@ -101,7 +134,10 @@ def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recal
 
 
 def forgetting_of(tiers: Tiers) -> Forgetting:
-    return Forgetting(tiers.working, tiers.episodic, tiers.semantic, cache=None, on_forgotten=lambda _: None, clock=tiers.clock)
+    return Forgetting(
+        tiers.working, tiers.episodic, tiers.semantic,
+        answers=tiers.answers, cache=None, on_forgotten=lambda _: None, clock=tiers.clock,
+    )  # fmt: skip
 
 
 async def append(tiers: Tiers, *contents: str, session: SessionKey = SESSION, user_id: str | None = None) -> list[UUID]:

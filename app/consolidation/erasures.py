@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.ports import EpisodicMemory, WorkingMemory
+from app.ports import AnswerStore, EpisodicMemory, Erasure, WorkingMemory
 from app.records import SessionKey
 
 _ROUND: Final = 100
+ALL_ERASURES: Final = 100_000
+"""All there are: one a call that forgot, and one a session that lost messages, since Redis went away."""
 
 
 class Erasures:
     """Works off the erasures that are owed. Any of them may be carried out twice."""
 
-    def __init__(self, working: WorkingMemory, episodic: EpisodicMemory) -> None:
+    def __init__(self, working: WorkingMemory, episodic: EpisodicMemory, answers: AnswerStore) -> None:
         self._working = working
         self._episodic = episodic
+        self._answers = answers
 
     async def carry_out(self, session: SessionKey | None = None) -> int:
-        """All that is owed, or what concerns one session; returns how many messages went.
+        """All that is owed, or what concerns one session; returns how many messages and logged episodes went.
 
         Raises:
             TierUnavailable: Redis or Postgres is away; what is left stays owed.
@@ -31,8 +34,18 @@ class Erasures:
     async def _round(self, session: SessionKey | None) -> list[int]:
         async with self._episodic.reading() as reader:
             owed = await reader.owed_erasures(_ROUND, session=session)
-        erased = [await self._working.erase(o.erasure) for o in owed]
+        erased = [await erase(o.erasure, self._working, self._answers) for o in owed]
         if owed:
             async with self._episodic.writing() as tx:
                 await tx.settle_erasures([o.id for o in owed])
         return erased
+
+
+async def erase(erasure: Erasure, working: WorkingMemory, answers: AnswerStore) -> int:
+    """Have Redis forget; returns how many messages and logged episodes went. Idempotent.
+
+    Answers to named calls may quote what is to be forgotten: of a namespace that something was forgotten of, all go.
+    """
+    if erasure.is_of_answers_too:
+        await answers.forget(erasure.scope.namespace)
+    return await working.erase(erasure)

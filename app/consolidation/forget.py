@@ -14,9 +14,11 @@ from uuid import UUID
 
 import structlog
 
+from app.consolidation.erasures import erase
 from app.consolidation.forgotten import buffered_texts, stored_texts, texts_of
 from app.errors import TierUnavailable
 from app.ports import (
+    AnswerStore,
     Clock,
     EmbeddingCache,
     EpisodicMemory,
@@ -50,11 +52,12 @@ class Forgetting:
 
     def __init__(
         self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, *,
-        cache: EmbeddingCache | None, on_forgotten: Callable[[str], None], clock: Clock,
+        answers: AnswerStore, cache: EmbeddingCache | None, on_forgotten: Callable[[str], None], clock: Clock,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
         self._semantic = semantic
+        self._answers = answers
         self._cache = cache
         self._on_forgotten = on_forgotten
         self._clock = clock
@@ -72,11 +75,14 @@ class Forgetting:
             await tx.hold_namespace(scope.namespace)
             vectors = await self._evict(stored_texts(tx, scope)) + await self._evict(buffered_texts(self._working, scope))
             rows = await tx.forget(scope)
+            logged = await _or_none(self._working.forget_episodes(scope))
             buffered = await self._erase(tx, Erasure(scope))
         self._on_forgotten(scope.namespace)
         is_index_done = await _is_done(self._semantic.forget(scope))  # else the outbox's delete entries finish the work
         tiers = {
-            Tier.WORKING: TierReceipt(_counted(message=buffered, vector=vectors), await _or_none(self._working.count(scope))),
+            Tier.WORKING: TierReceipt(
+                _counted(message=buffered, episode=logged, vector=vectors), await _or_none(self._working.count(scope))
+            ),
             Tier.EPISODIC: TierReceipt(_by_kind(rows), await self._rows_of(scope)),
             Tier.SEMANTIC: TierReceipt(_counted(point=points), await _or_none(self._semantic.count(scope=scope))),
         }
@@ -94,20 +100,23 @@ class Forgetting:
             points = await _or_none(self._semantic.present(named.points))
             vectors = await self._evict(_texts_of(tx, named))
             rows = await _delete(tx, selection.namespace, named)
+            logged = await self._erase(tx, Erasure(Scope(selection.namespace), ids=selection.episodes))
             erased = [await self._erase(tx, _erasure(session, ids)) for session, ids in named.buffered.items()]
         self._on_forgotten(selection.namespace)
         is_index_done = await _is_done(self._semantic.delete(named.points))
         tiers = {
-            Tier.WORKING: TierReceipt(_counted(message=sum(n or 0 for n in erased), vector=vectors), await self._buffered(named)),
+            Tier.WORKING: TierReceipt(
+                _counted(message=sum(n or 0 for n in erased), episode=logged, vector=vectors), await self._buffered(named)
+            ),
             Tier.EPISODIC: TierReceipt(_by_kind(rows), await self._rows_named(selection.namespace, named)),
             Tier.SEMANTIC: TierReceipt(_counted(point=points), await _or_none(self._semantic.present(named.points))),
         }
-        return ForgetReceipt(tiers, _pending(working=None not in erased, semantic=is_index_done))
+        return ForgetReceipt(tiers, _pending(working=None not in (logged, *erased), semantic=is_index_done))
 
     async def _erase(self, tx: EpisodicWriter, erasure: Erasure) -> int | None:
-        """How many messages went from the buffers; None when they are away, and are owed it."""
+        """How many messages and logged episodes went from the buffers; None when they are away, and are owed it."""
         try:
-            return await self._working.erase(erasure)
+            return await erase(erasure, self._working, self._answers)
         except TierUnavailable as error:
             log.warning("erasure_owed", problem=error.problem)
             await tx.owe_erasure(replace(erasure, before=self._clock()))
@@ -175,7 +184,7 @@ async def _count_buffered(working: WorkingMemory, named: _Named) -> int:
 
 
 def _erasure(session: SessionKey, ids: frozenset[UUID]) -> Erasure:
-    return Erasure(Scope(session.namespace, session_id=session.session_id), message_ids=tuple(ids))
+    return Erasure(Scope(session.namespace, session_id=session.session_id), ids=tuple(ids))
 
 
 def _counted(**removed: int | None) -> dict[str, int]:

@@ -28,7 +28,7 @@ from app.consolidation.representation import (
 from app.errors import EmbedderUnavailable, TierUnavailable, Unreadable
 from app.observability import BACKGROUND_ERRORS, CONSOLIDATED
 from app.ports import Clock, Embedder, EpisodicMemory, EpisodicReader, OutboxEntry, OutboxOp, SemanticMemory, Summarizer
-from app.records import Episode, EpisodeKind, RecordKind, Space, utc_now
+from app.records import Episode, EpisodeKind, Message, RecordKind, Space, utc_now
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +127,8 @@ class Indexer:
         dense = sum_rows(embedded.vectors, drafts)
         points = [replace(draft.point, dense=row) for draft, row in zip(drafts, dense, strict=True)]
         await self._semantic.upsert(embedded.space, points)
+        # Written first, so that there is no moment without a point. A record with one in each of two spaces is found once.
+        await self._semantic.delete([point.id for point in points], keep=embedded.space)
         return embedded.space
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
@@ -139,30 +141,40 @@ class Indexer:
             knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
             read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
             await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
-        summarised = [await self._summarised(e) for e in episodes if not e.is_open and e.archived_at is None]
+        summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
         return [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
-            *(draft_episode(e) for e in summarised if e is not None),
+            *(draft_episode(e) for e in summarised),
             *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
         ]
 
-    async def _summarised(self, episode: Episode) -> Episode | None:
-        """The episode with a summary; None when it was forgotten or changed while the summary was made."""
-        if episode.summary or episode.kind is not EpisodeKind.CONVERSATION:
-            return episode
+    async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes with summaries, without those that were forgotten or changed while the summaries were made."""
+        unsummarised = [e for e in episodes if not e.summary and e.kind is EpisodeKind.CONVERSATION]
+        if not unsummarised:
+            return list(episodes)
         async with self._episodic.reading() as reader:
-            messages = await reader.episode_messages(episode.id)
-        if not messages:
-            return episode
+            said = {e.id: await reader.episode_messages(e.id) for e in unsummarised}
+        made = {e.id: await self._summarize(e, said[e.id]) for e in unsummarised if said[e.id]}
+        gone = await self._save_summaries([e for e in unsummarised if e.id in made], made)
+        return [made.get(e.id, e) for e in episodes if e.id not in gone]
+
+    async def _summarize(self, episode: Episode, messages: Sequence[Message]) -> Episode:
         summary = await self._summarizer.summarize(messages)
-        summarised = replace(episode, summary=summary.text, metadata={**episode.metadata, "summarised_by": summary.provider})
+        return replace(episode, summary=summary.text, metadata={**episode.metadata, "summarised_by": summary.provider})
+
+    async def _save_summaries(self, read: Sequence[Episode], made: Mapping[UUID, Episode]) -> set[UUID]:
+        """Returns the ids of those that are no longer as they were read: they are not saved."""
+        gone: set[UUID] = set()
         async with self._episodic.writing() as tx:
-            # Read again: a summary must not bring back what was forgotten while the model was at work.
-            if await tx.episode(episode.scope.namespace, episode.id) != episode:
-                return None
-            await tx.save_episode(summarised)
-        CONSOLIDATED.labels("summarised").inc()
-        return summarised
+            for episode in sorted(read, key=lambda e: e.id):  # in one order, so that workers cannot lock each other out
+                # Read again: a summary must not bring back what was forgotten while the model was at work.
+                if await tx.episode(episode.scope.namespace, episode.id) == episode:
+                    await tx.save_episode(made[episode.id])
+                else:
+                    gone.add(episode.id)
+        CONSOLIDATED.labels("summarised").inc(len(made) - len(gone))
+        return gone
 
     async def _delay(self, entries: Sequence[OutboxEntry], error: str) -> None:
         """An outage ends by itself and says nothing against a record."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -20,10 +20,16 @@ from app.records import Episode, Knowledge, Matrix, Point, RecordKind, sha256_he
 
 @dataclass(frozen=True, slots=True)
 class ContextPolicy:
-    """`short_words`: up to how many words a message gets a context vector. `before_words`: cut of each one before."""
+    """`short_words`: up to how many words a message gets a context vector. `before_words`: cut of each one before.
+
+    The words of the message before count for a short one too, `before_weight` of their weight, and `question_weight` more
+    if it was a question: an answer seldom repeats what was asked.
+    """
 
     short_words: int = 40
     before_words: int = 40
+    before_weight: float = 0.2
+    question_weight: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,8 @@ def draft_message(item: MessageInContext, policy: ContextPolicy) -> PointDraft:
         role=message.role.value,
         author=message.author,
         sequence=message.sequence,
+        is_long=not is_short,
+        sparse_context=_echo(item.before[-1].content, policy) if is_short and item.before else None,
         metadata=message.metadata,
     )
     return PointDraft(point, (own, "\n".join([*before, own])))
@@ -108,6 +116,14 @@ def _document(kind: RecordKind, record: Episode | Knowledge, text: str, metadata
         quality=record.quality if isinstance(record, Episode) else record.confidence,
         metadata=metadata,
     )
+
+
+def _echo(before: str, policy: ContextPolicy) -> tuple[str, float]:
+    is_question = before.rstrip().endswith(_QUESTION_MARKS)
+    return before, policy.before_weight + policy.question_weight * is_question
+
+
+_QUESTION_MARKS: Final = ("?", "？", "؟", "¿")
 
 
 def _cut(text: str, words: int) -> str:

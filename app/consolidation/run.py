@@ -16,9 +16,12 @@ import structlog
 from app.consolidation.drain import Drain
 from app.consolidation.erasures import Erasures
 from app.consolidation.indexing import Indexer
+from app.consolidation.logged_episodes import EpisodeDrain
+from app.consolidation.spaces import Spaces
 from app.errors import HybridMemoryError, TierUnavailable
 from app.observability import (
     BACKGROUND_ERRORS,
+    BACKLOG_EPISODES,
     BACKLOG_MESSAGES,
     BACKLOG_SESSIONS,
     CONSOLIDATED,
@@ -27,12 +30,22 @@ from app.observability import (
     OUTBOX_DEAD,
     OUTBOX_DEPTH,
 )
-from app.ports import Backlog, Clock, EpisodicMemory, SemanticMemory, StoreStatus, WorkingMemory
-from app.records import AppendReceipt, RunReport, SessionKey, message_uid, new_id
+from app.ports import Backlog, Clock, EpisodicMemory, StoreStatus, WorkingMemory
+from app.records import (
+    AppendReceipt,
+    ReconcileState,
+    Reconciliation,
+    RunReport,
+    SessionKey,
+    message_uid,
+    new_id,
+)
 
 log = structlog.get_logger(__name__)
 
 _POLL_SECONDS: Final = 0.05
+_RECONCILIATIONS: Final = 10
+"""How far back the last one that was done is looked for: at most one is running, some were abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +66,23 @@ class ConsolidationStatus:
     store: StoreStatus | None
     indexed_points: int | None
 
+    misplaced_points: int | None = None
+    """Points in other spaces than the one new vectors are meant for: in `indexed_points` they are not counted."""
+    reconciliation: Reconciliation | None = None
+    """The last that was done."""
+
     @property
     def drift(self) -> int | None:
-        """Records that should be in the index less points that are; None when a tier is away."""
+        """Records that should be in the index less points that are; None when a tier is away.
+
+        Where the two agree: what else is known to be wrong, points in another space or else what the last reconcile found
+        and did not repair.
+        """
         if self.store is None or self.indexed_points is None:
             return None
-        return sum(self.store.indexable.values()) - self.indexed_points
+        missing = sum(self.store.indexable.values()) - self.indexed_points
+        unrepaired = 0 if self.reconciliation is None else self.reconciliation.unrepaired
+        return missing or self.misplaced_points or unrepaired
 
 
 T = TypeVar("T")
@@ -86,22 +110,33 @@ class _Run:
             log.warning("consolidation_interrupted", problem=str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Who carries out a run's stages."""
+
+    erasures: Erasures
+    drain: Drain
+    episode_drain: EpisodeDrain
+    indexer: Indexer
+
+
 class Consolidation:
     """Brings the three tiers together."""
 
     def __init__(
-        self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, *,
-        drain: Drain, indexer: Indexer, policy: RunPolicy, clock: Clock,
+        self, working: WorkingMemory, episodic: EpisodicMemory, spaces: Spaces, *,
+        workers: Workers, policy: RunPolicy, clock: Clock,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
-        self._semantic = semantic
-        self._drain = drain
-        self._indexer = indexer
+        self._spaces = spaces
+        self._drain = workers.drain
+        self._episode_drain = workers.episode_drain
+        self._indexer = workers.indexer
+        self._erasures = workers.erasures
         self._policy = policy
         self._clock = clock
         self._running = asyncio.Lock()
-        self._erasures = Erasures(working, episodic)
 
     async def run(
         self, *, namespace: str | None = None, session: SessionKey | None = None, progress: Progress | None = None
@@ -123,6 +158,10 @@ class Consolidation:
     async def drain_session(self, session: SessionKey) -> int:
         """Drain one session now, whoever else is at it; returns how many messages were new to Postgres."""
         return await self._drain.drain_now(session)
+
+    async def store_logged_episode(self, namespace: str, episode_id: UUID) -> None:
+        """Bring an episode that is only logged into Postgres, so that it can be changed there."""
+        await self._episode_drain.drain_one(namespace, episode_id)
 
     async def end_session(self, session: SessionKey) -> None:
         await self._drain.end(session)
@@ -147,14 +186,18 @@ class Consolidation:
 
     async def status(self) -> ConsolidationStatus:
         """Look at every tier and bring the gauges up to date; a tier that is away is None."""
+        placed, misplaced = await _or_none(self._spaces.count()) or (None, None)
         status = ConsolidationStatus(
             await _or_none(self._working.backlog()),
             await _or_none(self._store_status()),
-            await _or_none(self._semantic.count()),
+            placed,
+            misplaced,
+            await _or_none(self._last_reconciliation()),
         )
         if status.backlog is not None:
             BACKLOG_MESSAGES.set(status.backlog.messages)
             BACKLOG_SESSIONS.set(status.backlog.sessions)
+            BACKLOG_EPISODES.set(status.backlog.episodes)
         if status.store is not None:
             OUTBOX_DEPTH.set(status.store.outbox_depth)
             OUTBOX_DEAD.set(status.store.dead_letters)
@@ -166,11 +209,22 @@ class Consolidation:
         before: Counter[str] | None = None
         while run.counts != before:
             before = run.counts.copy()
-            for stage in (self._erase_all, self._drain_all, self._close_idle, self._index_all, self._release_all):
+            for stage in self._stages:
                 try:
                     await stage(run)
                 except HybridMemoryError as error:
                     run.note(error)
+
+    @property
+    def _stages(self) -> Sequence[Callable[[_Run], Awaitable[None]]]:
+        return (
+            self._erase_all,
+            self._drain_all,
+            self._drain_episodes,
+            self._close_idle,
+            self._index_all,
+            self._release_all,
+        )
 
     async def _erase_all(self, run: _Run) -> None:
         if erased := await self._erasures.carry_out():
@@ -195,6 +249,10 @@ class Consolidation:
             log.exception("drain_failed", session=session.session_id)
             return 0
 
+    async def _drain_episodes(self, run: _Run) -> None:
+        if drained := await self._episode_drain.drain(namespace=run.namespace):
+            run.count("episodes_drained", drained)
+
     async def _close_idle(self, run: _Run) -> None:
         run.count("episodes_closed", await self._drain.close_idle(self._clock()))
 
@@ -203,7 +261,10 @@ class Consolidation:
             while (batch := await self._indexer.index_batch()).claimed:
                 run.count("records_indexed", batch.indexed)
 
+        before = run.counts["records_indexed"]
         await _all(index_next() for _ in range(self._policy.indexers))
+        if run.counts["records_indexed"] > before:
+            await self._spaces.drop_emptied()
 
     async def _release_all(self, run: _Run) -> None:
         sessions = [run.session] if run.session else await self._unreleased(run.namespace)
@@ -238,6 +299,11 @@ class Consolidation:
     async def _store_status(self) -> StoreStatus:
         async with self._episodic.reading() as reader:
             return await reader.status()
+
+    async def _last_reconciliation(self) -> Reconciliation | None:
+        async with self._episodic.reading() as reader:
+            runs = await reader.reconciliations(_RECONCILIATIONS)
+        return next((run for run in runs if run.state is ReconcileState.DONE), None)
 
     async def _record(self, report: RunReport) -> None:
         for what, count in report.counts.items():

@@ -18,8 +18,8 @@ from app.records import SessionKey
 
 
 async def owe(session: Session, erasure: Erasure) -> None:
-    ids = None if erasure.message_ids is None else list(erasure.message_ids)
-    values: dict[str, Any] = {**asdict(erasure.scope), "message_ids": ids, "requested_at": erasure.before}
+    ids = None if erasure.ids is None else list(erasure.ids)
+    values: dict[str, Any] = {**asdict(erasure.scope), "record_ids": ids, "requested_at": erasure.before}
     await session.run("owe_erasure", insert(erasures).values(values))
 
 
@@ -27,7 +27,7 @@ def owing(gone: CTE) -> CTE:
     """A part of a statement that owes the erasure of `gone` (namespace, session_id, id), an entry a session."""
     ids = func.array_agg(gone.c.id)
     owed = select(gone.c.namespace, gone.c.session_id, ids, func.now()).group_by(gone.c.namespace, gone.c.session_id)
-    return insert(erasures).from_select(["namespace", "session_id", "message_ids", "requested_at"], owed).cte("owed")
+    return insert(erasures).from_select(["namespace", "session_id", "record_ids", "requested_at"], owed).cte("owed")
 
 
 async def owed(session: Session, limit: int, key: SessionKey | None) -> tuple[OwedErasure, ...]:

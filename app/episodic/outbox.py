@@ -7,14 +7,30 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, case, delete, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    null,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session
-from app.episodic.tables import outbox
-from app.ports import OutboxEntry, OutboxQuery, OutboxState, Queued
+from app.episodic.tables import episodes, knowledge, messages, outbox
+from app.ports import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
 from app.records import RecordKind, SessionKey
 
 _MAX_ERROR_CHARACTERS: Final = 2000
@@ -23,7 +39,7 @@ _ENTRIES: Final = tuple(c for c in outbox.c if c.name not in {"leased_until", "c
 _RETURNED: Final = ", ".join(f"outbox.{c.name}" for c in _ENTRIES)
 
 
-def opening(records: Select[Any]) -> Insert:
+def opening(records: Select[Any] | CompoundSelect[Any]) -> Insert:
     """Open an entry for each of `records` (op, kind, namespace, record_uid, next_attempt_at), or renew the open one.
 
     A renewed entry starts afresh, but keeps its lease: two workers on one record could write the older version
@@ -74,6 +90,26 @@ async def enqueue(session: Session, entries: Sequence[OutboxEntry]) -> None:
         "times": [entry.next_attempt_at for entry in distinct],
     }
     await session.run("enqueue", _ENQUEUE, arrays)
+
+
+def _owed(kind: RecordKind, key: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
+    """An upsert of each record of a kind that belongs into the index."""
+    op, name = literal(OutboxOp.UPSERT.value, Text), literal(kind.value, Text)
+    return select(op, name, key.table.c.namespace, key, null().cast(_MOMENT)).where(*conditions)
+
+
+_ENQUEUE_EVERYTHING: Final = opening(
+    union_all(
+        _owed(RecordKind.MESSAGE, messages.c.uid, ~messages.c.is_archived),
+        _owed(RecordKind.EPISODE, episodes.c.id, ~episodes.c.is_open, episodes.c.archived_at.is_(None)),
+        _owed(RecordKind.KNOWLEDGE, knowledge.c.id, knowledge.c.superseded_by.is_(None)),
+    )
+)
+
+
+async def enqueue_everything(session: Session) -> None:
+    """Owe the index every record that belongs into it: what it has is not asked."""
+    await session.run("enqueue_everything", _ENQUEUE_EVERYTHING)
 
 
 _CLAIM: Final = (
@@ -202,6 +238,10 @@ def _state(now: datetime) -> ColumnElement[str]:
     )
 
 
+async def of_records(session: Session, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+    return rows.readable(await session.run("outbox_entries", select(*_ENTRIES).where(_about(uids))), rows.outbox_entry)
+
+
 async def next_at(session: Session) -> datetime | None:
     due_at = func.greatest(func.coalesce(outbox.c.next_attempt_at, outbox.c.created_at), outbox.c.leased_until)
     statement = select(func.min(due_at, type_=_MOMENT)).where(~outbox.c.is_dead)
@@ -210,18 +250,21 @@ async def next_at(session: Session) -> datetime | None:
 
 
 async def open_count(session: Session, uids: Sequence[UUID]) -> int:
-    return await _count(session, "open_entries", uids, ~outbox.c.is_dead)
+    return await _count(session, "open_entries", _about(uids), ~outbox.c.is_dead)
 
 
 async def dead_count(session: Session, uids: Sequence[UUID]) -> int:
-    return await _count(session, "dead_letters", uids, outbox.c.is_dead)
+    return await _count(session, "dead_letters", _about(uids), outbox.c.is_dead)
 
 
-async def _count(session: Session, operation: str, uids: Sequence[UUID], condition: ColumnElement[bool]) -> int:
+async def _count(session: Session, operation: str, *conditions: ColumnElement[bool]) -> int:
+    return int((await session.run(operation, select(func.count()).where(*conditions)))[0][0])
+
+
+def _about(uids: Sequence[UUID]) -> ColumnElement[bool]:
+    """The kinds are named so that the unique index on (kind, record_uid) is of use."""
     is_asked = outbox.c.record_uid == func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
-    # The kinds are named so that the unique index on (kind, record_uid) is of use.
-    statement = select(func.count()).where(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked, condition)
-    return int((await session.run(operation, statement))[0][0])
+    return and_(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked)
 
 
 _INDEXED_THROUGH: Final = text(

@@ -35,8 +35,8 @@ async def expired(session: Session, cutoffs: Cutoffs) -> Expired:
 async def archive(session: Session, ended_before: datetime, *, at: datetime, limit: int) -> Taken:
     taken = await _locked(session, _is_to_archive(ended_before), episodes.c.ended_at, limit)
     ids = [row.id for row in taken]
-    archived = update(episodes).where(among(episodes.c.id, ids)).values(archived_at=at, updated_at=func.now())
-    await session.run("archive_episodes", archived)
+    filed = {"archived_at": at, "version": episodes.c.version + 1, "updated_at": func.now()}
+    await session.run("archive_episodes", update(episodes).where(among(episodes.c.id, ids)).values(filed))
     hidden = update(messages).where(among(messages.c.episode_id, ids)).values(is_archived=True)
     said = await session.run("archive_messages", hidden.returning(messages.c.uid, messages.c.namespace))
     await outbox.enqueue(session, [*_removals(RecordKind.EPISODE, taken), *_removals(RecordKind.MESSAGE, said)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -14,15 +15,28 @@ from app.episodic.upgrades import EPISODES, KNOWLEDGE, SESSIONS
 from app.errors import NewerRelease, Unreadable
 from app.lineage import Damaged, Lineage, NewerVersion
 from app.observability import STORE_ERRORS
-from app.ports import Erasure, OutboxEntry, OutboxOp, OutboxState, OwedErasure, Queued, SessionRecord
+from app.ports import (
+    Erasure,
+    FiledMessage,
+    Indexable,
+    OutboxEntry,
+    OutboxOp,
+    OutboxState,
+    OwedErasure,
+    Queued,
+    SessionRecord,
+)
 from app.records import (
     Episode,
     EpisodeKind,
     EpisodeStep,
+    FindingKind,
     Json,
     Knowledge,
     KnowledgeKind,
     Message,
+    ReconcileState,
+    Reconciliation,
     RecordKind,
     Role,
     RunReport,
@@ -97,6 +111,10 @@ def message(row: Row[Any]) -> Message:
     )
 
 
+def filed_message(row: Row[Any]) -> FiledMessage:
+    return FiledMessage(message(row), row.episode_id)
+
+
 def episode(row: Row[Any], lineage: Lineage = EPISODES) -> Episode:
     return Episode(
         id=row.id,
@@ -114,6 +132,7 @@ def episode(row: Row[Any], lineage: Lineage = EPISODES) -> Episode:
         first_sequence=row.first_sequence,
         last_sequence=row.last_sequence,
         schema_version=lineage.current,
+        version=row.version,
         pinned=row.pinned,
         archived_at=row.archived_at,
     )
@@ -146,6 +165,7 @@ def knowledge(row: Row[Any]) -> Knowledge:
         valid_from=row.valid_from,
         valid_to=row.valid_to,
         superseded_by=row.superseded_by,
+        version=row.version,
         pinned=row.pinned,
     )
 
@@ -153,7 +173,7 @@ def knowledge(row: Row[Any]) -> Knowledge:
 def session(row: Row[Any]) -> SessionRecord:
     return SessionRecord(
         session=SessionKey(row.namespace, row.session_id),
-        state=state_from(SESSIONS.upgraded(document_of(row, "state"), row.schema_version)),
+        state=replace(state_from(SESSIONS.upgraded(document_of(row, "state"), row.schema_version)), version=row.version),
         created_at=row.created_at,
         last_message_at=row.last_message_at,
         ended_at=row.ended_at,
@@ -161,7 +181,7 @@ def session(row: Row[Any]) -> SessionRecord:
 
 
 def state_from(document: Json) -> SessionState:
-    """The inverse of `state_document`; what the document lacks is empty.
+    """The inverse of `state_document`; what the document lacks is empty. The version stands in a column of its own.
 
     Raises:
         Damaged: a part is not what it should be.
@@ -209,6 +229,40 @@ def queued(row: Row[Any]) -> Queued:
     return Queued(outbox_entry(row), OutboxState(row.state), row.created_at)
 
 
+def indexable(row: Row[Any]) -> Indexable:
+    return Indexable(row.uid, RecordKind(row.kind), row.namespace, row.content_sha256)
+
+
+def reconciliation(row: Row[Any]) -> Reconciliation:
+    return Reconciliation(
+        id=row.id,
+        namespace=row.namespace,
+        is_repair=row.is_repair,
+        space=row.space,
+        started_at=row.started_at,
+        total=row.total,
+        checked=row.checked,
+        findings={FindingKind(kind): count for kind, count in row.findings.items()},
+        examples={FindingKind(kind): tuple(UUID(text) for text in uids) for kind, uids in row.examples.items()},
+        pending=row.pending,
+        dead_letters=row.dead_letters,
+        cursor=row.cursor,
+        state=ReconcileState(row.state),
+        finished_at=row.finished_at,
+        leased_until=row.leased_until,
+        generation=row.generation,
+    )
+
+
+def reconciliation_values(run: Reconciliation) -> dict[str, Any]:
+    """The inverse of `reconciliation`."""
+    return asdict(run) | {
+        "findings": {kind.value: count for kind, count in run.findings.items()},
+        "examples": {kind.value: [str(uid) for uid in uids] for kind, uids in run.examples.items()},
+        "state": run.state.value,
+    }
+
+
 def run_report(row: Row[Any]) -> RunReport:
     return RunReport(
         id=row.id,
@@ -220,5 +274,5 @@ def run_report(row: Row[Any]) -> RunReport:
 
 
 def owed_erasure(row: Row[Any]) -> OwedErasure:
-    ids = None if row.message_ids is None else tuple(row.message_ids)
+    ids = None if row.record_ids is None else tuple(row.record_ids)
     return OwedErasure(row.id, Erasure(scope_of(row), row.requested_at, ids))

@@ -7,7 +7,6 @@ import asyncio
 import structlog
 
 from app.errors import NewerRelease, TierUnavailable
-from app.ports import WorkingMemory
 from app.records import AssembledContext, Query, RecentContext, Recollection, RecordKind, SessionKey, SessionState, Tier
 from app.retrieval.context import ContextShares, hit_section, pack, recent_section, split_hits, state_section
 from app.retrieval.recall import Recall
@@ -19,10 +18,7 @@ log = structlog.get_logger(__name__)
 class ContextAssembly:
     """Builds token-budgeted context from all tiers."""
 
-    def __init__(
-        self, working: WorkingMemory, sessions: SessionReader, recall: Recall, *, shares: ContextShares, recent_limit: int
-    ) -> None:
-        self._working = working
+    def __init__(self, sessions: SessionReader, recall: Recall, *, shares: ContextShares, recent_limit: int) -> None:
         self._sessions = sessions
         self._recall = recall
         self._shares = shares
@@ -61,9 +57,9 @@ class ContextAssembly:
         if session is None:
             return None
         try:
-            return await self._working.load_state(session)
+            return await self._sessions.state(session)
         except TierUnavailable:
-            return None  # named already: recent messages come from the same tier
+            return None  # named already: recent messages come from the same tiers
         except NewerRelease as error:  # an instance of that release shows it
             log.warning("state_left_to_newer_release", session=error.key, problem=error.problem)
             return None

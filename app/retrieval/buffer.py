@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.records import Matrix, Vector
+from app.ranking import Columns, Cues, Floats, Ranking, Traits, cue_terms, session_term
+from app.records import Hit, Matrix, Message, RecordKind, Role, Tier, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,13 @@ class BufferPolicy:
     """`messages`: newest unindexed messages looked at. `embedded`: how many of them get a dense score.
 
     Embedding is the slow part, so only the best by words and the newest get one; the rest count as unrelated.
+    `short_words`: longer messages of an unnamed assistant count as long, as in the index.
     """
 
     messages: int = 200
     embedded: int = 32
     corpus_size: int = 200
+    short_words: int = 40
 
 
 def bm25_scores(query: Mapping[int, float], documents: Sequence[Mapping[int, float]], corpus_size: int) -> list[float]:
@@ -52,3 +55,51 @@ def dense_scores(query: Vector, rows: Matrix, positions: Sequence[int], count: i
     if positions:
         scores[list(positions)] = 2.0 * (rows @ query)
     return scores
+
+
+def buffer_hits(
+    messages: Sequence[Message], dense: Sequence[float], words: Sequence[float], ranking: Ranking, cues: Cues, short_words: int
+) -> list[Hit]:
+    """The messages that have anything of the question, scored as the index scores; `components` add up to the score."""
+    columns = Columns.of([_traits(m, short_words) for m in messages])
+    terms: dict[str, Floats] = {
+        "dense": np.asarray(dense, dtype=np.float64),
+        "bm25": ranking.bm25 * np.asarray(words, dtype=np.float64),
+    }
+    contents = terms["dense"] + terms["bm25"]
+    terms |= cue_terms(ranking, cues, columns)
+    if ranking.session:
+        terms["session"] = session_term(ranking, contents, columns)
+    return [
+        _hit(message, {name: float(term[row]) for name, term in terms.items() if term[row] or name in {"dense", "bm25"}})
+        for row, message in enumerate(messages)
+        if contents[row] > 0.0
+    ]
+
+
+def _traits(message: Message, short_words: int) -> Traits:
+    day = message.created_at
+    return Traits(
+        author=message.author,
+        session=message.scope.session_id,
+        day=day.year * 10_000 + day.month * 100 + day.day,
+        created_at=day.timestamp(),
+        is_long_assistant=message.author == Role.ASSISTANT.value and len(message.content.split()) > short_words,
+    )
+
+
+def _hit(message: Message, components: Mapping[str, float]) -> Hit:
+    return Hit(
+        id=message.id,
+        kind=RecordKind.MESSAGE,
+        text=message.content,
+        score=sum(components.values()),
+        components=components,
+        tier=Tier.WORKING,
+        scope=message.scope,
+        created_at=message.created_at,
+        metadata=message.metadata,
+        role=message.role.value,
+        author=message.author,
+        sequence=message.sequence,
+    )

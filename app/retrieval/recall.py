@@ -13,26 +13,32 @@ import structlog
 from app.errors import TierUnavailable
 from app.observability import RECALL_LATENCY
 from app.ports import (
+    Clock,
     Embedder,
     EpisodicMemory,
-    FusionWeights,
     IndexQuery,
     SemanticMemory,
     SparseEncoder,
     WorkingMemory,
 )
-from app.records import Embedded, Hit, Message, Mode, Query, Recollection, RecordKind, Space, Tier, Vector
+from app.ranking import Cues
+from app.records import Embedded, Hit, Message, Mode, Query, Recollection, RecordKind, Space, Tier, Vector, utc_now
 from app.retrieval.attempt import Attempt
-from app.retrieval.buffer import BufferPolicy, bm25_scores, dense_scores, worth_embedding
-from app.retrieval.fusion import merge
+from app.retrieval.buffer import BufferPolicy, bm25_scores, buffer_hits, dense_scores, worth_embedding
+from app.retrieval.cues import read_cues
+from app.retrieval.fusion import is_enough, select
 from app.retrieval.matching import admits
 from app.retrieval.participants import Participants
-from app.retrieval.people import named, without_names
+from app.retrieval.people import People
+from app.retrieval.spaces import KnownSpaces, on_one_scale
 
 log = structlog.get_logger(__name__)
 
 EMBEDDER: Final = "embedder"
 """How a missing query vector is named in `degraded`: the index then answered by words alone."""
+_SPARE: Final = 3
+"""Hits asked for beyond the limit, in case some repeat others or their kind is full."""
+_MOST_SPARE: Final = 8
 _USES_VECTOR: Final = frozenset({Mode.HYBRID, Mode.DENSE, Mode.EXACT})
 _USES_WORDS: Final = frozenset({Mode.HYBRID, Mode.SPARSE, Mode.EXACT})
 
@@ -45,8 +51,16 @@ class RecallPolicy:
     deadline: timedelta = timedelta(milliseconds=300)
     patience: float = 0.5
     fallbacks: int = 4
-    weights: FusionWeights = field(default_factory=FusionWeights)
     buffer: BufferPolicy = field(default_factory=BufferPolicy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A query, what it says about its answer, and its vector (None without one)."""
+
+    query: Query
+    cues: Cues
+    embedded: Embedded | None
 
 
 class Recall:
@@ -54,7 +68,7 @@ class Recall:
 
     def __init__(
         self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, embedder: Embedder, *,
-        encoder: SparseEncoder, policy: RecallPolicy,
+        encoder: SparseEncoder, policy: RecallPolicy, clock: Clock = utc_now,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
@@ -62,7 +76,9 @@ class Recall:
         self._embedder = embedder
         self._encoder = encoder
         self._policy = policy
-        self._participants = Participants(semantic, embedder)
+        self._clock = clock
+        self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
+        self._known_spaces = KnownSpaces(semantic)
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
     async def recall(self, query: Query) -> Recollection:
@@ -73,13 +89,11 @@ class Recall:
         """
         attempt = Attempt(self._policy.deadline)
         buffered = asyncio.create_task(attempt.stage(Tier.WORKING, self._unindexed(query)))
-        embedded = await self._embed(attempt, query)
-        indexed, ranked = await asyncio.gather(
-            self._search(attempt, query, embedded), self._rank(attempt, query, buffered, embedded)
-        )
+        asked = await self._asked(attempt, query)
+        indexed, ranked = await asyncio.gather(self._search(attempt, asked), self._rank(attempt, asked, buffered))
         if indexed is None and not ranked:
             raise TierUnavailable(Tier.SEMANTIC, "neither the index nor full text answered in time")
-        hits = merge((*(indexed or ()), *ranked), query.limit)
+        hits = select((*(indexed or ()), *ranked), query)
         RECALL_LATENCY.labels("total").observe(attempt.elapsed_ms / 1e3)
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
         return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
@@ -94,108 +108,91 @@ class Recall:
         messages = await self._working.unindexed(query.scope, self._policy.buffer.messages)
         return [m for m in messages if admits(query, m)]
 
-    async def _embed(self, attempt: Attempt, query: Query) -> Embedded | None:
+    async def _asked(self, attempt: Attempt, query: Query) -> _Asked:
+        """The question with its cues and its vector; the names of those who take part are taken out of it (see `people`)."""
+        patience = self._policy.patience
+        people = await attempt.stage(Tier.SEMANTIC, self._participants.of(query.scope.namespace), share=patience) or People()
+        cues = read_cues(query, people, self._clock())
         if query.mode not in _USES_VECTOR:
-            return None
-        return await attempt.stage(EMBEDDER, self._embed_question(query), share=self._policy.patience)
+            return _Asked(query, cues, None)
+        question = people.without_names(query.text) if query.ranking.names_out else query.text
+        return _Asked(query, cues, await attempt.stage(EMBEDDER, self._embedder.embed([question]), share=patience))
 
-    async def _embed_question(self, query: Query) -> Embedded:
-        """The question's vector, without the names of those who take part (see `people`)."""
-        authors = await self._participants.of(query.scope.namespace)
-        return await self._embedder.embed([without_names(query.text, named(query.text, authors))])
-
-    async def _search(self, attempt: Attempt, query: Query, embedded: Embedded | None) -> Sequence[Hit] | None:
+    async def _search(self, attempt: Attempt, asked: _Asked) -> Sequence[Hit] | None:
         """The index's hits, or full text's when the index is away or late; None when neither answered."""
-        index = asyncio.ensure_future(self._ask_index(query, embedded))
+        index = asyncio.ensure_future(self._ask_index(asked))
         await asyncio.wait({index}, timeout=attempt.remaining_seconds(self._policy.patience))
         if index.done():
             hits = await attempt.stage(Tier.SEMANTIC, index)
-            return hits if hits is not None else await attempt.stage(Tier.EPISODIC, self._ask_text(query))
+            return hits if hits is not None else await attempt.stage(Tier.EPISODIC, self._ask_text(asked.query))
         if self._fallbacks.locked():  # when everything is late, asking Postgres as well makes it later still
             return await attempt.stage(Tier.SEMANTIC, index)
-        text = asyncio.create_task(attempt.stage(Tier.EPISODIC, self._ask_text(query)))
+        text = asyncio.create_task(attempt.stage(Tier.EPISODIC, self._ask_text(asked.query)))
         hits = await attempt.stage(Tier.SEMANTIC, index)
         if hits is None:
             return await text
         text.cancel()
         return hits
 
-    async def _ask_index(self, query: Query, embedded: Embedded | None) -> Sequence[Hit]:
-        hits: list[Hit] = []
-        for space, dense in await self._spaces(embedded):
-            candidates = await self._semantic.search(space, self._index_query(query, dense))
-            hits.extend(c.hit for c in candidates)
-        return hits
+    async def _ask_index(self, asked: _Asked) -> Sequence[Hit]:
+        """Enough hits to choose from: asked for again, more of them, where repetitions or a full kind leave places open."""
+        spaces = await self._spaces(asked.embedded)
+        wanted = asked.query.limit + _SPARE
+        while True:
+            answers = [await self._semantic.search(space, _index_query(asked, dense, wanted)) for space, dense in spaces]
+            hits = on_one_scale([(dense, [c.hit for c in found]) for (_, dense), found in zip(spaces, answers, strict=True)])
+            is_all = all(len(candidates) < wanted for candidates in answers)
+            if is_all or wanted > _MOST_SPARE * asked.query.limit or is_enough(hits, asked.query):
+                return hits
+            wanted *= 2
 
     async def _spaces(self, embedded: Embedded | None) -> list[tuple[Space, Vector | None]]:
         """The spaces to ask, each with the query's vector in it; without one a space is asked by words.
 
-        Usually one. While a fallback embeds, or nobody does, records may lie in several.
+        Usually one. While a fallback embeds, or nobody does, or another model takes over, records may lie in several.
         """
         if embedded is None:
             return [(space, None) for space in await self._semantic.spaces()]
-        own: list[tuple[Space, Vector | None]] = [(embedded.space, embedded.vectors[0])]
-        if embedded.space == self._embedder.space:
-            return own
-        return own + [(space, None) for space in await self._semantic.spaces() if space != embedded.space]
-
-    def _index_query(self, query: Query, dense: Vector | None) -> IndexQuery:
-        return IndexQuery(
-            scope=query.scope,
-            dense=dense,
-            sparse_text=query.text if query.mode in _USES_WORDS or dense is None else None,
-            limit=query.limit,
-            kinds=query.kinds,
-            filter=query.filter,
-            since=query.since,
-            until=query.until,
-            mode=query.mode,
-            weights=self._policy.weights,
-        )
+        others = await self._known_spaces.beside(embedded.space)
+        return [(embedded.space, embedded.vectors[0]), *((space, None) for space in others)]
 
     async def _ask_text(self, query: Query) -> Sequence[Hit]:
         async with self._fallbacks, self._episodic.reading() as reader:
             return await reader.search_text(query)
 
-    async def _rank(
-        self, attempt: Attempt, query: Query, buffered: Awaitable[Sequence[Message] | None], embedded: Embedded | None
-    ) -> Sequence[Hit]:
-        """Score buffered messages like indexed ones: dense + weight · BM25 (their own text, no context vector)."""
+    async def _rank(self, attempt: Attempt, asked: _Asked, buffered: Awaitable[Sequence[Message] | None]) -> Sequence[Hit]:
+        """Score buffered messages like indexed ones (their own text, no context vector)."""
         messages = await buffered
         if not messages:
             return ()
-        policy = self._policy.buffer
+        query, embedded = asked.query, asked.embedded
         words = self._words(query, messages) if query.mode in _USES_WORDS or embedded is None else [0.0] * len(messages)
         dense = [0.0] * len(messages)
         if embedded is not None:
-            positions = worth_embedding(words, policy.embedded)
+            positions = worth_embedding(words, self._policy.buffer.embedded)
             work = self._embedder.embed([messages[p].content for p in positions])
             rows = await attempt.stage(EMBEDDER, work)
             if rows is not None and rows.space == embedded.space:
                 dense = dense_scores(embedded.vectors[0], rows.vectors, positions, len(messages)).tolist()
-        return [
-            _buffer_hit(message, d, self._policy.weights.bm25 * w)
-            for message, d, w in zip(messages, dense, words, strict=True)
-            if d + w > 0.0
-        ]
+        return buffer_hits(messages, dense, words, query.ranking, asked.cues, self._policy.buffer.short_words)
 
     def _words(self, query: Query, messages: Sequence[Message]) -> list[float]:
         documents = [self._encoder.encode_document(f"{m.author}: {m.content}") for m in messages]
         return bm25_scores(self._encoder.encode_query(query.text), documents, self._policy.buffer.corpus_size)
 
 
-def _buffer_hit(message: Message, dense: float, words: float) -> Hit:
-    return Hit(
-        id=message.id,
-        kind=RecordKind.MESSAGE,
-        text=message.content,
-        score=dense + words,
-        components={"dense": dense, "bm25": words},
-        tier=Tier.WORKING,
-        scope=message.scope,
-        created_at=message.created_at,
-        metadata=message.metadata,
-        role=message.role.value,
-        author=message.author,
-        sequence=message.sequence,
+def _index_query(asked: _Asked, dense: Vector | None, limit: int) -> IndexQuery:
+    query = asked.query
+    return IndexQuery(
+        scope=query.scope,
+        dense=dense,
+        sparse_text=query.text if query.mode in _USES_WORDS or dense is None else None,
+        limit=limit,
+        kinds=query.kinds,
+        filter=query.filter,
+        since=query.since,
+        until=query.until,
+        mode=query.mode,
+        ranking=query.ranking,
+        cues=asked.cues,
     )

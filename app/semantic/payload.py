@@ -6,12 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from app.ports import SparseEncoder
-from app.records import Candidate, Hit, Point, RecordKind, Scope, Space, Tier, Vector
+from app.ports import IndexedPoint, SparseEncoder
+from app.ranking import Traits
+from app.records import Candidate, Hit, Point, RecordKind, Role, Scope, Space, Tier, Vector
 from app.semantic.filters import metadata_terms
+from app.semantic.fusion import Score
+
+IDENTITY: Final = ("kind", "namespace", "content_sha256")
+"""The fields that say which record a point was made from, and from which text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,16 @@ class PointRow:
 
 
 def row_of(point: Point, space: Space, encoder: SparseEncoder) -> PointRow:
-    return PointRow(point.id, point.dense, encoder.encode_document(point.sparse_text), payload_of(point, space))
+    return PointRow(point.id, point.dense, _words_of(point, encoder), payload_of(point, space))
+
+
+def _words_of(point: Point, encoder: SparseEncoder) -> Mapping[int, float]:
+    words = dict(encoder.encode_document(point.sparse_text))
+    if point.sparse_context is not None:
+        text, weight = point.sparse_context
+        for word, value in encoder.encode_document(text).items():
+            words[word] = words.get(word, 0.0) + weight * value
+    return words
 
 
 def payload_of(point: Point, space: Space) -> dict[str, Any]:
@@ -49,6 +63,7 @@ def payload_of(point: Point, space: Space) -> dict[str, Any]:
         "created_at": created_at.isoformat(),
         "day": created_at.year * 10_000 + created_at.month * 100 + created_at.day,
         "quality": point.quality,
+        "is_long": point.is_long or None,
         "content_sha256": point.content_sha256,
         "model": space.model,
         "dimension": space.dimension,
@@ -58,11 +73,40 @@ def payload_of(point: Point, space: Space) -> dict[str, Any]:
     return {name: value for name, value in payload.items() if value is not None}
 
 
-def candidate_of(point_id: UUID, payload: Mapping[str, Any], *, dense: float, bm25: float, weight: float) -> Candidate:
-    """The point as it was found; its hit's components are the two terms of `fused` = dense + weight · bm25."""
-    components = {"dense": dense, "bm25": weight * bm25}
-    fused = components["dense"] + components["bm25"]
-    return Candidate(_hit_of(payload, fused, components), point_id, dense, bm25, fused)
+def indexed_point(point_id: UUID, payload: Mapping[str, Any]) -> IndexedPoint:
+    """From a payload of which the fields `IDENTITY` were asked for. A hash that is not there equals no other."""
+    kind = RecordKind(payload.get("kind", RecordKind.MESSAGE))
+    return IndexedPoint(point_id, kind, payload.get("namespace", ""), payload.get("content_sha256", ""))
+
+
+def following(point_id: UUID | None) -> UUID | None:
+    """The id where a page begins that comes after `point_id`; the engines' offsets are inclusive."""
+    return None if point_id is None else UUID(int=min(point_id.int + 1, _LAST_ID))
+
+
+_LAST_ID: Final = 2**128 - 1
+"""An id nobody draws: a page after it would begin with itself."""
+
+
+def candidate_of(score: Score[Any], payload: Mapping[str, Any]) -> Candidate:
+    """The point as it was found; its hit's components are the terms of the score."""
+    return Candidate(_hit_of(payload, score.fused, score.terms), UUID(str(score.id)), score.dense, score.bm25, score.fused)
+
+
+TRAITS: Final = ("author", "session_id", "day", "created_at", "quality", "is_long")
+"""The fields of a payload that `traits_of` reads."""
+
+
+def traits_of(payload: Mapping[str, Any]) -> Traits:
+    """What ranking needs to know of a point; of one that vanished meanwhile (an empty payload) nothing."""
+    return Traits(
+        author=payload.get("author"),
+        session=payload.get("session_id"),
+        day=payload.get("day", 0),
+        created_at=datetime.fromisoformat(payload["created_at"]).timestamp() if "created_at" in payload else 0.0,
+        quality=payload.get("quality", 0.0),
+        is_long_assistant=payload.get("is_long", False) and payload.get("author") == Role.ASSISTANT.value,
+    )
 
 
 def _hit_of(payload: Mapping[str, Any], score: float, components: Mapping[str, float]) -> Hit:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.errors import DimensionMismatch
-from app.ports import FusionWeights, IndexQuery, SparseEncoder
+from app.ports import IndexQuery, SparseEncoder
+from app.ranking import Cues, Ranking
 from app.records import Mode, Space, Vector
 from app.semantic.filters import Condition, between, matching, of_kinds, within_scope
 
@@ -30,7 +31,8 @@ class Search:
     sparse: dict[int, float] | None
     limit: int
     prefetch: int
-    weight: float
+    ranking: Ranking
+    cues: Cues
     is_exact: bool
 
 
@@ -51,15 +53,16 @@ def plan(space: Space, query: IndexQuery, encoder: SparseEncoder) -> Search:
         dense=query.dense if has_vector else None,
         sparse=dict(encoder.encode_query(query.sparse_text or "")) if has_words else None,
         limit=query.limit,
-        prefetch=prefetch_of(query.limit, query.weights),
-        weight=query.weights.bm25,
+        prefetch=prefetch_of(query.limit, query.ranking),
+        ranking=query.ranking,
+        cues=query.cues,
         is_exact=query.mode is Mode.EXACT,
     )
 
 
-def prefetch_of(limit: int, weights: FusionWeights) -> int:
-    """How many points a leg brings: `weights.prefetch` at most, unless more are wanted."""
-    return max(limit, min(weights.prefetch, max(_LEAST_PREFETCH, _PREFETCH_FACTOR * limit)))
+def prefetch_of(limit: int, ranking: Ranking) -> int:
+    """How many points a leg brings: `ranking.prefetch` at most, unless more are wanted."""
+    return max(limit, min(ranking.prefetch, max(_LEAST_PREFETCH, _PREFETCH_FACTOR * limit)))
 
 
 def check_dimension(space: Space, vector: Vector) -> None:

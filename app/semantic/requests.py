@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from qdrant_client import models
 
 from app.semantic.filters import Condition, Named, OneOf, Within, only_namespace
-from app.semantic.payload import PointRow
+from app.semantic.payload import TRAITS, PointRow
 from app.semantic.plan import Search
 from app.semantic.shard import BM25, DENSE
 
@@ -27,13 +27,13 @@ def dense_request(search: Search, narrow: models.Filter, limit: int, *, is_exact
     # The walk through the graph reads bytes; what it brings is scored again with the vectors themselves.
     rescored = models.SearchParams(exact=is_exact, quantization=models.QuantizationSearchParams(rescore=True))
     vector = [] if search.dense is None else search.dense.tolist()
-    return models.QueryRequest(query=vector, using=DENSE, filter=narrow, limit=limit, params=rescored, with_payload=False)
+    return models.QueryRequest(query=vector, using=DENSE, filter=narrow, limit=limit, params=rescored, with_payload=list(TRAITS))
 
 
 def sparse_request(search: Search, narrow: models.Filter, limit: int) -> models.QueryRequest:
     own_corpus = models.SearchParams(idf=models.IdfCorpusParams(corpus=to_filter(only_namespace(search.namespace))))
     vector = sparse_vector(search.sparse or {})
-    return models.QueryRequest(query=vector, using=BM25, filter=narrow, limit=limit, params=own_corpus, with_payload=False)
+    return models.QueryRequest(query=vector, using=BM25, filter=narrow, limit=limit, params=own_corpus, with_payload=list(TRAITS))
 
 
 def point_of(row: PointRow) -> models.PointStruct:

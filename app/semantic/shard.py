@@ -14,9 +14,11 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
+from app.ports import IndexedPoint
+from app.ranking import Traits
 from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Condition, Named, OneOf, Within, only_namespace
-from app.semantic.fusion import Gaps, Score, best, fill_known, gaps
-from app.semantic.payload import PointRow
+from app.semantic.fusion import Gaps, Pool, Score, best, gaps
+from app.semantic.payload import IDENTITY, TRAITS, PointRow, following, indexed_point, traits_of
 from app.semantic.plan import Search
 
 DENSE: Final = "dense"
@@ -25,9 +27,9 @@ KEYWORDS: Final = (
     "kind", "user_id", "agent_id", "session_id", "project_id", "author", "role", "content_sha256", METADATA_TERMS,
 )  # fmt: skip
 
-Found: TypeAlias = tuple[UUID, float, float, dict[str, Any]]
-"""Id, dense, bm25, payload."""
-_Leg: TypeAlias = dict[Any, float]  # keyed by the id as the engine gives it: a UUID
+Found: TypeAlias = tuple[Score[UUID], dict[str, Any]]
+"""A point's score, and its payload."""
+_Leg: TypeAlias = dict[UUID, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Shard:
 
     def __init__(self, shard: edge.EdgeShard) -> None:
         self._shard = shard
+        self._traits: dict[UUID, Traits] = {}
 
     @classmethod
     def open(cls, directory: Path, dimension: int) -> Shard:
@@ -65,6 +68,8 @@ class Shard:
     def upsert(self, rows: Sequence[PointRow]) -> None:
         """Write points over what was there. In the write-ahead log on return."""
         self._shard.update(edge.UpdateOperation.upsert_points([_point(row) for row in rows]))
+        for row in rows:
+            self._traits.pop(row.id, None)
 
     def delete(self, ids: Sequence[UUID]) -> None:
         self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
@@ -75,10 +80,11 @@ class Shard:
     def search(self, searches: Sequence[Search]) -> list[list[Found]]:
         """Answer several questions as one batch: each its best points by falling score, and those that tie with the last."""
         legs = self._legs(searches)
-        self._close_gaps(searches, legs)
-        scores = [best(search, *leg) for search, leg in zip(searches, legs, strict=True)]
+        pools = [Pool.of(search, *leg, self._traits_of) for search, leg in zip(searches, legs, strict=True)]
+        self._close_gaps(searches, pools)
+        scores = [best(search, pool) for search, pool in zip(searches, pools, strict=True)]
         payloads = self._payloads(scores)
-        return [[(s.id, s.dense, s.bm25, payloads[s.id]) for s in found if s.id in payloads] for found in scores]
+        return [[(score, payloads[score.id]) for score in found if score.id in payloads] for found in scores]
 
     def count(self, conditions: Sequence[Condition]) -> int:
         return self._shard.count(edge.CountRequest(exact=True, filter=to_filter(conditions) if conditions else None))
@@ -88,13 +94,16 @@ class Shard:
         request = edge.FacetRequest("author", limit=limit, filter=to_filter(conditions))
         return [str(hit.value) for hit in self._shard.facet(request)]
 
-    def scroll(self, offset: UUID | None, limit: int) -> tuple[list[tuple[UUID, str]], UUID | None]:
-        """The next (id, content_sha256) from `offset` on, and where to go on; None at the end."""
-        request = edge.ScrollRequest(offset=offset, limit=limit, with_payload=["content_sha256"], with_vector=False)
-        records, following = self._shard.scroll(request)
-        return [(_uuid(r.id), (r.payload or {})["content_sha256"]) for r in records], None if following is None else _uuid(
-            following
-        )
+    def scroll(self, after: UUID | None, limit: int, conditions: Sequence[Condition]) -> list[IndexedPoint]:
+        """The next points by rising id, from after `after` on."""
+        narrow = to_filter(conditions) if conditions else None
+        request = edge.ScrollRequest(following(after), limit, narrow, with_payload=list(IDENTITY), with_vector=False)
+        records, _ = self._shard.scroll(request)
+        return [indexed_point(_uuid(r.id), r.payload or {}) for r in records]
+
+    def lookup(self, ids: Sequence[UUID]) -> list[IndexedPoint]:
+        records = self._shard.retrieve(list(ids), with_payload=list(IDENTITY), with_vector=False)
+        return [indexed_point(_uuid(r.id), r.payload or {}) for r in records]
 
     def state(self) -> ShardState:
         info = self._shard.info()
@@ -118,31 +127,36 @@ class Shard:
         for search in searches:
             dense = next(answers) if search.dense is not None else {}
             bm25 = next(answers) if search.sparse is not None else {}
-            fill_known(search, dense, bm25)
             legs.append((dense, bm25))
         return legs
 
-    def _close_gaps(self, searches: Sequence[Search], legs: Sequence[tuple[_Leg, _Leg]]) -> None:
-        requests: list[edge.QueryRequest] = []
-        targets: list[_Leg] = []
-        for search, (dense, bm25) in zip(searches, legs, strict=True):
-            lacking = gaps(search, dense, bm25)
-            bm25.update(dict.fromkeys(lacking.bm25, 0.0))  # whoever is not in the answer has none of the words
-            for request, target in zip(_gap_requests(search, lacking), (dense, bm25), strict=True):
-                if request is not None:
-                    requests.append(request)
-                    targets.append(target)
-        for target, answer in zip(targets, self._ask(requests), strict=True):
-            target.update(answer)
+    def _close_gaps(self, searches: Sequence[Search], pools: Sequence[Pool[UUID]]) -> None:
+        lacking = [gaps(search, pool) for search, pool in zip(searches, pools, strict=True)]
+        asked = [_gap_requests(search, gap) for search, gap in zip(searches, lacking, strict=True)]
+        answers = iter(self._ask([request for pair in asked for request in pair if request is not None]))
+        for pool, gap, (dense, bm25) in zip(pools, lacking, asked, strict=True):
+            pool.fill(next(answers) if dense is not None else {}, next(answers) if bm25 is not None else {}, gap)
 
     def _ask(self, requests: list[edge.QueryRequest]) -> list[_Leg]:
         if not requests:
             return []
-        return [{p.id: p.score for p in leg} for leg in self._shard.query_batch(edge.QueryBatchRequest(requests))]
+        return [{_uuid(p.id): p.score for p in leg} for leg in self._shard.query_batch(edge.QueryBatchRequest(requests))]
 
-    def _payloads(self, scores: Iterable[Iterable[Score[Any]]]) -> dict[UUID, dict[str, Any]]:
+    def _traits_of(self, ids: Sequence[UUID]) -> list[Traits]:
+        """Remembered, because reading a payload takes longer than finding the point."""
+        unknown = [i for i in ids if i not in self._traits]
+        if unknown:
+            if len(self._traits) + len(unknown) > _REMEMBERED_TRAITS:
+                self._traits.clear()
+                unknown = list(ids)
+            records = self._shard.retrieve([*unknown], with_payload=list(TRAITS), with_vector=False)
+            self._traits.update(dict.fromkeys(unknown, Traits()))
+            self._traits.update((_uuid(record.id), traits_of(record.payload or {})) for record in records)
+        return [self._traits[i] for i in ids]
+
+    def _payloads(self, scores: Iterable[Iterable[Score[UUID]]]) -> dict[UUID, dict[str, Any]]:
         ids = list({score.id for found in scores for score in found})
-        records = self._shard.retrieve(ids, with_payload=True, with_vector=False) if ids else []
+        records = self._shard.retrieve([*ids], with_payload=True, with_vector=False) if ids else []
         return {_uuid(record.id): record.payload or {} for record in records}
 
 
@@ -177,7 +191,7 @@ def _sparse_leg(search: Search) -> edge.QueryRequest | None:
     return _sparse_request(search, to_filter(search.conditions), search.prefetch)
 
 
-def _gap_requests(search: Search, lacking: Gaps[Any]) -> tuple[edge.QueryRequest | None, edge.QueryRequest | None]:
+def _gap_requests(search: Search, lacking: Gaps[UUID]) -> tuple[edge.QueryRequest | None, edge.QueryRequest | None]:
     return (
         _dense_request(search, _of_ids(lacking.dense), len(lacking.dense), is_exact=True) if lacking.dense else None,
         _sparse_request(search, _of_ids(lacking.bm25), len(lacking.bm25)) if lacking.bm25 else None,
@@ -198,8 +212,8 @@ def _sparse_request(search: Search, narrow: edge.Filter, limit: int) -> edge.Que
     return edge.QueryRequest(limit, query=query, filter=narrow, params=own_corpus, with_payload=False, with_vector=False)
 
 
-def _of_ids(ids: set[Any]) -> edge.Filter:
-    return edge.Filter(must=[edge.HasIdCondition(ids)])
+def _of_ids(ids: Sequence[UUID]) -> edge.Filter:
+    return edge.Filter(must=[edge.HasIdCondition(set(ids))])
 
 
 def _point(row: PointRow) -> edge.Point:
@@ -241,6 +255,8 @@ def _configuration(dimension: int) -> edge.EdgeConfig:
     )
 
 
+_REMEMBERED_TRAITS: Final = 200_000
+"""About 60 MB."""
 _LEAST_INDEXED: Final = 1_000
 """Points; a smaller segment stays as it was written."""
 _LEAST_IN_GRAPH: Final = 5_000

@@ -6,15 +6,17 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Final
 from uuid import UUID
 
 import numpy as np
 
 from app.errors import DimensionMismatch, InvalidInput
-from app.ports import IndexQuery, SparseEncoder
+from app.ports import IndexedPoint, IndexQuery, SparseEncoder
+from app.ranking import Columns, Floats, Fusion, Ranking, Traits, content, cue_terms, session_term
 from app.records import (
     FILTER_FIELDS,
     METADATA_PREFIX,
@@ -68,12 +70,22 @@ class InMemorySemanticMemory:
             _check_dimension(space, point.dense)
         if points:
             entries = self._spaces.setdefault(space, {})
-            entries.update((p.id, _Entry(p, self._encoder.encode_document(p.sparse_text))) for p in points)
+            entries.update((p.id, _Entry(p, self._words_of(p))) for p in points)
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
-        for entries in self._spaces.values():
-            for point_id in point_ids:
+    def _words_of(self, point: Point) -> Mapping[int, float]:
+        words = dict(self._encoder.encode_document(point.sparse_text))
+        text, weight = point.sparse_context or ("", 0.0)
+        for word, value in self._encoder.encode_document(text).items():
+            words[word] = words.get(word, 0.0) + weight * value
+        return words
+
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
+        for space, entries in self._spaces.items():
+            for point_id in point_ids if space != keep else ():
                 entries.pop(point_id, None)
+
+    async def drop(self, space: Space) -> None:
+        self._spaces.pop(space, None)
 
     async def forget(self, scope: Scope) -> None:
         await self.delete([i for entries in self._spaces.values() for i, e in entries.items() if scope.admits(e.point.scope)])
@@ -82,9 +94,11 @@ class InMemorySemanticMemory:
         _check_query(space, query)
         of_namespace = [e for e in self._spaces.get(space, {}).values() if e.point.scope.namespace == query.scope.namespace]
         asked = _asked_words(self._encoder, query, of_namespace)
-        found = [_candidate(e.point, query, _dot(asked, e.words)) for e in of_namespace if _is_wanted(e.point, query)]
+        wanted = [e for e in of_namespace if _is_wanted(e.point, query)]
+        words = {e.point.id: _dot(asked, e.words) for e in wanted}
         if not _has_vector(query):
-            found = [candidate for candidate in found if candidate.bm25 > 0.0]
+            wanted = [e for e in wanted if words[e.point.id] > 0.0]
+        found = _ranked([e.point for e in wanted], query, [words[e.point.id] for e in wanted])
         found.sort(key=lambda c: (-c.fused, -c.hit.created_at.timestamp()))
         return tuple(found[: query.limit])
 
@@ -103,10 +117,20 @@ class InMemorySemanticMemory:
     async def present(self, point_ids: Sequence[UUID]) -> int:
         return sum(point_id in entries for entries in self._spaces.values() for point_id in set(point_ids))
 
-    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
-        listed = [(i, entry.point.content_sha256) for i, entry in sorted(self._spaces.get(space, {}).items())]
-        for start in range(0, len(listed), batch_size):
-            yield listed[start : start + batch_size]
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
+        points = (entry.point for _, entry in sorted(self._spaces.get(space, {}).items()))
+        wanted = (p for p in points if (after is None or p.id > after) and (scope is None or scope.admits(p.scope)))
+        return tuple(_indexed(point) for point in wanted)[:limit]
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        entries = self._spaces.get(space, {})
+        return tuple(_indexed(entries[i].point) for i in set(point_ids) if i in entries)
+
+
+def _indexed(point: Point) -> IndexedPoint:
+    return IndexedPoint(point.id, point.kind, point.scope.namespace, point.content_sha256)
 
 
 def _words(text: str) -> list[int]:
@@ -146,10 +170,43 @@ def _dot(one: Mapping[int, float], other: Mapping[int, float]) -> float:
     return sum(weight * other[word] for word, weight in one.items() if word in other)
 
 
-def _candidate(point: Point, query: IndexQuery, bm25: float) -> Candidate:
-    dense = float(np.dot(point.dense, query.dense)) if query.dense is not None and _has_vector(query) else 0.0
-    components = {"dense": dense, "bm25": query.weights.bm25 * bm25}
-    fused = components["dense"] + components["bm25"]
+def _ranked(points: Sequence[Point], query: IndexQuery, words: Sequence[float]) -> list[Candidate]:
+    """Every point with its score by `app.ranking`."""
+    vector = query.dense if _has_vector(query) else None
+    bm25 = np.asarray(words, dtype=np.float64)
+    dense = np.array([float(np.dot(p.dense, vector)) if vector is not None else 0.0 for p in points], dtype=np.float64)
+    columns = Columns.of([_traits(point) for point in points])
+    terms = _content_terms(query.ranking, dense if vector is not None else dense * np.nan, np.where(bm25 > 0.0, bm25, np.nan))
+    contents = terms["dense"] + terms["bm25"]
+    terms |= cue_terms(query.ranking, query.cues, columns) | {"session": session_term(query.ranking, contents, columns)}
+    rows = [
+        {name: float(term[row]) for name, term in terms.items() if term[row] or name in {"dense", "bm25"}}
+        for row in range(len(points))
+    ]
+    return [_candidate(*row) for row in zip(points, dense.tolist(), bm25.tolist(), rows, strict=True)]
+
+
+def _content_terms(ranking: Ranking, dense: Floats, bm25: Floats) -> dict[str, Floats]:
+    if ranking.fusion is Fusion.LINEAR:
+        return {"dense": np.nan_to_num(dense), "bm25": ranking.bm25 * np.nan_to_num(bm25)}
+    nothing = np.full(dense.shape, np.nan)
+    return {"dense": content(ranking, dense, nothing), "bm25": content(ranking, nothing, bm25)}
+
+
+def _traits(point: Point) -> Traits:
+    at = point.created_at.astimezone(UTC)
+    return Traits(
+        author=point.author,
+        session=point.scope.session_id,
+        day=at.year * 10_000 + at.month * 100 + at.day,
+        created_at=at.timestamp(),
+        quality=point.quality or 0.0,
+        is_long_assistant=point.is_long and point.author == "assistant",
+    )
+
+
+def _candidate(point: Point, dense: float, bm25: float, components: Mapping[str, float]) -> Candidate:
+    fused = sum(components.values())
     hit = Hit(
         point.record_id, point.kind, point.text, fused, components, Tier.SEMANTIC, point.scope, point.created_at,
         point.metadata, point.role, point.author, point.sequence,

@@ -7,21 +7,26 @@ by the one after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
 from app.lineage import Damaged, Lineage, NewerVersion
-from app.records import Json, Message, Role, Scope, SessionKey, SessionState
+from app.records import Episode, EpisodeKind, Json, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState
 
 MESSAGES: Final = Lineage()
 STATES: Final = Lineage()
+EPISODES: Final = Lineage()
+"""Of logged episodes."""
 MAX_BYTES: Final = 33_554_432
 """Larger bytes were not written by us: no request may be as large."""
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode_message(message: Message) -> bytes:
@@ -59,8 +64,52 @@ def decode_message(session: SessionKey, sequence: int, raw: bytes, lineage: Line
         )
 
 
+def encode_episode(logged: LoggedEpisode) -> bytes:
+    episode = logged.episode
+    plain = {f.name: getattr(episode, f.name) for f in fields(episode)}
+    return orjson.dumps(
+        {
+            "v": EPISODES.current,
+            "episode": plain | {"id": str(episode.id)},
+            "steps": logged.steps,
+            "logged_at": logged.logged_at,
+        },
+        default=_plain,
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def decode_episode(raw: bytes, lineage: Lineage = EPISODES) -> LoggedEpisode:
+    """Raises as `_versioned` does."""
+    known = _versioned(raw, lineage)
+    with _damage_named():
+        return LoggedEpisode(_episode(known["episode"]), tuple(known["steps"]), datetime.fromisoformat(known["logged_at"]))
+
+
+def _episode(plain: dict[str, Any]) -> Episode:
+    read = {
+        "id": UUID(plain["id"]),
+        "kind": EpisodeKind(plain["kind"]),
+        "scope": Scope(**plain["scope"]),
+        "started_at": datetime.fromisoformat(plain["started_at"]),
+        "ended_at": datetime.fromisoformat(plain["ended_at"]),
+    }
+    return Episode(**(plain | read))
+
+
+def digest_of(logged: LoggedEpisode) -> str:
+    """The same for the same episode and steps, whenever they were logged."""
+    return hashlib.blake2b(encode_episode(replace(logged, logged_at=_EVER)), digest_size=16).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def encode_state(state: SessionState) -> bytes:
-    """The same bytes for equal states: `settle` compares them."""
+    """All but the version, which the session's `meta` has."""
     return orjson.dumps(
         {
             "v": STATES.current,
@@ -68,12 +117,11 @@ def encode_state(state: SessionState) -> bytes:
             "active_context": dict(state.active_context),
             "thoughts": state.thoughts,
             "related_episodes": [str(i) for i in state.related_episodes],
-        },
-        option=orjson.OPT_SORT_KEYS,
+        }
     )
 
 
-def decode_state(raw: bytes, lineage: Lineage = STATES) -> SessionState:
+def decode_state(raw: bytes, lineage: Lineage = STATES, *, version: int) -> SessionState:
     """Raises as `_versioned` does."""
     fields = _versioned(raw, lineage)
     with _damage_named():
@@ -82,6 +130,7 @@ def decode_state(raw: bytes, lineage: Lineage = STATES) -> SessionState:
             active_context=_object(fields, "active_context"),
             thoughts=tuple(map(_checked_text, fields["thoughts"])),
             related_episodes=tuple(UUID(i) for i in fields["related_episodes"]),
+            version=version,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
+from app.breakers import Guard
 from app.ports import Erasure
 from app.records import Message, Scope, SessionKey
 from app.working import scripts
@@ -17,68 +18,68 @@ from app.working.window import narrows_within_session, to_microseconds
 _ENTRIES_A_ROUND: Final = 1000
 
 
-async def erase_in(client: Client, session: SessionKey, erasure: Erasure) -> tuple[int, bytes | None]:
+async def erase_in(client: Client, guard: Guard, session: SessionKey, erasure: Erasure) -> tuple[int, bytes | None]:
     """Erase in one session; how many messages went, and when the newest append was if nothing is left of the session."""
-    if erasure.message_ids is not None:
-        return await _erase(client, session, [str(i) for i in erasure.message_ids], erasure), None
+    if erasure.ids is not None:
+        return await _erase(client, guard, session, [str(i) for i in erasure.ids], erasure), None
     if narrows_within_session(erasure.scope):
-        admitted = [str(m.id) async for m in _messages(client, session) if erasure.scope.admits(m.scope)]
-        return await _erase(client, session, admitted, erasure), None
-    return await _forget(client, session, erasure)
+        admitted = [str(m.id) async for m in _messages(client, guard, session) if erasure.scope.admits(m.scope)]
+        return await _erase(client, guard, session, admitted, erasure), None
+    return await _forget(client, guard, session, erasure)
 
 
-async def count_in(client: Client, session: SessionKey, scope: Scope) -> int:
+async def count_in(client: Client, guard: Guard, session: SessionKey, scope: Scope) -> int:
     """What `scope` admits of one session: messages, and, where it does not narrow within it, all else there is."""
     if narrows_within_session(scope):
-        return len([m async for m in _messages(client, session) if scope.admits(m.scope)])
+        return len([m async for m in _messages(client, guard, session) if scope.admits(m.scope)])
     keys = session_keys(session)
     pipeline = client.pipeline(transaction=False)
     pipeline.xlen(keys.messages)
     pipeline.xlen(keys.malformed)
     pipeline.exists(keys.state)
     pipeline.exists(keys.scratch)
-    with calling("count"):
+    async with calling(guard, "count"):
         return sum(await pipeline.execute())
 
 
-async def _forget(client: Client, session: SessionKey, erasure: Erasure) -> tuple[int, bytes | None]:
+async def _forget(client: Client, guard: Guard, session: SessionKey, erasure: Erasure) -> tuple[int, bytes | None]:
     keys, before = session_keys(session), _before(erasure)
     whole = (
         keys.messages, keys.meta, keys.ids, keys.state, keys.dirty, keys.unreleased,
         keys.scratch, keys.malformed, keys.malformed_counts,
     )  # fmt: skip
-    with calling("forget_session"):
+    async with calling(guard, "forget_session"):
         count, *at = await run(client, Call(scripts.FORGET, whole, (keys.member, before)))
     if count >= 0:
         return int(count), at[0]
-    older = [id_of(entry) async for entry in _entries(client, session)]
+    older = [id_of(entry) async for entry in _entries(client, guard, session)]
     notes = (keys.meta, keys.state, keys.scratch, keys.malformed, keys.malformed_counts)
-    with calling("erase_notes"):
+    async with calling(guard, "erase_notes"):
         await run(client, Call(scripts.ERASE_NOTES, notes, (keys.member, before)))
-    return await _erase(client, session, older, erasure), None
+    return await _erase(client, guard, session, older, erasure), None
 
 
-async def _erase(client: Client, session: SessionKey, ids: Sequence[str], erasure: Erasure) -> int:
+async def _erase(client: Client, guard: Guard, session: SessionKey, ids: Sequence[str], erasure: Erasure) -> int:
     keys = session_keys(session)
     erased = 0
     for start in range(0, len(ids), _ENTRIES_A_ROUND):
         arguments = (_before(erasure), *ids[start : start + _ENTRIES_A_ROUND])
-        with calling("erase"):
+        async with calling(guard, "erase"):
             erased += await run(client, Call(scripts.ERASE, (keys.messages, keys.meta, keys.ids), arguments))
     return erased
 
 
-async def _messages(client: Client, session: SessionKey) -> AsyncIterator[Message]:
-    async for entry in _entries(client, session):
+async def _messages(client: Client, guard: Guard, session: SessionKey) -> AsyncIterator[Message]:
+    async for entry in _entries(client, guard, session):
         for message in readable(session, [entry]):
             yield message
 
 
-async def _entries(client: Client, session: SessionKey) -> AsyncIterator[Entry]:
+async def _entries(client: Client, guard: Guard, session: SessionKey) -> AsyncIterator[Entry]:
     """Every entry of the buffer, in order."""
     after = 0
     while True:
-        with calling("entries"):
+        async with calling(guard, "entries"):
             page: Any = await answer(client.xrange(session_keys(session).messages, min=str(after + 1), count=_ENTRIES_A_ROUND))
         for entry in page:
             yield entry

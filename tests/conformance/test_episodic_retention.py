@@ -87,7 +87,7 @@ async def test_deleting_from_the_archive(episodic: EpisodicMemory) -> None:
         assert await tx.steps(gone.id, after=-1, limit=9) == ()
         assert await tx.list_episodes(Scope("acme"), kind=None, before=None, limit=9, archived=None) == (pinned, kept)
         (owed,) = await tx.owed_erasures(9)
-    assert (owed.erasure.scope, owed.erasure.message_ids) == (THIS_SESSION, (said.id,))
+    assert (owed.erasure.scope, owed.erasure.ids) == (THIS_SESSION, (said.id,))
 
 
 async def test_no_cutoff_spares_everything(episodic: EpisodicMemory) -> None:
@@ -107,7 +107,7 @@ async def test_deleted_messages_are_owed_to_the_buffers(episodic: EpisodicMemory
         await tx.delete_records(RecordKind.MESSAGE, "acme", [mine.uid, theirs.uid])
         await tx.forget(THIS_SESSION)
     async with episodic.reading() as reader:
-        owed = {o.erasure.scope.session_id: o.erasure.message_ids for o in await reader.owed_erasures(9)}
+        owed = {o.erasure.scope.session_id: o.erasure.ids for o in await reader.owed_erasures(9)}
     assert owed == {"s1": (mine.id,), "s2": (theirs.id,)}
 
 

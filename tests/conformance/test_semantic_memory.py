@@ -17,7 +17,8 @@ from qdrant_client import AsyncQdrantClient
 from volatile import volatile_directory
 
 from app.errors import DimensionMismatch, InvalidInput
-from app.ports import FusionWeights, IndexQuery, SemanticMemory
+from app.ports import IndexedPoint, IndexQuery, SemanticMemory
+from app.ranking import Cues, Fusion, Ranking
 from app.records import (
     Candidate,
     FilterTerm,
@@ -46,6 +47,8 @@ pytestmark = [
 SPACE: Final = Space("Exam/Model", 4)
 OTHER_SPACE: Final = Space("other", 2)
 ALL_KINDS: Final = tuple(RecordKind)
+PLAIN: Final = Ranking(author=0.0, date=0.0, session=0.0, assistant=0.0)
+ONLY_CONTENT: Final = replace(PLAIN, bm25=0.3)
 Engines: TypeAlias = dict[str, SemanticMemory]
 
 
@@ -70,8 +73,7 @@ async def memory(request: pytest.FixtureRequest, engines: Engines) -> SemanticMe
 
 async def clear(memory: SemanticMemory) -> None:
     for space in await memory.spaces():
-        async for batch in memory.scroll(space):
-            await memory.delete([point_id for point_id, _ in batch])
+        await memory.delete([p.uid for p in await memory.scroll(space)])
 
 
 def point(text: str = "the cat sat", **fields: Any) -> Point:
@@ -99,7 +101,7 @@ def vector(*values: float) -> Vector:
 
 
 def query(text: str | None = None, **fields: Any) -> IndexQuery:
-    defaults: dict[str, Any] = {"scope": Scope("acme"), "dense": vector(1), "limit": 10, "kinds": ALL_KINDS}
+    defaults: dict[str, Any] = {"scope": Scope("acme"), "dense": vector(1), "limit": 10, "kinds": ALL_KINDS, "ranking": PLAIN}
     return IndexQuery(sparse_text=text, **(defaults | fields))
 
 
@@ -222,7 +224,7 @@ async def test_forgetting_removes_what_the_scope_admits(memory: SemanticMemory, 
         await memory.upsert(space, [replace(p, dense=np.ones(space.dimension, dtype=np.float32)) for p in points])
     await memory.forget(scope)
     hashes = {sha256_hex(text) for text in left}
-    assert [{h async for batch in memory.scroll(s) for _, h in batch} for s in (SPACE, OTHER_SPACE)] == [hashes, hashes]
+    assert [{p.content_sha256 for p in await memory.scroll(s)} for s in (SPACE, OTHER_SPACE)] == [hashes, hashes]
 
 
 # ── who sees what ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -355,7 +357,7 @@ async def zoo(memory: SemanticMemory) -> None:
 async def test_the_mode_decides_what_counts(memory: SemanticMemory, mode: Mode, ranking: list[int]) -> None:
     """Both legs, the vector alone, or the words alone; by words alone, only what has one of them is found."""
     await zoo(memory)
-    found = await memory.search(SPACE, query("zebra giraffe", mode=mode, weights=FusionWeights(bm25=0.3)))
+    found = await memory.search(SPACE, query("zebra giraffe", mode=mode, ranking=ONLY_CONTENT))
     assert [c.hit.id.int for c in found][: len(ranking)] == ranking
 
 
@@ -380,9 +382,9 @@ async def test_words_that_mean_nothing_find_nothing(memory: SemanticMemory) -> N
 async def test_both_halves_of_a_score_are_exact(memory: SemanticMemory, prefetch: int) -> None:
     """A point that one leg alone had found is ranked with its true score of the other, however little the legs bring."""
     await zoo(memory)
-    weights = FusionWeights(bm25=0.3, prefetch=prefetch)
-    everything = {c.point_id: (c.dense, c.bm25) for c in await memory.search(SPACE, query("zebra giraffe", weights=weights))}
-    found = await memory.search(SPACE, query("zebra giraffe", weights=weights, limit=2))
+    ranking = replace(ONLY_CONTENT, prefetch=prefetch)
+    everything = {c.point_id: (c.dense, c.bm25) for c in await memory.search(SPACE, query("zebra giraffe", ranking=ranking))}
+    found = await memory.search(SPACE, query("zebra giraffe", ranking=ranking, limit=2))
     assert [c.hit.id.int for c in found] == [3, 2]
     for c in found:
         assert (c.dense, c.bm25) == pytest.approx(everything[c.point_id])
@@ -392,10 +394,52 @@ async def test_both_halves_of_a_score_are_exact(memory: SemanticMemory, prefetch
 async def test_components_add_up(memory: SemanticMemory, mode: Mode) -> None:
     """`fused` is dense + weight · bm25, the hit's score is `fused`, and its components are the two terms."""
     await zoo(memory)
-    weights = FusionWeights(bm25=0.3)
-    for c in await memory.search(SPACE, query("zebra giraffe", mode=mode, weights=weights)):
+    for c in await memory.search(SPACE, query("zebra giraffe", mode=mode, ranking=ONLY_CONTENT)):
         assert c.hit.components == {"dense": c.dense, "bm25": 0.3 * c.bm25}
         assert c.hit.score == c.fused == c.dense + 0.3 * c.bm25
+
+
+async def test_cues_of_the_question_lift_what_they_fit(memory: SemanticMemory) -> None:
+    """Who said it, when, and in which company: every term is a component, and all engines agree on each."""
+    elsewhere = replace(SCOPE, session_id="s2")
+    await memory.upsert(
+        SPACE,
+        [
+            point("by Ana", dense=vector(0.5)),
+            point("by Ben", dense=vector(0.5), author="Ben", created_at=NOW + timedelta(days=30)),
+            point("at length", dense=vector(0.5), author="assistant", is_long=True, scope=elsewhere),
+            point("near", dense=vector(1.0), scope=elsewhere, author="Cleo"),
+        ],
+    )
+    ranking = Ranking(author=0.5, date=0.25, session=0.5, assistant=0.125, recency=1.0, half_life_days=30.0)
+    day = int(f"{NOW:%Y%m%d}")
+    cues = Cues("Ana", ((day, day),), now=(NOW + timedelta(days=30)).timestamp())
+    found = await memory.search(SPACE, query(ranking=ranking, cues=cues))
+    assert {c.hit.text: dict(c.hit.components) for c in found} == {
+        "by Ana": {"dense": 0.5, "bm25": 0.0, "author": 0.5, "date": 0.25, "recency": 0.5, "session": 0.25},
+        "near": {"dense": 1.0, "bm25": 0.0, "date": 0.25, "recency": 0.5, "session": 0.5},
+        "by Ben": {"dense": 0.5, "bm25": 0.0, "recency": 1.0, "session": 0.25},
+        "at length": {"dense": 0.5, "bm25": 0.0, "date": 0.25, "assistant": -0.125, "recency": 0.5, "session": 0.5},
+    }
+    assert [(c.hit.text, c.fused) for c in found] == [("near", 2.25), ("by Ana", 2.0), ("by Ben", 1.75), ("at length", 1.625)]
+
+
+async def test_ranks_are_fused_on_request(memory: SemanticMemory) -> None:
+    """Reciprocal ranks of the two legs instead of their scores."""
+    await zoo(memory)
+    found = await memory.search(SPACE, query("zebra giraffe", ranking=replace(PLAIN, fusion=Fusion.RRF, rrf_k=1)))
+    assert [c.hit.id.int for c in found][:3] == [1, 3, 2]
+    for candidate in found:
+        assert candidate.fused == pytest.approx(sum(candidate.hit.components.values()))
+
+
+async def test_words_of_the_context_count_for_less(memory: SemanticMemory) -> None:
+    """A point is found by the words before it too, below one that says them itself."""
+    await memory.upsert(
+        SPACE, [point("so it is", sparse_context=("zebra zebra", 0.5)), point("zebra"), point("nothing of the kind")]
+    )
+    found = await memory.search(SPACE, query("zebra", dense=None))
+    assert texts(found) == ["zebra", "so it is"]
 
 
 async def test_longer_vectors_count_for_more(memory: SemanticMemory) -> None:
@@ -472,8 +516,10 @@ async def test_a_space_without_a_collection_is_empty(memory: SemanticMemory) -> 
     """Asking where nothing was ever written is no error, and makes nothing."""
     nowhere = Space("nowhere", 4)
     found = await memory.search(nowhere, query("cat"))
-    listed = [batch async for batch in memory.scroll(nowhere)]
-    assert (found, listed, await memory.count(nowhere), nowhere in await memory.spaces()) == ((), [], 0, False)
+    listed, looked_up = await memory.scroll(nowhere), await memory.lookup(nowhere, [UUID(int=1)])
+    await memory.drop(nowhere)
+    counted = (await memory.count(nowhere), nowhere in await memory.spaces())
+    assert (found, listed, looked_up, counted) == ((), (), (), (0, False))
 
 
 async def test_points_are_counted(memory: SemanticMemory) -> None:
@@ -491,12 +537,62 @@ async def test_points_are_counted(memory: SemanticMemory) -> None:
 
 
 async def test_scrolling_visits_every_point_once(memory: SemanticMemory) -> None:
-    """Batches stay within their size, and together hold each point's id and content hash."""
-    points = [point(f"number {i}") for i in range(25)]
+    """Pages follow each other by rising id, as PostgreSQL sorts them, and say of each point which record it is of."""
+    ids = [UUID(int=i << shift) for shift in (0, 60, 122) for i in range(1, 9)]
+    points = [point(f"number {i.int}", id=i, kind=RecordKind.EPISODE) for i in ids]
     await memory.upsert(SPACE, points)
-    batches = [batch async for batch in memory.scroll(SPACE, batch_size=10)]
-    assert [len(batch) for batch in batches] == [10, 10, 5]
-    assert sorted(row for batch in batches for row in batch) == sorted((p.id, p.content_sha256) for p in points)
+    pages = [await memory.scroll(SPACE, limit=10)]
+    while len(pages[-1]) == 10:
+        pages.append(await memory.scroll(SPACE, after=pages[-1][-1].uid, limit=10))
+    assert [len(page) for page in pages] == [10, 10, 4]
+    assert [row for page in pages for row in page] == [indexed(p) for p in sorted(points, key=lambda p: p.id.bytes)]
+
+
+async def test_scrolling_within_a_scope(memory: SemanticMemory) -> None:
+    """A page holds only what the scope admits, and is full while there is more of it."""
+    mine = [point(f"mine {i}") for i in range(5)]
+    await memory.upsert(SPACE, [*mine, *(point(f"theirs {i}", scope=Scope("globex")) for i in range(5))])
+    first = await memory.scroll(SPACE, limit=3, scope=Scope("acme"))
+    second = await memory.scroll(SPACE, after=first[-1].uid, limit=3, scope=Scope("acme"))
+    assert [*first, *second] == [indexed(p) for p in sorted(mine, key=lambda p: p.id.bytes)]
+    assert (len(first), len(second)) == (3, 2)
+
+
+async def test_points_are_looked_up_in_one_space(memory: SemanticMemory) -> None:
+    """Those that are there are found by id, others are left out, and another space's are not seen."""
+    here, there = point("here"), point("there", dense=np.ones(2, dtype=np.float32))
+    await memory.upsert(SPACE, [here, point("not asked for")])
+    await memory.upsert(OTHER_SPACE, [there])
+    assert await memory.lookup(SPACE, [here.id, there.id, UUID(int=1)]) == (indexed(here),)
+    assert await memory.lookup(SPACE, []) == ()
+
+
+async def test_points_are_deleted_from_all_spaces_but_one(memory: SemanticMemory) -> None:
+    """A record that moved to a space leaves the others, and nothing else does."""
+    moved, stays = point("moved"), point("stays")
+    for space in (SPACE, OTHER_SPACE):
+        await memory.upsert(space, [replace(p, dense=np.ones(space.dimension, dtype=np.float32)) for p in (moved, stays)])
+    await memory.delete([moved.id], keep=SPACE)
+    assert (await memory.count(SPACE), await memory.scroll(OTHER_SPACE)) == (2, (indexed(stays),))
+
+
+async def test_a_dropped_space_is_gone_and_can_be_made_again(memory: SemanticMemory) -> None:
+    """Dropping removes the collection with its points, and a point written later makes it anew."""
+    passing = Space("passing", 4)
+    await memory.upsert(passing, [point("old")])
+    await memory.drop(passing)
+    assert (passing in await memory.spaces(), await memory.count(passing), await memory.search(passing, query())) == (
+        False,
+        0,
+        (),
+    )
+    await memory.upsert(passing, [point("new")])
+    assert texts(await memory.search(passing, query())) == ["new"]
+    await memory.drop(passing)
+
+
+def indexed(point: Point) -> IndexedPoint:
+    return IndexedPoint(point.id, point.kind, point.scope.namespace, point.content_sha256)
 
 
 async def test_ping_names_the_engine(engines: Engines) -> None:

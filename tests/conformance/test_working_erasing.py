@@ -77,7 +77,7 @@ async def test_messages_are_erased_by_id(memory: WorkingMemory) -> None:
     """Those named, in the session named, and no others."""
     one, two, theirs = said("a"), said("b"), said("c", session=OTHER)
     await appended(memory, one, two, theirs)
-    assert await memory.erase(Erasure(THIS_SESSION, message_ids=(one.id, theirs.id))) == 1
+    assert await memory.erase(Erasure(THIS_SESSION, ids=(one.id, theirs.id))) == 1
     assert (await contents(memory), await contents(memory, OTHER)) == (["b"], ["c"])
 
 

@@ -21,12 +21,26 @@ from factories import (
     recall_of,
     tiers,
 )
-from given import SESSION, knowledge, queued, stored, upsert
+from given import NOW, SESSION, episode, knowledge, queued, stored, upsert
 
 from app.consolidation.forget import Forgetting
+from app.consolidation.logged_episodes import EpisodeDrain
 from app.errors import TierUnavailable
-from app.ports import OutboxOp
-from app.records import ForgetReceipt, Query, Scope, Selection, SessionKey, SessionState, Space, Tier, TierReceipt
+from app.ports import Answer, Call, Claim, OutboxOp
+from app.records import (
+    EpisodeKind,
+    ForgetReceipt,
+    LoggedEpisode,
+    Query,
+    Scope,
+    Selection,
+    SessionKey,
+    SessionState,
+    Space,
+    Tier,
+    TierReceipt,
+    new_id,
+)
 from app.testing.faults import away
 
 OTHER = SessionKey(SESSION.namespace, "s2")
@@ -155,7 +169,13 @@ async def test_vectors_of_what_was_forgotten_leave_the_cache() -> None:
     await append(given, "new secret")
     cache = Remembered({"my secret. And another.", "And another.", "harmless", "new secret"})
     forgetting = Forgetting(
-        given.working, given.episodic, given.semantic, cache=cache, on_forgotten=lambda _: None, clock=given.clock
+        given.working,
+        given.episodic,
+        given.semantic,
+        answers=given.answers,
+        cache=cache,
+        on_forgotten=lambda _: None,
+        clock=given.clock,
     )
     receipt = await forgetting.forget(THIS_SESSION)
     assert receipt.tiers[Tier.WORKING].removed == {"message": 2, "vector": 3}
@@ -166,7 +186,13 @@ async def test_whoever_remembers_a_namespace_is_told() -> None:
     """Short-lived memories between calls are dropped, too."""
     given, told = await remembered(), list[str]()
     forgetting = Forgetting(
-        given.working, given.episodic, given.semantic, cache=None, on_forgotten=told.append, clock=given.clock
+        given.working,
+        given.episodic,
+        given.semantic,
+        answers=given.answers,
+        cache=None,
+        on_forgotten=told.append,
+        clock=given.clock,
     )
     await forgetting.forget(THIS_SESSION)
     assert told == ["acme"]
@@ -235,6 +261,62 @@ async def test_a_drain_under_way_cannot_bring_back_what_is_forgotten() -> None:
     assert (await forgetting_of(given).forget(EVERYWHERE)).remaining == 0
     await consolidation_of(given).run()
     assert await found(given) == set()
+
+
+LOGGED = LoggedEpisode(episode(kind=EpisodeKind.TASK), (), NOW)
+BY_NAME = Selection("acme", episodes=(LOGGED.episode.id,))
+
+
+async def forget_either(given: Tiers, what: Scope | Selection) -> ForgetReceipt:
+    forgetting = forgetting_of(given)
+    return await (forgetting.forget_records(what) if isinstance(what, Selection) else forgetting.forget(what))
+
+
+@pytest.mark.parametrize("what", [THIS_SESSION, EVERYWHERE, BY_NAME])
+async def test_logged_episodes_are_forgotten_too(what: Scope | Selection) -> None:
+    """An episode that is still on its way to Postgres does not arrive after it was forgotten, in whatever way."""
+    given = tiers()
+    await given.working.log_episode(LOGGED)
+    assert await forget_either(given, what) == receipt_of({"episode": 1}, {}, {})
+    await consolidation_of(given).run()
+    assert (await episodes_of(given), await given.working.logged_episode("acme", LOGGED.episode.id)) == ((), None)
+
+
+@pytest.mark.parametrize("what", [THIS_SESSION, EVERYWHERE, BY_NAME])
+async def test_logged_episodes_of_buffers_that_are_away_do_not_come_back(what: Scope | Selection) -> None:
+    """With Redis away their removal is owed, and done before they can be drained; what is logged afterwards is kept."""
+    given = tiers()
+    await given.working.log_episode(LOGGED)
+    receipt = await forget_either(replace(given, working=away(given.working, Tier.WORKING)), what)
+    assert receipt.pending == ("working",)
+    later = replace(LOGGED, episode=replace(LOGGED.episode, id=new_id()), logged_at=NOW + timedelta(seconds=1))
+    await given.working.log_episode(later)
+    drain = EpisodeDrain(given.working, given.episodic)
+    await drain.drain_one("acme", LOGGED.episode.id)
+    assert (await drain.drain(), await episodes_of(given)) == (1, (later.episode,))
+
+
+async def test_an_episode_that_is_being_drained_is_waited_for() -> None:
+    """While a worker brings logged episodes of the namespace to Postgres, forgetting waits (here: gives up)."""
+    given = tiers()
+    async with given.episodic.writing() as worker:
+        await worker.share_namespace("acme")
+        with pytest.raises(TierUnavailable):
+            await forgetting_of(given).forget(EVERYWHERE)
+
+
+@pytest.mark.parametrize("what", [THIS_SESSION, BY_NAME])
+async def test_remembered_answers_are_forgotten_too(what: Scope | Selection) -> None:
+    """They may quote what is to be forgotten: of the namespace all go, at once or when Redis is back."""
+    given = tiers()
+    call = Call("acme", new_id(), "request", new_id())
+    for working, is_back in ((given.working, True), (away(given.working, Tier.WORKING), False)):
+        answers = given.answers if is_back else away(given.answers, Tier.WORKING)
+        await given.answers.claim(call, lease=timedelta(minutes=1), ttl=timedelta(hours=1))
+        await given.answers.remember(call, Answer(201, b"a secret"), ttl=timedelta(hours=1))
+        await forget_either(replace(given, working=working, answers=answers), what)
+        await consolidation_of(given).run()
+        assert await given.answers.claim(call, lease=timedelta(minutes=1), ttl=timedelta(hours=1)) is Claim.ANSWER_FORGOTTEN
 
 
 @dataclass

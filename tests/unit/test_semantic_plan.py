@@ -9,7 +9,8 @@ import pytest
 from given import NOW, SCOPE
 
 from app.errors import DimensionMismatch
-from app.ports import FusionWeights, IndexQuery
+from app.ports import IndexQuery
+from app.ranking import NO_CUES, Ranking
 from app.records import FilterTerm, Mode, RecordKind, Space
 from app.semantic.filters import OneOf, Within, within_scope
 from app.semantic.plan import Search, plan, prefetch_of
@@ -22,13 +23,13 @@ QUERY = IndexQuery(SCOPE, VECTOR, "cat", 10, tuple(RecordKind))
 
 def test_every_condition_is_part_of_the_question() -> None:
     """Scope, kinds, filter and times all reach the engine, and nothing is left to be sorted out afterwards."""
-    weights = FusionWeights(bm25=0.2, prefetch=60)
+    ranking = Ranking(bm25=0.2, prefetch=60)
     asked = replace(
-        QUERY, kinds=(RecordKind.EPISODE,), filter=(FilterTerm("role", ("user",)),), since=NOW, mode=Mode.EXACT, weights=weights
+        QUERY, kinds=(RecordKind.EPISODE,), filter=(FilterTerm("role", ("user",)),), since=NOW, mode=Mode.EXACT, ranking=ranking
     )
     conditions = (OneOf("kind", ("episode",)), OneOf("role", ("user",)), Within("created_at", NOW.isoformat(), None))
     words = dict(WordEncoder().encode_query("cat"))
-    expected = Search((*within_scope(SCOPE), *conditions), "acme", VECTOR, words, 10, 50, 0.2, is_exact=True)
+    expected = Search((*within_scope(SCOPE), *conditions), "acme", VECTOR, words, 10, 50, ranking, NO_CUES, is_exact=True)
     assert plan(SPACE, asked, WordEncoder()) == expected
 
 
@@ -57,7 +58,7 @@ def test_the_legs_are_what_the_mode_wants_and_the_query_has(mode: Mode, has_dens
 )
 def test_a_leg_brings_five_points_a_hit(limit: int, prefetch: int, expected: int) -> None:
     """At least 50, at most what the weights allow, and never fewer than are wanted."""
-    assert prefetch_of(limit, FusionWeights(prefetch=prefetch)) == expected
+    assert prefetch_of(limit, Ranking(prefetch=prefetch)) == expected
 
 
 @pytest.mark.parametrize("vector", [np.ones(3, dtype=np.float32), np.ones((1, 2), dtype=np.float32), np.float32(1.0)])

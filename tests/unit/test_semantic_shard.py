@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from volatile import volatile_directory
 
+from app.ranking import DEFAULT_RANKING, NO_CUES
 from app.semantic.filters import only_namespace
 from app.semantic.payload import PointRow
 from app.semantic.plan import Search
@@ -41,8 +42,8 @@ def shard(directory: Path) -> Iterator[Shard]:
 
 
 def ask(shard: Shard, *, is_exact: bool) -> list[UUID]:
-    search = Search(only_namespace("acme"), "acme", ROWS[3], None, 10, 50, 0.05, is_exact=is_exact)
-    return [point_id for point_id, *_ in shard.search([search])[0]]
+    search = Search(only_namespace("acme"), "acme", ROWS[3], None, 10, 50, DEFAULT_RANKING, NO_CUES, is_exact=is_exact)
+    return [score.id for score, _ in shard.search([search])[0]]
 
 
 def test_a_new_point_can_be_found_before_it_is_indexed(shard: Shard) -> None:
@@ -63,9 +64,9 @@ def test_optimizing_indexes_every_vector(shard: Shard) -> None:
 def test_scores_are_exact_after_indexing(shard: Shard) -> None:
     """The codes that a search walks by are never what a score is made of."""
     shard.optimize()
-    search = Search(only_namespace("acme"), "acme", ROWS[3], None, 10, 50, 0.05, is_exact=False)
-    for point_id, dense, *_ in shard.search([search])[0]:
-        assert dense == pytest.approx(float(ROWS[point_id.int] @ ROWS[3]), abs=1e-6)
+    search = Search(only_namespace("acme"), "acme", ROWS[3], None, 10, 50, DEFAULT_RANKING, NO_CUES, is_exact=False)
+    for score, _ in shard.search([search])[0]:
+        assert score.dense == pytest.approx(float(ROWS[score.id.int] @ ROWS[3]), abs=1e-6)
 
 
 def test_a_shard_is_reopened_as_it_was(shard: Shard, directory: Path) -> None:

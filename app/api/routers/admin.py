@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from app.api.dependencies import MayAdmin, Service, installation_of
-from app.api.openapi import ANY, BODY
+from app.api.idempotency import Once, once
+from app.api.openapi import ANY, BODY, ONCE
 from app.api.wire.operations import (
     ConsolidateIn,
     DropIn,
@@ -18,6 +19,9 @@ from app.api.wire.operations import (
     ForgetOut,
     OutboxEntryOut,
     OutboxOut,
+    ReconcileIn,
+    ReconcileOut,
+    ReconciliationsOut,
     RetentionIn,
     RetentionOut,
     RetryIn,
@@ -55,8 +59,9 @@ class OutboxParams:
         return OutboxQuery(self.limit, tuple(sorted(asked)), self.namespace, self.after)
 
 
-@router.post("/consolidate", summary="Consolidate until nothing is left to do", responses=BODY)
-async def consolidate(service: Service, access: MayAdmin, body: ConsolidateIn | None = None) -> RunOut:
+@router.post("/consolidate", summary="Consolidate until nothing is left to do", responses=BODY | ONCE)
+@once
+async def consolidate(service: Service, access: MayAdmin, _: Once, body: ConsolidateIn | None = None) -> RunOut:
     asked = body or ConsolidateIn()
     access.check(asked.namespace)
     if asked.namespace is None:
@@ -80,6 +85,24 @@ async def list_runs(service: Service, access: MayAdmin, limit: Limit = 20) -> Ru
     return RunsOut(runs=[RunOut.of(run) for run in await service.list_runs(limit)])
 
 
+@router.post("/reconcile", summary="Compare the index with PostgreSQL, record by record", responses=BODY | ONCE)
+@once
+async def reconcile(service: Service, access: MayAdmin, _: Once, body: ReconcileIn | None = None) -> ReconcileOut:
+    """Reports what is missing, orphaned, stale or in the wrong space; with `repair` it is queued for the indexer as well.
+
+    Returns when everything was compared. One that was interrupted is gone on with; 409 while another one runs.
+    """
+    asked = body or ReconcileIn()
+    access.check(asked.namespace)
+    return ReconcileOut.of(await service.reconcile(is_repair=asked.repair, namespace=asked.namespace))
+
+
+@router.get("/reconcile", summary="The newest comparisons, also one that is running")
+async def list_reconciliations(service: Service, access: MayAdmin, limit: Limit = 20) -> ReconciliationsOut:
+    access.check(None)
+    return ReconciliationsOut(runs=[ReconcileOut.of(run) for run in await service.list_reconciliations(limit)])
+
+
 @router.get("/outbox", summary="Records waiting to be indexed, and dead letters with their reason, paged")
 async def list_outbox(service: Service, access: MayAdmin, params: Annotated[OutboxParams, Depends()]) -> OutboxOut:
     access.check(params.namespace)
@@ -90,30 +113,34 @@ async def list_outbox(service: Service, access: MayAdmin, params: Annotated[Outb
     )
 
 
-@router.post("/outbox/retry", summary="Make dead letters due again", responses=BODY)
-async def retry_dead_letters(service: Service, access: MayAdmin, body: RetryIn | None = None) -> RetryOut:
+@router.post("/outbox/retry", summary="Make dead letters due again", responses=BODY | ONCE)
+@once
+async def retry_dead_letters(service: Service, access: MayAdmin, _: Once, body: RetryIn | None = None) -> RetryOut:
     asked = body or RetryIn()
     access.check(asked.namespace)
     return RetryOut(retried=await service.retry_dead_letters(asked.ids, namespace=asked.namespace))
 
 
-@router.post("/outbox/drop", summary="Give up on dead letters for good", responses=BODY)
-async def drop_dead_letters(service: Service, access: MayAdmin, body: DropIn) -> DropOut:
+@router.post("/outbox/drop", summary="Give up on dead letters for good", responses=BODY | ONCE)
+@once
+async def drop_dead_letters(service: Service, access: MayAdmin, _: Once, body: DropIn) -> DropOut:
     """Their records stay as they are: what was to be indexed is not found, what was to leave the index stays in it."""
     access.check(body.namespace)
     return DropOut(dropped=await service.drop_dead_letters(body.ids, namespace=body.namespace))
 
 
-@router.post("/retention", summary="Retire, archive and delete what has outlived its retention", responses=BODY)
-async def retain(service: Service, access: MayAdmin, body: RetentionIn | None = None) -> RetentionOut:
+@router.post("/retention", summary="Retire, archive and delete what has outlived its retention", responses=BODY | ONCE)
+@once
+async def retain(service: Service, access: MayAdmin, _: Once, body: RetentionIn | None = None) -> RetentionOut:
     """A dry run changes nothing, and counts what a run would do now."""
     access.check(None)
     dry_run = body is not None and body.dry_run
     return RetentionOut.of(await service.retain(dry_run=dry_run), dry_run=dry_run)
 
 
-@router.post("/forget", summary="Remove a scope, or records by name, from all tiers", responses=BODY)
-async def forget(body: ForgetIn, service: Service, access: MayAdmin) -> ForgetOut:
+@router.post("/forget", summary="Remove a scope, or records by name, from all tiers", responses=BODY | ONCE)
+@once
+async def forget(body: ForgetIn, service: Service, access: MayAdmin, _: Once) -> ForgetOut:
     """The receipt counts what was removed from each tier and what a second look still found."""
     access.check(body.namespace)
     if body.names_records:

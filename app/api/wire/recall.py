@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import (
     BaseModel,
     Field,
+    StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
 )
 
-from app.api.wire.base import FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.api.wire.base import Body, FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.api.wire.messages import MessageOut
+from app.ranking import (
+    DEFAULT_RANKING,
+    LARGEST_RRF_K,
+    LARGEST_WEIGHT,
+    LEAST_HALF_LIFE_DAYS,
+    LONGEST_HALF_LIFE_DAYS,
+    Fusion,
+    Ranking,
+)
 from app.records import (
     AssembledContext,
     FilterTerm,
@@ -24,6 +36,30 @@ from app.records import (
     Recollection,
     RecordKind,
 )
+
+HalfLife = Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)]
+Weight = Annotated[StrictFloat, Field(ge=0.0, le=LARGEST_WEIGHT)]
+
+
+class RankingIn(Body):
+    """The weights of the terms of a score, in units of the dense dot product; 0 switches a term off."""
+
+    fusion: Fusion = Fusion.LINEAR
+    bm25: Weight = DEFAULT_RANKING.bm25
+    author: Weight = DEFAULT_RANKING.author
+    date: Weight = DEFAULT_RANKING.date
+    session: Weight = DEFAULT_RANKING.session
+    assistant: Weight = DEFAULT_RANKING.assistant
+    recency: Weight = DEFAULT_RANKING.recency
+    half_life_days: Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)] = (
+        DEFAULT_RANKING.half_life_days
+    )
+    quality: Weight = DEFAULT_RANKING.quality
+    rrf_k: Annotated[StrictInt, Field(ge=1, le=LARGEST_RRF_K)] = DEFAULT_RANKING.rrf_k
+    names_out: StrictBool = True
+
+    def ranking(self) -> Ranking:
+        return Ranking(**self.model_dump())
 
 
 class Question(Scoped):
@@ -38,6 +74,7 @@ class Question(Scoped):
     since: Moment | None = None
     until: Moment | None = None
     now: Moment | None = Field(default=None, description="What relative dates in the text are relative to")
+    ranking: RankingIn | None = Field(default=None, description="Weights that differ from the defaults; for experiments")
 
     def query(self, limit: int, mode: Mode = Mode.HYBRID) -> Query:
         return Query(
@@ -50,6 +87,7 @@ class Question(Scoped):
             now=self.now,
             limit=limit,
             mode=mode,
+            ranking=DEFAULT_RANKING if self.ranking is None else self.ranking.ranking(),
         )
 
 
@@ -58,6 +96,23 @@ class SearchIn(Question):
 
     limit: StrictInt = 10
     mode: Mode = Mode.HYBRID
+    kind_limits: dict[RecordKind, StrictInt] = Field(
+        default_factory=dict,
+        description="The most hits of a kind. If left out, episodes and knowledge leave room for messages where there are any",
+        examples=[{"episode": 2}],
+    )
+    collapse: StrictBool = Field(default=True, description="Of exact repetitions only the best is given, with `duplicates`")
+    group_by_episode: StrictBool = Field(default=False, description="Hits of one episode stand together")
+    neighbours: StrictInt = Field(default=0, description="Messages before and after each message hit, given beside it")
+
+    def asked(self) -> Query:
+        return replace(
+            self.query(self.limit, self.mode),
+            kind_limits=tuple(self.kind_limits.items()),
+            is_collapsed=self.collapse,
+            is_grouped=self.group_by_episode,
+            neighbours=self.neighbours,
+        )
 
 
 class HitOut(BaseModel):
@@ -73,6 +128,9 @@ class HitOut(BaseModel):
     role: str | None
     sequence: int | None
     metadata: JsonObject
+    duplicates: list[UUID] = Field(description="Other records that say exactly the same")
+    episode_id: UUID | None = Field(description="Where hits are grouped by episode")
+    neighbours: list[MessageOut] = Field(description="The messages around it, where they were asked for")
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
@@ -89,6 +147,9 @@ class HitOut(BaseModel):
             role=hit.role,
             sequence=hit.sequence,
             metadata=dict(hit.metadata),
+            duplicates=list(hit.duplicates),
+            episode_id=hit.episode_id,
+            neighbours=[MessageOut.of(m) for m in hit.neighbours],
         )
 
 

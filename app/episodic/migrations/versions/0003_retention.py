@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -42,7 +42,7 @@ UP = (
         agent_id text,
         session_id text,
         project_id text,
-        message_ids uuid[],
+        record_ids uuid[],
         requested_at timestamptz NOT NULL,
         CONSTRAINT pk_erasures PRIMARY KEY (id),
         CONSTRAINT ck_erasures_ids_are_short CHECK (
