@@ -39,9 +39,9 @@ async def test_archiving_takes_the_oldest_with_their_messages(episodic: Episodic
     async with episodic.writing() as tx:
         assert await tx.archive_episodes(NOW, at=NOW, limit=1) == Taken(episodes=1, messages=2)
     async with episodic.reading() as reader:
-        assert await reader.episode("acme", older.id) == replace(older, archived_at=NOW)
+        assert await reader.episode("acme", older.id) == replace(older, archived_at=NOW, version=2)
         assert await reader.list_episodes(Scope("acme"), kind=None, before=None, limit=9, archived=True) == (
-            replace(older, archived_at=NOW),
+            replace(older, archived_at=NOW, version=2),
         )
         in_sight = await reader.list_episodes(Scope("acme"), kind=None, before=None, limit=9)
         assert {e.id for e in in_sight} == {newer.id, *(e.id for e in spared)}
@@ -67,8 +67,19 @@ async def test_the_archive_is_not_searched_and_not_owed_to_the_index(episodic: E
         await tx.archive_episodes(NOW, at=NOW, limit=9)
         assert await tx.search_text(Query("walnuts", Scope("acme"))) == ()
         assert (await tx.status()).indexable == dict.fromkeys(RecordKind, 0)
-        (context,) = await tx.messages_in_context([message.uid for message in await tx.episode_messages(home.id)])
+        uids = [home.id, *(message.uid for message in await tx.episode_messages(home.id))]
+        (context,) = await tx.messages_in_context(uids[1:])
+        assert await tx.scroll_indexable(after=None, limit=9, namespace=None) == ()
+        assert await tx.indexable(uids) == ()
     assert context.is_archived
+
+
+async def test_a_message_filed_in_the_archive_is_archived(episodic: EpisodicMemory) -> None:
+    """What an import brings of an archived episode is no more searched than the episode."""
+    await filed(episodic, [message(1, "walnuts")], episode(archived_at=NOW))
+    async with episodic.reading() as reader:
+        assert await reader.search_text(Query("walnuts", Scope("acme"))) == ()
+        assert (await reader.status()).indexable == dict.fromkeys(RecordKind, 0)
 
 
 async def test_deleting_from_the_archive(episodic: EpisodicMemory) -> None:
@@ -140,6 +151,16 @@ async def test_a_held_namespace_is_drained_by_nobody(episodic: EpisodicMemory) -
         assert await draining.lock_checkpoint(SessionKey("rival", "s1")) is not None
     async with episodic.writing() as draining:
         assert await draining.lock_checkpoint(SESSION) is not None
+
+
+async def test_a_namespace_is_shared_by_many(episodic: EpisodicMemory) -> None:
+    """Any number share a namespace at once, with drains of its sessions; afterwards one can have it alone."""
+    async with episodic.writing() as one, episodic.writing() as other, episodic.writing() as draining:
+        for sharer in (one, other):
+            await sharer.share_namespace("acme")
+        assert await draining.lock_checkpoint(SESSION) is not None
+    async with episodic.writing() as forgetting:
+        await forgetting.hold_namespace("acme")
 
 
 async def test_records_are_listed_by_uid(episodic: EpisodicMemory) -> None:

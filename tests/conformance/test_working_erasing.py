@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from given import NOW, SESSION, message
+from given import NOW, SESSION, episode, message
 
 from app.ports import Erasure, Settlement, WorkingMemory
-from app.records import Message, Scope, SessionKey, SessionState
+from app.records import EpisodeKind, LoggedEpisode, Message, Scope, SessionKey, SessionState
 from app.testing.clock import FixedClock
 from app.testing.working import InMemoryWorkingMemory
 from app.working import RedisRepository, connect
@@ -58,7 +58,7 @@ async def test_a_user_is_erased_from_every_session(memory: WorkingMemory) -> Non
     assert await memory.erase(Erasure(Scope("acme", "ana"))) == 0
     assert (await contents(memory), await contents(memory, OTHER)) == (["b"], [])
     assert await contents(memory, SessionKey("rival", "s1")) == ["d"]
-    assert await memory.load_state(SESSION) == SessionState(goal="move")
+    assert await memory.load_state(SESSION) == SessionState(goal="move", version=1)
     assert (await memory.count(Scope("acme", "ana")), await memory.count(THIS_SESSION)) == (0, 2)
 
 
@@ -122,7 +122,7 @@ async def test_a_state_goes_by_its_own_time(memory: WorkingMemory, clock: FixedC
         await memory.save_state(SESSION, SessionState(goal="new"))
     await appended(memory, said("after"))
     await memory.erase(Erasure(THIS_SESSION, before=moment))
-    assert await memory.load_state(SESSION) == (None if is_older else SessionState(goal="new"))
+    assert await memory.load_state(SESSION) == (None if is_older else SessionState(goal="new", version=1))
     await memory.settle(SESSION, Settlement(1), retain=9, ttl=HOUR)
     assert await memory.dirty_sessions(9) == (() if is_older else (SESSION,))
 
@@ -159,3 +159,40 @@ async def test_an_erasure_within_a_session() -> None:
     assert wide.within(SESSION) == replace(wide, scope=Scope("acme", "ana", session_id="s1"))
     assert (narrow.within(SESSION), narrow.within(OTHER)) == (narrow, None)
     assert Erasure(Scope("rival"), NOW).within(SESSION) is None
+
+
+def logged(session_id: str = "s1", namespace: str = "acme", at: timedelta = timedelta(0)) -> LoggedEpisode:
+    scope = Scope(namespace, "ana", session_id=session_id)
+    return LoggedEpisode(episode(kind=EpisodeKind.TASK, scope=scope), ({"say": "850"},), NOW + at)
+
+
+async def left_of(memory: WorkingMemory, *logged: LoggedEpisode) -> list[bool]:
+    """Which of these are still there."""
+    return [await memory.logged_episode(one.namespace, one.episode.id) is not None for one in logged]
+
+
+@pytest.mark.parametrize("scope", [THIS_SESSION, Scope("acme", "ana", session_id="s1")])
+async def test_logged_episodes_are_erased_by_scope_and_time(memory: WorkingMemory, scope: Scope) -> None:
+    """Episodes logged of the session go, but for those logged after the erasure was asked for; they are counted, too."""
+    await appended(memory, said("a"))
+    given = (logged(), logged(at=SECOND), logged("s2"), logged(namespace="rival"))
+    for one in given:
+        await memory.log_episode(one)
+    assert await memory.count(scope) == 3
+    assert await memory.erase(Erasure(scope, before=NOW)) == 2
+    assert await left_of(memory, *given) == [False, True, True, True]
+    assert (await memory.erase(Erasure(Scope("acme"))), await memory.count(Scope("acme"))) == (2, 0)
+    assert await left_of(memory, *given) == [False, False, False, True]
+
+
+async def test_logged_episodes_are_erased_by_name(memory: WorkingMemory) -> None:
+    """Names without a session are of logged episodes of the namespace; messages and other tenants' episodes stay."""
+    one = said("a")
+    await appended(memory, one)
+    mine, theirs, late = logged(), logged(namespace="rival"), logged(at=SECOND)
+    for given in (mine, theirs, late):
+        await memory.log_episode(given)
+    named = (mine.episode.id, theirs.episode.id, late.episode.id, one.id)
+    assert await memory.erase(Erasure(Scope("acme"), NOW, named)) == 1
+    assert await memory.erase(Erasure(THIS_SESSION, NOW, (late.episode.id,))) == 0
+    assert (await left_of(memory, mine, theirs, late), await contents(memory)) == ([False, True, True], ["a"])

@@ -752,7 +752,7 @@ async def test_a_settled_episode_is_gone(memory: WorkingMemory) -> None:
     for _ in range(2):
         await memory.settle_episodes([settled])
     assert (await all_logged(memory), await memory.logged_episode("tenant", settled.episode.id)) == ([kept], None)
-    assert await memory.backlog() == Backlog(0, 0, None, 1)
+    assert await memory.backlog() == Backlog(0, 0, None, episodes=1)
 
 
 async def test_logged_episodes_are_forgotten_by_scope(memory: WorkingMemory) -> None:

@@ -60,7 +60,7 @@ async def test_an_old_conversation_is_archived_with_its_messages() -> None:
     assert await counted(given) == {"episodes_archived": 1, "messages_archived": 2}
     await consolidation_of(given).run()
     assert await found(given) == {"the new key"}
-    assert await archived_of(given) == (replace(old, archived_at=given.clock()),)
+    assert await archived_of(given) == (replace(old, archived_at=given.clock(), version=old.version + 1),)
     assert [m.content for m in await history_of(given)] == ["the key", "the old key"]
     status = await consolidation_of(given).status()
     assert (await given.semantic.count(), status.drift, await outbox_of(given)) == (2, 0, ())
