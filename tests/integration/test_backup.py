@@ -117,7 +117,7 @@ async def test_every_table_is_carried_or_known_as_derived(old: Site) -> None:
         found = await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
         tables = {row[0] for row in found}
     assert set(await old.content()) == tables - DERIVED - {"alembic_version"}
-    assert {"outbox", "reconciliations"} == DERIVED
+    assert {"outbox", "reconciliations", "erasures"} == DERIVED
 
 
 async def test_the_new_installation_fills_its_index_by_itself(old: Site, new: Site, tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from datetime import timedelta
 
 import pytest
 from factories import EVERYWHERE, Tiers, append, check_books, consolidation_of, contents_of, drain_of, forgetting_of
-from given import NOW, SESSION
+from given import NOW, SESSION, episode
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.consolidation.drain import DrainPolicy
+from app.consolidation.logged_episodes import EpisodeDrain
 from app.consolidation.segmentation import SegmentationPolicy
 from app.episodic.repository import PostgresRepository
-from app.records import ForgetReceipt, Tier, TierReceipt
+from app.records import EpisodeKind, ForgetReceipt, LoggedEpisode, Tier, TierReceipt
 from app.testing.clock import FixedClock
 from app.testing.faults import Fault, away, troubled
 from app.working import RedisRepository, connect
@@ -135,6 +136,38 @@ async def test_no_drain_begins_while_one_forgets(engines: Tiers) -> None:
     assert (await forgetting).remaining == 0
     await drain_of(engines).drain(SESSION)
     assert await contents_of(engines) == []
+
+
+async def test_a_logged_episode_that_was_forgotten_meanwhile_is_not_drained(engines: Tiers) -> None:
+    """A worker that read what is logged before it was forgotten looks again, and stores nothing."""
+    logged = LoggedEpisode(episode(kind=EpisodeKind.TASK), (), NOW)
+    await engines.working.log_episode(logged)
+    arrived = Gate("share_namespace")
+    draining = asyncio.create_task(EpisodeDrain(engines.working, troubled(engines.episodic, arrived)).drain())
+    await arrived.is_reached.wait()
+    assert (await forgetting_of(engines).forget(EVERYWHERE)).tiers[Tier.WORKING] == TierReceipt({"episode": 1}, 0)
+    arrived.opened.set()
+    assert await draining == 0
+    async with engines.episodic.reading() as reader:
+        assert await reader.episode("acme", logged.episode.id) is None
+
+
+async def test_a_logged_episode_that_is_being_drained_is_waited_for(engines: Tiers) -> None:
+    """Forgetting while a worker stores logged episodes begins when it has, and takes what it stored, too."""
+    logged = LoggedEpisode(episode(kind=EpisodeKind.TASK), (), NOW)
+    await engines.working.log_episode(logged)
+    arrived, asked = Gate("insert_episode"), Reached("hold_namespace")
+    draining = asyncio.create_task(EpisodeDrain(engines.working, troubled(engines.episodic, arrived)).drain())
+    await arrived.is_reached.wait()
+    forgetting = asyncio.create_task(
+        forgetting_of(replace(engines, episodic=troubled(engines.episodic, asked))).forget(EVERYWHERE)
+    )
+    await asked.event.wait()
+    assert not forgetting.done()
+    arrived.opened.set()
+    assert (await draining, (await forgetting).remaining) == (1, 0)
+    async with engines.episodic.reading() as reader:
+        assert await reader.episode("acme", logged.episode.id) is None
 
 
 async def test_what_was_forgotten_while_redis_was_away_never_comes_back(engines: Tiers) -> None:
