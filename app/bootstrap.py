@@ -16,6 +16,7 @@ import structlog
 from pydantic import SecretStr
 
 from app.access import AccessControl
+from app.chat import OllamaChat
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
@@ -26,7 +27,9 @@ from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer
 from app.embedding.batching import BatchingEmbedder
 from app.embedding.cache import CachedEmbedder, RedisCache
 from app.embedding.chain import EmbedderChain
+from app.embedding.cross_encoder import CrossEncoderReranker
 from app.embedding.hashing import HashingEmbedder
+from app.embedding.late_interaction import LateInteraction
 from app.embedding.ollama import OllamaEmbedder
 from app.embedding.sentence_transformer import SentenceTransformerEmbedder
 from app.episodic.engine import create_engine
@@ -38,12 +41,14 @@ from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
-from app.ports import Embedder, EpisodicMemory, Pingable, SemanticMemory, SparseEncoder, Summarizer, WorkingMemory
-from app.records import new_id, utc_now
+from app.ports import Embedder, EpisodicMemory, Pingable, Reranker, SemanticMemory, SparseEncoder, Summarizer, WorkingMemory
+from app.records import Stage, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
+from app.retrieval.rephrasing import OllamaRephraser
+from app.retrieval.stages import Stages
 from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
 from app.service import HybridMemoryService, Parts
@@ -98,11 +103,14 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
             await episodic.void_leases()  # nobody else works here: whoever held them was killed
         encoder = Bm25Encoder()
         semantic = await _open_semantic(settings, encoder, stack)
-        embedder, chain = await _open_embedder(settings, redis, stack)
+        local = _open_local_model(settings, stack)
+        embedder, chain = await _open_embedder(settings, local, redis, stack)
         tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder)
-        summarizer = _summarizer(settings, embedder, await _http_client(stack))
+        client = await _http_client(stack)
+        summarizer = _summarizer(settings, embedder, client)
+        stages = _open_stages(settings, local, client, stack)
         yield Installation(
-            service=HybridMemoryService(_compose(settings, tiers, summarizer)),
+            service=HybridMemoryService(_compose(settings, tiers, summarizer, stages)),
             access=_access(settings, engine),
             embedder=embedder,
             engines=_describe(settings),
@@ -151,7 +159,7 @@ class _Tiers:
     encoder: SparseEncoder
 
 
-def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts:
+def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, stages: Stages) -> Parts:
     limits = _limits(settings)
     consolidation, drain = _consolidation(settings, tiers, summarizer)
     recall = Recall(
@@ -161,6 +169,7 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> Parts
         tiers.embedder,
         encoder=tiers.encoder,
         policy=RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms)),
+        stages=stages,
     )
     session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
@@ -338,8 +347,37 @@ def _connect_qdrant(settings: Settings, url: str, encoder: Bm25Encoder, stack: A
     return repository
 
 
-async def _open_embedder(settings: Settings, redis: Client, stack: AsyncExitStack) -> tuple[Embedder, EmbedderChain]:
-    chain = EmbedderChain(await _providers(settings, stack))
+def _open_local_model(settings: Settings, stack: AsyncExitStack) -> SentenceTransformerEmbedder | None:
+    """The model in this process, which loads in the background; None where another one is chosen."""
+    if settings.embedder not in {EmbedderChoice.AUTO, EmbedderChoice.LOCAL}:
+        return None
+    local = SentenceTransformerEmbedder(settings.local_model)
+    stack.push_async_callback(local.close)
+    local.start_loading()
+    return local
+
+
+def _open_stages(
+    settings: Settings, local: SentenceTransformerEmbedder | None, client: httpx.AsyncClient, stack: AsyncExitStack
+) -> Stages:
+    rerankers: dict[Stage, Reranker] = {}
+    if local is not None:
+        rerankers[Stage.LATE_INTERACTION] = LateInteraction(local)
+    if settings.cross_encoder is not None:
+        cross_encoder = CrossEncoderReranker(settings.cross_encoder)
+        stack.push_async_callback(cross_encoder.close)
+        cross_encoder.start_loading()
+        rerankers[Stage.CROSS_ENCODER] = cross_encoder
+    if settings.ollama_summary_model is None:
+        return Stages(rerankers)
+    chat = OllamaChat(client, settings.ollama_url, settings.ollama_summary_model, stage=Stage.EXPAND)
+    return Stages(rerankers, OllamaRephraser(chat))
+
+
+async def _open_embedder(
+    settings: Settings, local: SentenceTransformerEmbedder | None, redis: Client, stack: AsyncExitStack
+) -> tuple[Embedder, EmbedderChain]:
+    chain = EmbedderChain(await _providers(settings, local, stack))
     stack.push_async_callback(chain.close)
     if settings.embedder is EmbedderChoice.HASHING:
         return chain, chain  # hashing a text costs less than asking a cache for it
@@ -347,7 +385,7 @@ async def _open_embedder(settings: Settings, redis: Client, stack: AsyncExitStac
     return CachedEmbedder(BatchingEmbedder(chain), RedisCache(redis), ttl=ttl), chain
 
 
-async def _providers(settings: Settings, stack: AsyncExitStack) -> list[Embedder]:
+async def _providers(settings: Settings, local: SentenceTransformerEmbedder | None, stack: AsyncExitStack) -> list[Embedder]:
     providers: list[Embedder] = []
     if settings.embedder in {EmbedderChoice.AUTO, EmbedderChoice.OLLAMA}:
         client = await _http_client(stack)
@@ -357,10 +395,7 @@ async def _providers(settings: Settings, stack: AsyncExitStack) -> list[Embedder
                 timeout=timedelta(seconds=settings.embedder_timeout_seconds),
             )
         )  # fmt: skip
-    if settings.embedder in {EmbedderChoice.AUTO, EmbedderChoice.LOCAL}:
-        local = SentenceTransformerEmbedder(settings.local_model)
-        stack.push_async_callback(local.close)
-        local.start_loading()
+    if local is not None:
         providers.append(local)
     if settings.embedder is EmbedderChoice.HASHING:
         providers.append(HashingEmbedder())

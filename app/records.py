@@ -77,6 +77,14 @@ class Mode(StrEnum):
     EXACT = "exact"
 
 
+class Stage(StrEnum):
+    """What a search may add at a price: more wordings of the question, or a closer look at the best hits."""
+
+    EXPAND = "expand"
+    LATE_INTERACTION = "late_interaction"
+    CROSS_ENCODER = "cross_encoder"
+
+
 class ReadPreference(StrEnum):
     """Where recent context is read: Redis with Postgres as the fallback, or one of them alone."""
 
@@ -298,6 +306,7 @@ class Query:
     limit: int = 10
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

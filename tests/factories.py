@@ -24,6 +24,7 @@ from app.ingestion.messages import MessageIngestion
 from app.ports import Embedder, EpisodicMemory, OutboxEntry, SemanticMemory, Summarizer, WorkingMemory
 from app.records import Draft, Episode, Message, Query, RecordKind, Role, Scope, SessionKey, new_id
 from app.retrieval.recall import Recall, RecallPolicy
+from app.retrieval.stages import Stages
 from app.semantic.bm25 import Bm25Encoder
 from app.testing.clock import FixedClock
 from app.testing.episodic import InMemoryEpisodicMemory
@@ -89,7 +90,7 @@ def consolidation_of(tiers: Tiers, policy: RunPolicy | None = None) -> Consolida
     )
 
 
-def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recall:
+def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5), stages: Stages | None = None) -> Recall:
     return Recall(
         tiers.working,
         tiers.episodic,
@@ -97,6 +98,7 @@ def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recal
         tiers.embedder,
         encoder=Bm25Encoder(),
         policy=RecallPolicy(deadline=deadline),
+        stages=stages,
     )
 
 
