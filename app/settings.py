@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     ollama_url: str = "http://127.0.0.1:11434"
     ollama_embedding_model: str = "all-minilm"
     ollama_summary_model: str | None = None
-    """A chat model for summaries; extractive summaries without one."""
+    """A chat model for summaries and the stage `expand`; extractive summaries without one."""
     local_model: str | None = None
     """A directory or hub name of a sentence-transformers model; the packaged all-MiniLM-L6-v2 without one."""
     cross_encoder: DirectoryPath | None = None

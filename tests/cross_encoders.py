@@ -18,8 +18,9 @@ def tiny_cross_encoder(directory: Path, *, labels: int = 1, seed: int = 0) -> Pa
     BertTokenizer(str(directory / "vocab.txt"), model_max_length=64).save_pretrained(directory)
     config = BertConfig(
         vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, num_labels=labels, initializer_range=1.0,
+        max_position_embeddings=64, initializer_range=1.0,
     )  # fmt: skip
+    config.num_labels = labels
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         BertForSequenceClassification(config).save_pretrained(directory)

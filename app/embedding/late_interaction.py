@@ -18,7 +18,7 @@ from app.observability import CACHE_REQUESTS
 from app.records import Matrix, Vector, sha256_hex
 
 _CACHE_BYTES: Final = 64 * 2**20
-"""The tokens of about 3,000 turns of a conversation at 384 dimensions."""
+"""The tokens of about 2,000 turns of a conversation at 384 dimensions."""
 _JOBS: Final = 2
 """Batches on their way at a time: as many as the model has threads, so that a query's embedding waits for one round."""
 

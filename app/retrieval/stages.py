@@ -23,8 +23,8 @@ class StagePolicy:
 
     depth: int = 50
     expand: timedelta = timedelta(seconds=5)
-    late_interaction: timedelta = timedelta(seconds=1)
-    cross_encoder: timedelta = timedelta(seconds=2)
+    late_interaction: timedelta = timedelta(seconds=2)
+    cross_encoder: timedelta = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def reranker(request: pytest.FixtureRequest, models: Mapping[str, Reranker]) -> 
 async def test_one_score_a_text_in_order(reranker: Reranker) -> None:
     """From 0 to 1, the same for the same text wherever it stands, and none for no texts."""
     scores = await reranker.scores(QUESTION, TEXTS)
-    assert (scores.shape, scores.dtype) == ((4,), np.float32)
+    assert (scores.shape, scores.dtype) == ((4,), np.dtype(np.float32))
     assert ((scores >= 0.0) & (scores <= 1.0)).all()
     assert scores[0] == pytest.approx(scores[3], abs=1e-5)
     np.testing.assert_allclose(await reranker.scores(QUESTION, TEXTS[::-1]), scores[::-1], atol=2e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -20,7 +21,7 @@ from app.ranking import Ranking
 from app.records import Draft, Hit, Query, Recollection, RecordKind, Role, Scope, Stage, Tier, Vector
 from app.retrieval.attempt import Attempt
 from app.retrieval.stages import Found, StagePolicy, Stages, lifted, spoken
-from app.testing.faults import Fault, Hang, away, troubled
+from app.testing.faults import Fault, Hang, Trouble, away, troubled
 from app.testing.stages import ScriptedRephraser, WordsReranker
 
 MOMENT = timedelta(milliseconds=1)
@@ -82,10 +83,11 @@ async def test_a_reranker_adds_a_term(stage: Stage) -> None:
 async def test_a_reranker_decides_the_order() -> None:
     """With weight enough, the order is the model's, also beyond what the search alone would have returned."""
     many = tiers()
-    await append(many, *(f"the keys {'keys ' * n}" for n in range(5)), "cellar")
-    stages = Stages({CROSS: Favourite("cellar")})
-    found = await ask(many, stages, CROSS, text="keys cellar", limit=1, ranking=Ranking(cross_encoder=10.0))
-    assert [h.text for h in found.hits] == ["cellar"]
+    await append(many, *(f"the keys {'keys ' * n}" for n in range(5)), "lunch")
+    await consolidation_of(many).run()
+    stages = Stages({CROSS: Favourite("lunch")})
+    found = await ask(many, stages, CROSS, text="keys", limit=1, ranking=Ranking(cross_encoder=10.0))
+    assert [h.text for h in found.hits] == ["lunch"]
 
 
 async def test_only_the_best_are_reranked() -> None:
@@ -140,7 +142,7 @@ async def test_a_stage_that_is_not_there_is_named(stage: Stage) -> None:
 async def test_a_stage_in_trouble_is_left_out(stage: Stage, trouble: str) -> None:
     """Late or failing, it is named; hits and scores are those of the search without it."""
     spoken_of = await talk()
-    troubles = {
+    troubles: dict[str, Trouble] = {
         "late": Hang("scores", "rephrase"),
         "away": Fault(TierUnavailable(stage, "switched off by a test")),
         "not loaded": Fault(EmbedderUnavailable("local", "switched off by a test")),
@@ -151,6 +153,24 @@ async def test_a_stage_in_trouble_is_left_out(stage: Stage, trouble: str) -> Non
     recollection = await ask(spoken_of, stages, stage)
     assert answered(recollection) == answered(await ask(spoken_of, stages))
     assert recollection.degraded == (stage,)
+
+
+@pytest.mark.parametrize("stage", [LATE, CROSS, EXPAND])
+async def test_a_stage_has_its_own_time(stage: Stage) -> None:
+    """What a stage may take is counted from its own beginning, however late the search is."""
+
+    async def found(attempt: Attempt, query: Query) -> Found:
+        return Found([hit(KEYS, 1.0)], query.text)
+
+    async def pause(call: str) -> None:
+        await asyncio.sleep(0)
+
+    reranker = troubled(WordsReranker(), pause)
+    stages = Stages({LATE: reranker, CROSS: reranker}, troubled(ScriptedRephraser("cellar"), pause))
+    attempt = Attempt(timedelta(0))
+    hits = await stages.apply(attempt, Query("keys", EVERYWHERE, stages=(stage,)), found)
+    assert [stage in h.components for h in hits] == [True]
+    assert attempt.degraded == ()
 
 
 async def test_one_stage_in_trouble_takes_no_other_with_it() -> None:
@@ -227,9 +247,9 @@ class Favourite:
     """Implements `Reranker`: 1 for one text, 0 for all others."""
 
     def __init__(self, text: str) -> None:
-        self._text = text  # noqa: ARG002 -- the port has it
+        self._text = text
 
-    async def scores(self, question: str, texts: Sequence[str]) -> Vector:
+    async def scores(self, question: str, texts: Sequence[str]) -> Vector:  # noqa: ARG002 -- the port has it
         return np.array([float(text == self._text) for text in texts], dtype=np.float32)
 
 
