@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINED := -c constraints.txt
 
-.PHONY: run demo test test-slow check format bench clean
+.PHONY: run demo test test-slow check format bench bench-recall clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -36,6 +36,10 @@ format: $(BIN)/.development ## Format and fix what can be fixed
 
 bench: $(BIN)/.development ## Measure, each figure beside its floor
 	@$(BIN)/python -m benchmarks
+
+bench-recall: $(BIN)/.development ## Measure recall for docs/recall.md: make bench-recall LOCOMO=locomo10.json
+	@$(BIN)/hybrid-memory bench locomo "$(LOCOMO)" --ablation --system bm25 --system dense --system rrf60 --system rrf5 \
+		--system linear --plot docs/images/recall.svg --markdown docs/recall-figures.md
 
 clean: ## Remove the environment and caches (never the data directory)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

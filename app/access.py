@@ -25,10 +25,11 @@ _CACHE_TTL: Final = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling, and what they may do where."""
+    """Who is calling, and what they may do where. `key_id` is None where no key is asked for."""
 
     permissions: frozenset[Permission]
     namespaces: frozenset[str]
+    key_id: UUID | None = None
 
     def check(self, permission: Permission, namespace: str | None) -> None:
         """`namespace` None asks for all of them.
@@ -80,7 +81,7 @@ class AccessControl:
         key = await self._find(_sha256(bearer))
         if key is None or not key.is_valid(self.clock()):
             raise Unauthenticated("this key is unknown, expired or revoked")
-        return Caller(key.permissions, key.namespaces)
+        return Caller(key.permissions, key.namespaces, key.id)
 
     async def make(
         self, name: str, permissions: Collection[Permission], namespaces: Collection[str], expires_at: datetime | None

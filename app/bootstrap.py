@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,13 +17,16 @@ import structlog
 from pydantic import SecretStr
 
 from app.access import AccessControl
+from app.breakers import BreakerPolicy, BreakerState, Guard
 from app.chat import OllamaChat
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.reconcile import Reconcile, ReconcilePolicy
 from app.consolidation.representation import ContextPolicy
 from app.consolidation.run import Consolidation, RunPolicy
 from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.spaces import Spaces
 from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer, OllamaSummarizer
 from app.embedding.batching import BatchingEmbedder
 from app.embedding.cache import CachedEmbedder, RedisCache
@@ -32,27 +36,47 @@ from app.embedding.hashing import HashingEmbedder
 from app.embedding.late_interaction import LateInteraction
 from app.embedding.ollama import OllamaEmbedder
 from app.embedding.sentence_transformer import SentenceTransformerEmbedder
-from app.episodic.engine import create_engine
+from app.episodic.engine import create_engine, guarded
 from app.episodic.keys import PostgresKeyStore
 from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
-from app.errors import ConfigurationError, DataDirectoryInUse, StartupError, TierUnavailable
+from app.episodic.whole import PostgresTables
+from app.errors import ConfigurationError, DataDirectoryInUse, EmbedderUnavailable, StartupError, TierUnavailable
+from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
-from app.ports import Embedder, EpisodicMemory, Pingable, Reranker, SemanticMemory, SparseEncoder, Summarizer, WorkingMemory
+from app.ports import (
+    AnswerStore,
+    Embedder,
+    EpisodicMemory,
+    Pingable,
+    Reranker,
+    SemanticMemory,
+    SparseEncoder,
+    Summarizer,
+    TableStore,
+    WorkingMemory,
+)
 from app.records import Stage, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
+from app.retrieval.episodes import EpisodeReader
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
 from app.retrieval.rephrasing import OllamaRephraser
 from app.retrieval.stages import Stages
+from app.retrieval.surroundings import Surroundings
 from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
 from app.service import HybridMemoryService, Parts
 from app.settings import EmbedderChoice, Settings
+from app.transfer.backups import Backups
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
+from app.working.answers import RedisAnswerStore
+from app.working.calls import guard_of
 from app.working.client import Client, connect
 from app.working.repository import RedisRepository
 
@@ -60,6 +84,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from app.embedded import EmbeddedServer
+    from app.semantic.qdrant import QdrantRepository
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +98,8 @@ class Installation:
     service: HybridMemoryService
     access: AccessControl
     embedder: Embedder
+    answers: AnswerStore
+    call_ttl: timedelta
     engines: Mapping[str, str]
     provider_in_use: Callable[[], str | None]
 
@@ -94,25 +121,40 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
     """
     async with AsyncExitStack() as stack:
         urls = await _open_servers(settings, address, stack)
-        redis = await stack.enter_async_context(connect(urls.redis))
-        engine = create_engine(urls.postgres)
-        stack.push_async_callback(engine.dispose)
-        await _bring_schema_up_to_date(engine, is_ours=settings.postgres_url is None)
+        redis = await stack.enter_async_context(connect(urls.redis, deadline=timedelta(seconds=settings.redis_deadline_seconds)))
+        redis_guard = guard_of(redis, _breaker(settings))
+        stack.push_async_callback(redis_guard.close)
+        unguarded = create_engine(urls.postgres, statement_timeout=timedelta(seconds=settings.postgres_deadline_seconds))
+        stack.push_async_callback(unguarded.dispose)
+        await _bring_schema_up_to_date(unguarded, is_ours=settings.postgres_url is None)
+        engine, postgres_guard = guarded(unguarded, _breaker(settings))
+        stack.push_async_callback(postgres_guard.close)
         episodic = PostgresRepository(engine)
         if settings.postgres_url is None:
             await episodic.void_leases()  # nobody else works here: whoever held them was killed
-        encoder = Bm25Encoder()
+        encoder = Bm25Encoder(settings.language)
         semantic = await _open_semantic(settings, encoder, stack)
         local = _open_local_model(settings, stack)
-        embedder, chain = await _open_embedder(settings, local, redis, stack)
-        tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder)
+        embedder, chain = await _open_embedder(settings, local, redis, redis_guard, stack)
+        breakers = {
+            "working": lambda: redis_guard.state,
+            "episodic": lambda: postgres_guard.state,
+            "semantic": lambda: semantic.guard.state,
+            "embedder": lambda: chain.state,
+        }
+        working = RedisRepository(redis, guard=redis_guard)
+        spaces = Spaces(semantic, chain.primary_space)
         client = await _http_client(stack)
-        summarizer = _summarizer(settings, embedder, client)
         stages = _open_stages(settings, local, client, stack)
+        tiers = _Tiers(working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages)
+        summarizer = _summarizer(settings, embedder, client)
+        answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None, guard=redis_guard)
         yield Installation(
-            service=HybridMemoryService(_compose(settings, tiers, summarizer, stages)),
+            service=HybridMemoryService(_compose(settings, tiers, summarizer, answers)),
             access=_access(settings, engine),
             embedder=embedder,
+            answers=answers,
+            call_ttl=_call_ttl(settings),
             engines=_describe(settings),
             provider_in_use=lambda: chain.provider_in_use,
         )
@@ -157,37 +199,55 @@ class _Tiers:
     semantic: SemanticMemory
     embedder: Embedder
     encoder: SparseEncoder
+    spaces: Spaces
+    tables: TableStore
+    breakers: Mapping[str, Callable[[], BreakerState]]
+    stages: Stages
 
 
-def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, stages: Stages) -> Parts:
+def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
     limits = _limits(settings)
     consolidation, drain = _consolidation(settings, tiers, summarizer)
+    session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
+    policy = RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms))
     recall = Recall(
         tiers.working,
         tiers.episodic,
         tiers.semantic,
         tiers.embedder,
         encoder=tiers.encoder,
-        policy=RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms)),
-        stages=stages,
+        policy=policy,
+        stages=tiers.stages,
     )
-    session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
+    records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
-        records=RecordIngestion(tiers.episodic, limits=limits, clock=utc_now),
+        records=records,
+        episode_log=EpisodeLog(tiers.working, records),
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
         session_reader=session_reader,
+        episode_reader=EpisodeReader(tiers.working, tiers.episodic),
         recall=recall,
-        context=ContextAssembly(
-            tiers.working, session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window
-        ),
+        surroundings=Surroundings(session_reader, tiers.episodic, deadline=policy.deadline),
+        context=ContextAssembly(session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window),
         consolidation=consolidation,
         forgetting=Forgetting(tiers.working, tiers.episodic, tiers.semantic),
+        reconcile=Reconcile(tiers.episodic, tiers.semantic, tiers.spaces, policy=ReconcilePolicy(), clock=utc_now),
+        answers=answers,
+        backups=_backups(tiers, drain),
+        exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
+        importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
+        breakers=tiers.breakers,
         limits=limits,
+        call_ttl=_call_ttl(settings),
     )
+
+
+def _call_ttl(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.idempotency_key_ttl_seconds)
 
 
 def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) -> tuple[Consolidation, Drain]:
@@ -214,9 +274,24 @@ def _consolidation(settings: Settings, tiers: _Tiers, summarizer: Summarizer) ->
     )
     policy = RunPolicy(retain=settings.buffer_window, session_retention=timedelta(days=settings.session_retention_days))
     consolidation = Consolidation(
-        tiers.working, tiers.episodic, tiers.semantic, drain=drain, indexer=indexer, policy=policy, clock=utc_now
+        tiers.working, tiers.episodic, tiers.spaces, drain=drain, indexer=indexer, policy=policy, clock=utc_now
     )
     return consolidation, drain
+
+
+def _backups(tiers: _Tiers, drain: Drain) -> Backups:
+    def space() -> str | None:
+        try:
+            return tiers.embedder.space.name
+        except EmbedderUnavailable:
+            return None
+
+    program = version("hybrid-memory")
+    return Backups(tiers.working, tiers.tables, tiers.semantic, drain, clock=utc_now, program=program, space=space)
+
+
+def _breaker(settings: Settings) -> BreakerPolicy:
+    return BreakerPolicy(ping_deadline=timedelta(seconds=settings.ping_deadline_seconds))
 
 
 def _limits(settings: Settings) -> Limits:
@@ -327,21 +402,32 @@ async def _bring_schema_up_to_date(engine: AsyncEngine, *, is_ours: bool) -> Non
         raise ConfigurationError("the schema at MEMORY_POSTGRES_URL is not current: run `hybrid-memory migrate`")
 
 
-async def _open_semantic(settings: Settings, encoder: Bm25Encoder, stack: AsyncExitStack) -> SemanticMemory:
+async def _open_semantic(settings: Settings, encoder: Bm25Encoder, stack: AsyncExitStack) -> EdgeRepository | QdrantRepository:
     if settings.qdrant_url is not None:
         return _connect_qdrant(settings, settings.qdrant_url, encoder, stack)
-    repository = await EdgeRepository.open(_home(settings, "qdrant"), encoder=encoder)
+    repository = await EdgeRepository.open(
+        _home(settings, "qdrant"),
+        encoder=encoder,
+        patience=timedelta(seconds=settings.qdrant_deadline_seconds),
+        breaker=_breaker(settings),
+    )
     stack.push_async_callback(repository.close)
     return repository
 
 
-def _connect_qdrant(settings: Settings, url: str, encoder: Bm25Encoder, stack: AsyncExitStack) -> SemanticMemory:
+def _connect_qdrant(settings: Settings, url: str, encoder: Bm25Encoder, stack: AsyncExitStack) -> QdrantRepository:
     # Imported on demand: the client takes most of a second to import, which an embedded installation need not pay.
     from app.semantic.qdrant import QdrantRepository
 
     api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     repository = QdrantRepository.connect(
-        url, api_key=api_key, encoder=encoder, shards=settings.qdrant_shards, replicas=settings.qdrant_replicas
+        url,
+        api_key=api_key,
+        encoder=encoder,
+        shards=settings.qdrant_shards,
+        replicas=settings.qdrant_replicas,
+        patience=timedelta(seconds=settings.qdrant_deadline_seconds),
+        breaker=_breaker(settings),
     )
     stack.push_async_callback(repository.close)
     return repository
@@ -375,14 +461,14 @@ def _open_stages(
 
 
 async def _open_embedder(
-    settings: Settings, local: SentenceTransformerEmbedder | None, redis: Client, stack: AsyncExitStack
+    settings: Settings, local: SentenceTransformerEmbedder | None, redis: Client, guard: Guard, stack: AsyncExitStack
 ) -> tuple[Embedder, EmbedderChain]:
-    chain = EmbedderChain(await _providers(settings, local, stack))
+    chain = EmbedderChain(await _providers(settings, local, stack), breaker=_breaker(settings))
     stack.push_async_callback(chain.close)
     if settings.embedder is EmbedderChoice.HASHING:
         return chain, chain  # hashing a text costs less than asking a cache for it
     ttl = timedelta(seconds=settings.embedding_cache_ttl_seconds)
-    return CachedEmbedder(BatchingEmbedder(chain), RedisCache(redis), ttl=ttl), chain
+    return CachedEmbedder(BatchingEmbedder(chain), RedisCache(redis, guard=guard), ttl=ttl), chain
 
 
 async def _providers(settings: Settings, local: SentenceTransformerEmbedder | None, stack: AsyncExitStack) -> list[Embedder]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
 
 from app.errors import Conflict, Forbidden, HybridMemoryError, InvalidInput, NotFound, TierUnavailable, Unauthenticated
-from app.records import DEFAULT_NAMESPACE, Json
+from app.records import DEFAULT_NAMESPACE, ImportReport, Json
 
 _TIMEOUT_SECONDS: Final = 30.0
 _LONG_SECONDS: Final = 3600.0
 """Consolidating a large backlog takes as long as it takes."""
+_PORTION_BYTES: Final = 1 << 18
 
 
 class MemoryClient:
@@ -36,11 +39,13 @@ class MemoryClient:
         await self._http.aclose()
 
     async def append(
-        self, session_id: str, messages: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, wait: str = "none"
-    ) -> dict[str, Any]:
-        """POST /v1/sessions/{session_id}/messages."""
+        self, session_id: str, messages: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, wait: str = "none",
+        idempotency_key: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """POST /v1/sessions/{session_id}/messages. With the same `idempotency_key` a repeated call appends nothing more."""
         body = {"namespace": namespace, "messages": list(messages)}
-        return await self._call("POST", f"/v1/sessions/{session_id}/messages", json=body, params={"wait": wait})
+        path, headers = f"/v1/sessions/{session_id}/messages", _named(idempotency_key)
+        return await self._call("POST", path, json=body, params={"wait": wait}, headers=headers)
 
     async def history(
         self, session_id: str, *, namespace: str = DEFAULT_NAMESPACE, after: int = 0, limit: int = 100
@@ -61,14 +66,53 @@ class MemoryClient:
         body = {"text": text, "namespace": namespace, "budget_tokens": budget_tokens, **further}
         return await self._call("POST", "/v1/context", json=body)
 
-    async def consolidate(self, *, namespace: str | None = None) -> dict[str, Any]:
+    async def consolidate(self, *, namespace: str | None = None, idempotency_key: str | None = None) -> dict[str, Any]:
         """POST /v1/admin/consolidate: returns when nothing is left to do."""
         body = {} if namespace is None else {"namespace": namespace}
-        return await self._call("POST", "/v1/admin/consolidate", json=body, timeout=_LONG_SECONDS)
+        headers = _named(idempotency_key)
+        return await self._call("POST", "/v1/admin/consolidate", json=body, headers=headers, timeout=_LONG_SECONDS)
+
+    async def reconcile(self, *, repair: bool = False, namespace: str | None = None) -> dict[str, Any]:
+        """POST /v1/admin/reconcile: returns when everything was compared."""
+        body = {"repair": repair} if namespace is None else {"repair": repair, "namespace": namespace}
+        return await self._call("POST", "/v1/admin/reconcile", json=body, timeout=_LONG_SECONDS)
+
+    async def reconciliations(self, *, limit: int = 20) -> dict[str, Any]:
+        """GET /v1/admin/reconcile: the newest comparisons, also one that is running."""
+        return await self._call("GET", "/v1/admin/reconcile", params={"limit": limit})
 
     async def status(self) -> dict[str, Any]:
         """GET /v1/admin/status."""
         return await self._call("GET", "/v1/admin/status")
+
+    async def backup(self) -> AsyncGenerator[bytes, None]:
+        """GET /v1/admin/backup: the bytes of the file, in portions."""
+        async for portion in self._stream("/v1/admin/backup", {}):
+            yield portion
+
+    async def export(self, namespace: str) -> AsyncGenerator[bytes, None]:
+        """GET /v1/admin/export: the bytes of the file, in portions."""
+        async for portion in self._stream("/v1/admin/export", {"namespace": namespace}):
+            yield portion
+
+    async def import_file(self, path: Path, namespace: str, progress: Callable[[int], None] | None = None) -> ImportReport:
+        """POST /v1/admin/import; `progress` counts the bytes sent."""
+        answer = await self._call(
+            "POST", "/v1/admin/import", content=_portions(path, progress or (lambda _: None)),
+            params={"namespace": namespace}, headers={"content-type": "application/x-ndjson"}, timeout=_LONG_SECONDS,
+        )  # fmt: skip
+        return ImportReport(answer["new"], answer["known"])
+
+    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+        try:
+            async with self._http.stream("GET", path, params=params, timeout=_LONG_SECONDS) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _error_of(response)
+                async for portion in response.aiter_raw():
+                    yield portion
+        except httpx.TransportError as error:
+            raise TierUnavailable("service", str(error) or type(error).__name__) from error
 
     async def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
@@ -79,6 +123,18 @@ class MemoryClient:
             raise _error_of(response)
         answer: dict[str, Any] = response.json()
         return answer
+
+
+def _named(idempotency_key: str | None) -> dict[str, str]:
+    """The header that names a call."""
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+
+
+async def _portions(path: Path, progress: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
+    with path.open("rb") as file:
+        while portion := await asyncio.to_thread(file.read, _PORTION_BYTES):
+            yield portion
+            progress(file.tell())
 
 
 def _error_of(response: httpx.Response) -> HybridMemoryError:
@@ -103,6 +159,7 @@ _BY_STATUS: Final[Mapping[int, Callable[[str, Mapping[str, str]], HybridMemoryEr
     HTTPStatus.FORBIDDEN: lambda detail, _: Forbidden(detail),
     HTTPStatus.NOT_FOUND: lambda detail, _: NotFound("record", detail),
     HTTPStatus.CONFLICT: lambda _, first: Conflict(first["field"], first["problem"]),
+    HTTPStatus.PRECONDITION_FAILED: lambda _, first: Conflict(first["field"], first["problem"]),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: _invalid,
     HTTPStatus.UNPROCESSABLE_ENTITY: _invalid,
     HTTPStatus.SERVICE_UNAVAILABLE: lambda detail, _: TierUnavailable("service", detail),

@@ -3,12 +3,15 @@
     HybridMemoryError
     ├── InvalidInput              a field breaks a stated limit                      422
     ├── NotFound                  no such record in the caller's namespace           404
-    ├── Conflict                  the id or version is taken by other content        409
-    │   └── IdTaken               by a message with other content in this session    409
+    ├── Conflict                  the id is taken by other content                   409
+    │   ├── IdTaken               by a message with other content in this session    409
+    │   ├── StillRunning          a call with this key is being carried out          409
+    │   └── VersionMismatch       the record is not at the version the caller read   412
     ├── AccessError
     │   ├── Unauthenticated       no key, or one that is not known                   401
     │   └── Forbidden             the key does not cover this scope or namespace     403
     ├── TierUnavailable           an engine could not be reached; may be repeated    503
+    │   └── EngineRefused         it is there, but full, busy or locked              503
     ├── EmbedderUnavailable       no embedding provider answered; may be repeated    503
     ├── DimensionMismatch         vectors of another size than the space holds       500
     └── StartupError
@@ -47,7 +50,7 @@ class NotFound(HybridMemoryError):
 
 
 class Conflict(HybridMemoryError):
-    """The id is taken by other content, or the version is not the one the caller read."""
+    """The id, the key or the version is not free for what the caller wants to do with it."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -61,6 +64,22 @@ class IdTaken(Conflict):
     def __init__(self, position: int) -> None:
         super().__init__(f"messages[{position}].id", "is taken by a message with other content in this session")
         self.position: Final = position
+
+
+class StillRunning(Conflict):
+    """A call with the same key is being carried out right now; repeated a moment later, this one gets its answer."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(field, "names a call that is still being carried out: repeat it in a moment")
+
+
+class VersionMismatch(Conflict):
+    """The record changed since the caller read it: it is at version `current` by now (0: it does not exist)."""
+
+    def __init__(self, kind: str, current: int) -> None:
+        super().__init__("version", f"the {kind} is at version {current}: read it again and decide anew")
+        self.kind: Final = kind
+        self.current: Final = current
 
 
 class AccessError(HybridMemoryError):
@@ -82,6 +101,13 @@ class TierUnavailable(HybridMemoryError):
         super().__init__(f"{tier} tier unavailable: {problem}")
         self.tier: Final = tier
         self.problem: Final = problem
+
+
+class EngineRefused(TierUnavailable):
+    """The engine is there and would not do it: full, read-only, locked, out of connections or of time.
+
+    For a caller the same as an engine that is away; no reason for a breaker to leave it alone.
+    """
 
 
 class EmbedderUnavailable(HybridMemoryError):

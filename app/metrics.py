@@ -9,7 +9,11 @@ import math
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 CUTOFFS: Final = (1, 5, 10, 20, 50)
 NDCG_CUTOFF: Final = 10
@@ -17,7 +21,7 @@ NDCG_CUTOFF: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class RankingScore:
-    """One ranking's marks, or the mean of many. `recall` and `hit` are keyed by cutoff."""
+    """One ranking's marks. `recall` and `hit` are keyed by cutoff."""
 
     recall: Mapping[int, float]
     hit: Mapping[int, float]
@@ -73,36 +77,51 @@ def score_ranking(ranked: Sequence[str], gold: Collection[str], cutoffs: Iterabl
     )
 
 
-def macro_average(scores: Sequence[RankingScore]) -> RankingScore:
-    """The mean over questions, each weighing the same whatever the number of its gold items.
+def bootstrap_intervals(
+    columns: Sequence[Sequence[float]], *, seed: int = 0, resamples: int = 2000, confidence: float = 0.95
+) -> tuple[Interval, ...]:
+    """The percentile bootstrap interval of each column's mean, the same for the same seed.
+
+    Columns hold a value a question, in the same order: all are resampled by the same draws. To compare two systems pass
+    their differences question by question: the interval is then the paired one.
 
     Raises:
-        ValueError: there are no scores, or their cutoffs differ.
+        ValueError: there is nothing to average, or the columns differ in length.
     """
-    if len({tuple(score.recall) for score in scores}) != 1:
-        raise ValueError("an average needs at least one score, and the same cutoffs in all of them")
-    ks = tuple(scores[0].recall)
-    return RankingScore(
-        recall={k: _mean([score.recall[k] for score in scores]) for k in ks},
-        hit={k: _mean([score.hit[k] for score in scores]) for k in ks},
-        ndcg_at_10=_mean([score.ndcg_at_10 for score in scores]),
-        reciprocal_rank=_mean([score.reciprocal_rank for score in scores]),
-    )
+    if len({len(column) for column in columns}) != 1 or not columns[0]:
+        raise ValueError("intervals need columns of the same length, with at least one value")
+    table = np.asarray(columns, dtype=np.float64)
+    means = np.sort(_draws(table.shape[1], resamples, seed) @ table.T / table.shape[1], axis=0)
+    tail = round((1 - confidence) / 2 * resamples)
+    lows, highs = means[tail].tolist(), means[resamples - tail].tolist()
+    return tuple(Interval(_mean(c), low, high) for c, low, high in zip(columns, lows, highs, strict=True))
 
 
-def bootstrap_interval(values: Sequence[float], *, seed: int = 0, resamples: int = 2000, confidence: float = 0.95) -> Interval:
-    """The percentile bootstrap interval of the mean of `values`, the same for the same seed.
+def _draws(size: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """(resamples, size): how often each of `size` values is drawn, `size` times with replacement.
 
-    To compare two systems pass the differences question by question: the interval is then the paired one.
+    Drawn by the standard library, so that other programs can draw the same.
+    """
+    rng = random.Random(seed)  # noqa: S311 - statistics, not secrets
+    draws = ([rng.randrange(size) for _ in range(size)] for _ in range(resamples))
+    return np.array([np.bincount(draw, minlength=size) for draw in draws], dtype=np.float64)
+
+
+def recall_curve(rankings: Sequence[tuple[Sequence[str], Collection[str]]], depth: int) -> list[float]:
+    """Mean recall at 1, 2, … `depth`, of rankings each with its gold.
 
     Raises:
-        ValueError: `values` is empty.
+        ValueError: there are no rankings.
     """
-    if not values:
-        raise ValueError("an interval needs at least one value")
-    rng, size, tail = random.Random(seed), len(values), (1 - confidence) / 2  # noqa: S311 - statistics, not secrets
-    means = sorted(_mean([values[rng.randrange(size)] for _ in range(size)]) for _ in range(resamples))
-    return Interval(_mean(values), means[int(tail * resamples)], means[int((1 - tail) * resamples)])
+    if not rankings:
+        raise ValueError("a curve needs at least one ranking")
+    return [_mean(at_cutoff) for at_cutoff in zip(*(_recalls(ranked, gold, depth) for ranked, gold in rankings), strict=True)]
+
+
+def _recalls(ranked: Sequence[str], gold: Collection[str], depth: int) -> list[float]:
+    wanted, items = set(gold), _distinct(ranked)[:depth]
+    found = list(accumulate(int(item in wanted) for item in items)) or [0]
+    return [hits / len(wanted) for hits in found + found[-1:] * (depth - len(found))]
 
 
 def _distinct(ranked: Sequence[str]) -> list[str]:

@@ -19,10 +19,14 @@ from prometheus_client import Counter, Gauge, Histogram
 _LATENCY_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 MESSAGES_APPENDED: Final = Counter("memory_messages_appended", "Messages acknowledged, by the tier they landed in", ["stored_in"])
+EPISODES_STORED: Final = Counter("memory_episodes_stored", "Episodes acknowledged, by the tier they landed in", ["stored_in"])
 STORE_LATENCY: Final = Histogram(
     "memory_store_latency_seconds", "Time spent in an engine", ["store", "operation"], buckets=_LATENCY_SECONDS
 )
 STORE_ERRORS: Final = Counter("memory_store_errors", "Calls to an engine that failed", ["store", "operation"])
+BREAKER_STATE: Final = Gauge(
+    "memory_breaker_state", "Whether an engine is asked: 0 it is, 1 a ping is under way, 2 it is left alone", ["engine"]
+)
 RECALL_LATENCY: Final = Histogram(
     "memory_recall_latency_seconds",
     "Time of a recall, by stage (total, or total_with_stages where stages were asked for; embedder, a tier, a stage)",
@@ -40,10 +44,12 @@ CONSOLIDATION_SECONDS: Final = Histogram(
 )
 CONSOLIDATED: Final = Counter("memory_consolidated", "What consolidation did", ["what"])
 BACKLOG_MESSAGES: Final = Gauge("memory_backlog_messages", "Messages not yet drained into Postgres")
+BACKLOG_EPISODES: Final = Gauge("memory_backlog_episodes", "Episodes logged and not yet drained into Postgres")
 BACKLOG_SESSIONS: Final = Gauge("memory_backlog_sessions", "Sessions with something not yet drained")
 OUTBOX_DEPTH: Final = Gauge("memory_outbox_depth", "Records waiting to be indexed")
 OUTBOX_DEAD: Final = Gauge("memory_outbox_dead_letters", "Records given up on until somebody retries them")
-DRIFT: Final = Gauge("memory_index_drift", "Records in Postgres less points in the index")
+DRIFT: Final = Gauge("memory_index_drift", "Records in Postgres less points in the index, and what else is known to be wrong")
+RECONCILED: Final = Counter("memory_reconciled", "What comparing the index with Postgres looked at and found", ["what"])
 HTTP_LATENCY: Final = Histogram(
     "memory_http_request_duration_seconds", "Time of a request", ["method", "route", "status"], buckets=_LATENCY_SECONDS
 )

@@ -29,10 +29,12 @@ from app.records import (
     Json,
     Knowledge,
     KnowledgeKind,
+    LoggedEpisode,
     Message,
     Mode,
     Point,
     Query,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -67,11 +69,12 @@ class Backlog:
     sessions: int
     messages: int
     oldest_at: datetime | None
+    episodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a drain brought to Postgres: messages up to sequence `through`, and `state`.
+    """What a drain brought to Postgres: messages up to sequence `through`, and the state of that version.
 
     `stored` is the highest sequence Postgres has for the session, which other paths may have raised above `through`.
     """
@@ -135,8 +138,9 @@ class WorkingMemory(Pingable, Protocol):
         """Note what is in Postgres. Idempotent.
 
         Raises the session's counter, if it has one, to at least `mark.stored`, once nothing undrained is left. A state
-        other than `mark.state` was saved meanwhile and is undrained. When nothing undrained is left the session stops
-        being dirty, and expires after `ttl`; while something is, it never does. Messages stay until they are released.
+        of another version than `mark.state`'s was saved meanwhile and is undrained. When nothing undrained is left the
+        session stops being dirty, and expires after `ttl`; while something is, it never does. Messages stay until they
+        are released.
         """
         ...
 
@@ -149,11 +153,23 @@ class WorkingMemory(Pingable, Protocol):
         """
         ...
 
-    async def save_state(self, session: SessionKey, state: SessionState) -> None:
-        """Replace the session's state and mark the session dirty, so that the state is archived."""
+    async def save_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
+    ) -> int | None:
+        """Replace the session's state and mark the session dirty, so that the state is archived; returns its version.
+
+        The version follows the one known here or `floor`, whichever is higher; `state.version` does not count. A
+        session with no state here (never saved, or expired) has no version: if the floor is not known either (None),
+        nothing is written and None returned. Comparing with `expected` and writing is one step.
+
+        Raises:
+            VersionMismatch: the state is not at version `expected`; nothing was written.
+        """
         ...
 
-    async def load_state(self, session: SessionKey) -> SessionState | None: ...
+    async def load_state(self, session: SessionKey) -> SessionState | None:
+        """The state with its version; None when there is none here."""
+        ...
 
     async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
         """Keep any JSON `value` under `key` in the session's scratchpad; the whole pad expires after `ttl`."""
@@ -165,6 +181,33 @@ class WorkingMemory(Pingable, Protocol):
 
     async def delete_scratch(self, session: SessionKey, key: str) -> bool: ...
 
+    async def log_episode(self, logged: LoggedEpisode) -> None:
+        """Append to the episodes logged, which never expire. Idempotent by namespace and id.
+
+        On return it survives the death of any process and is seen by `logged_episode` from every process.
+
+        Raises:
+            Conflict: the id is logged already with other content; nothing was written.
+            TierUnavailable: it is not known to be written; repeating the call is safe.
+        """
+        ...
+
+    async def logged_episode(self, namespace: str, episode_id: UUID) -> LoggedEpisode | None:
+        """None when it was never logged here, or is settled."""
+        ...
+
+    def logged_episodes(self, *, namespace: str | None = None) -> AsyncIterator[Sequence[LoggedEpisode]]:
+        """Everything logged and not settled, in batches, in bounded memory. What cannot be read is passed over."""
+        ...
+
+    async def settle_episodes(self, logged: Sequence[LoggedEpisode]) -> None:
+        """Drop these: they are in Postgres. Idempotent."""
+        ...
+
+    async def forget_episodes(self, scope: Scope) -> int:
+        """Drop every logged episode that `scope` admits; returns how many. Walks them all."""
+        ...
+
     async def forget_session(self, session: SessionKey) -> int:
         """Remove everything of the session; returns how many messages it held."""
         ...
@@ -174,6 +217,58 @@ class WorkingMemory(Pingable, Protocol):
         ...
 
     async def backlog(self) -> Backlog: ...
+
+
+class Claim(StrEnum):
+    """What a call finds under its key when it has no answer to give again."""
+
+    OURS = "ours"
+    RUNNING = "running"
+    OTHER_REQUEST = "other-request"
+    ANSWER_FORGOTTEN = "answer-forgotten"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One attempt at a call that its caller named. `id` is derived from caller, namespace and key; `request` is a
+    digest of what was asked; `attempt` tells this attempt from others at the same call."""
+
+    namespace: str
+    id: UUID
+    request: str
+    attempt: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call was answered with. `status` and `body` mean to the door what the door made of them."""
+
+    status: int
+    body: bytes
+
+
+class AnswerStore(Protocol):
+    """Remembers what named calls were answered with. Every method may raise `TierUnavailable("working", …)`."""
+
+    async def claim(self, call: Call, *, lease: timedelta, ttl: timedelta) -> Answer | Claim:
+        """The answer under the call's id, or who may make it: of several attempts at once, one gets `OURS`.
+
+        A claim that was neither remembered nor released within `lease`, or whose process is known to be gone, may be
+        taken over. The key is remembered for `ttl`.
+        """
+        ...
+
+    async def remember(self, call: Call, answer: Answer, *, ttl: timedelta) -> None:
+        """Keep the answer for `ttl`, unless another attempt has taken the claim over."""
+        ...
+
+    async def release(self, call: Call) -> None:
+        """Make the key free again, unless another attempt has taken the claim over or answered."""
+        ...
+
+    async def forget(self, namespace: str) -> int:
+        """Drop the bodies of all answers in the namespace; returns how many. The calls stay known as answered."""
+        ...
 
 
 # ── tier 2 ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -221,14 +316,23 @@ class MessageInContext:
 
 
 @dataclass(frozen=True, slots=True)
+class FiledMessage:
+    """A message and the episode it is part of."""
+
+    message: Message
+    episode_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session as Postgres knows it."""
+    """A session as Postgres knows it. `degraded` names the tiers that could not be asked about it."""
 
     session: SessionKey
     state: SessionState
     created_at: datetime
     last_message_at: datetime | None
     ended_at: datetime | None
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +343,20 @@ class StoreStatus:
     dead_letters: int
     indexable: Mapping[RecordKind, int]
     oldest_outbox_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Indexable:
+    """A record that belongs into the vector index.
+
+    `content_sha256` is that of the text its point is made from; None where the record's kind makes a text of its fields,
+    which the store knows nothing of.
+    """
+
+    uid: UUID
+    kind: RecordKind
+    namespace: str
+    content_sha256: str | None
 
 
 class EpisodicReader(Protocol):
@@ -262,11 +380,26 @@ class EpisodicReader(Protocol):
         """The messages with these uids that still exist, each with the two before it. Any order."""
         ...
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """The episode each of these messages (by `uid`) belongs to; unknown ones are left out."""
+        ...
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
         ...
 
     async def session(self, session: SessionKey) -> SessionRecord | None: ...
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        """By session id; `after` is the last one of the page before, "" for the first page."""
+        ...
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        """A namespace's messages, session by session, each session by rising sequence.
+
+        `after` is (session id, sequence) of the last one of the page before, ("", 0) for the first page.
+        """
+        ...
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None: ...
 
@@ -306,6 +439,25 @@ class EpisodicReader(Protocol):
 
     async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]: ...
 
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        """The entries of these records, dead ones too. Any order."""
+        ...
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        """The next records that belong into the index, of all kinds, by rising uid from after `after` on.
+
+        Fewer than `limit` are the last. With `namespace` only its own.
+        """
+        ...
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        """Those of these records that exist and belong into the index. Any order."""
+        ...
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        """The newest comparisons with the index, newest first."""
+        ...
+
     async def next_outbox_at(self) -> datetime | None:
         """When the earliest entry that is not dead becomes due; None when there is none."""
         ...
@@ -344,27 +496,77 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
         ...
 
-    async def save_episode(self, episode: Episode) -> None:
-        """Insert, or replace all but `created_at` of an episode with this id."""
+    async def save_episode(self, episode: Episode) -> Episode:
+        """Insert, or replace all but `created_at` of an episode with this id, which raises its version by one.
+
+        Returns the episode with the version it has now.
+        """
+        ...
+
+    async def insert_episode(self, episode: Episode) -> bool:
+        """Insert; False when the id is taken, in whatever namespace, and the episode there is left as it is."""
         ...
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
-        """The session's open conversation episode; there is at most one."""
+        """The session's open conversation episode; there is at most one. Locked like `episode`."""
         ...
 
-    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
-        """Number the new steps on from the last one."""
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        """Number the new steps on from the last one. `call` names the call that brings them."""
+        ...
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        """The steps that this call brought, by rising index."""
+        ...
+
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        """Bring counts, sequences and times of those that hold messages into line with them."""
+        ...
+
         ...
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
     ) -> None:
-        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended."""
+        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended.
+
+        A state of a lower version than the stored one's does not replace it.
+        """
+        ...
+
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        """Save a state as the version after the stored one or `floor`, whichever is higher; returns that version.
+
+        Raises:
+            VersionMismatch: the stored state is not at version `expected`; nothing was written.
+        """
         ...
 
     async def end_session(self, session: SessionKey, at: datetime) -> None: ...
 
-    async def save_knowledge(self, knowledge: Knowledge) -> None: ...
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
+        ...
+
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        """Insert, or replace all but `created_at`; raises the version and returns it as `save_episode` does."""
+        ...
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        """Note that this transaction carries out the call, on this record.
+
+        Returns None; or, when the call was carried out before, the id of the record that it was carried out on. Waits
+        for a transaction that carries out the same call right now.
+        """
+        ...
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        """Drop the notes of calls carried out before then, the oldest first; returns how many."""
+        ...
 
     async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         """Open an outbox entry for each record, or renew the open one (see `OutboxEntry`)."""
@@ -393,6 +595,18 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
     async def record_run(self, run: RunReport) -> None: ...
 
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        """The one that is running, if there is one; nobody else takes it until the transaction ends."""
+        ...
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        """Insert, or replace; False, and nothing is changed, if the run was taken up by somebody else meanwhile.
+
+        Raises:
+            Conflict: another one is running.
+        """
+        ...
+
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
         """Delete rows and open a delete entry in the outbox for each; returns how many rows there were."""
         ...
@@ -413,6 +627,58 @@ class EpisodicMemory(Pingable, Protocol):
     def reading(self) -> AbstractAsyncContextManager[EpisodicReader]: ...
 
     def writing(self) -> AbstractAsyncContextManager[EpisodicWriter]: ...
+
+    def frozen(self) -> AbstractAsyncContextManager[EpisodicReader]:
+        """A read session whose calls all see one moment. Not for long: what was deleted since is kept for it."""
+        ...
+
+
+class TableSnapshot(Protocol):
+    """Every table of tier 2 at one moment."""
+
+    @property
+    def revision(self) -> str:
+        """The revision of the schema, which rows have to be filled in at."""
+        ...
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """What is carried: all but what can be derived, each table after those it refers to."""
+        ...
+
+    def rows(self, table: str) -> AsyncIterator[Sequence[str]]:
+        """Every row as a JSON object in one line, in pages, in bounded memory."""
+        ...
+
+
+class TableFilling(Protocol):
+    """An empty tier 2 that nobody else sees before it is filled."""
+
+    async def insert(self, table: str, rows: Sequence[str]) -> None:
+        """Insert rows as `TableSnapshot.rows` gave them.
+
+        Raises:
+            InvalidInput: the revision has no such table, or the table cannot hold a row.
+            Conflict: two rows cannot stand together, or one refers to a row that is not there.
+        """
+        ...
+
+
+class TableStore(Protocol):
+    """Tier 2 as a whole, as backups carry it. Errors of the driver arrive as `TierUnavailable("episodic", …)`."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[TableSnapshot]: ...
+
+    def filling(self, revision: str) -> AbstractAsyncContextManager[TableFilling]:
+        """Fill with rows of that revision: all of it is there when the context ends, or after an error nothing.
+
+        What was filled in is brought to this program's revision, and every record is owed to the vector index.
+
+        Raises:
+            Conflict: something is there already.
+            InvalidInput: this program does not know the revision.
+        """
+        ...
 
 
 class KeyStore(Protocol):
@@ -454,6 +720,16 @@ class IndexQuery:
     cues: Cues = NO_CUES
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedPoint:
+    """What a point says of the record it was made from; `uid` is the record's, and the point's own id."""
+
+    uid: UUID
+    kind: RecordKind
+    namespace: str
+    content_sha256: str
+
+
 class SemanticMemory(Pingable, Protocol):
     """The vector index: one collection a space, named vectors `dense` and `bm25`, tenant-indexed payload.
 
@@ -468,8 +744,12 @@ class SemanticMemory(Pingable, Protocol):
         """
         ...
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
-        """Remove these points from every space; absent ones are no error."""
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
+        """Remove these points from every space, but for the space `keep`; absent ones are no error."""
+        ...
+
+    async def drop(self, space: Space) -> None:
+        """Remove the space's collection with whatever is in it; an absent one is no error."""
         ...
 
     async def forget(self, scope: Scope) -> None:
@@ -496,8 +776,14 @@ class SemanticMemory(Pingable, Protocol):
         """How many points there are, in one space or in all, within `scope` or at all."""
         ...
 
-    def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
-        """Every point's (id, content_sha256), in batches, in bounded memory."""
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
+        """The next points (that `scope` admits) by rising id, from after `after` on. Fewer than `limit` are the last."""
+        ...
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        """Those of these points that are there. Any order."""
         ...
 
 

@@ -68,6 +68,13 @@ class KnowledgeKind(StrEnum):
     HEURISTIC = "heuristic"
 
 
+class Success(StrEnum):
+    """How applying a piece of knowledge went."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
 class Mode(StrEnum):
     """How a search ranks: both legs, one of them, or both with exact instead of approximate neighbours."""
 
@@ -176,7 +183,7 @@ class Draft:
 
 
 class Wait(StrEnum):
-    """How far an append goes before it answers: buffered, in Postgres, or findable through the vector index."""
+    """How far a write goes before it answers: buffered, in Postgres, or findable through the vector index."""
 
     NONE = "none"
     STORED = "stored"
@@ -202,12 +209,22 @@ class AppendReceipt:
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """What an agent keeps about a session besides its messages."""
+    """What an agent keeps about a session besides its messages.
+
+    `version` rises with every save and is 0 until the first. It need not be contiguous: of two states, the one with
+    the higher version is the newer, whichever tier it comes from.
+    """
 
     goal: str | None = None
     active_context: Json = field(default_factory=dict)
     thoughts: tuple[str, ...] = ()
     related_episodes: tuple[UUID, ...] = ()
+    version: int = 0
+
+
+def newest_state(*states: SessionState) -> SessionState:
+    """The one with the highest version; the first of those with equal ones."""
+    return max(states, key=lambda state: state.version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +242,7 @@ class Episode:
 
     A conversation episode covers its session's messages from `first_sequence` to `last_sequence` and stays open
     (`is_open`) until a gap, a ceiling or the session's end closes it. `quality` and `outcome_quality` are in [0, 1].
+    `version` is the stored record's: 1 at first, one more after each change.
     """
 
     id: UUID
@@ -246,6 +264,7 @@ class Episode:
     last_sequence: int = 0
     metadata: Json = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    version: int = 1
 
     @property
     def uid(self) -> UUID:
@@ -253,8 +272,33 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedEpisode:
+    """An episode with its first steps, as it was given to be stored at `logged_at`."""
+
+    episode: Episode
+    steps: tuple[Json, ...]
+    logged_at: datetime
+
+    @property
+    def namespace(self) -> str:
+        return self.episode.scope.namespace
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeReceipt:
+    """What storing an episode did: where it is now, and which tiers could not take part."""
+
+    episode: Episode
+    stored_in: Tier
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
-    """Something held to be true: a fact, or a strategy, pattern, constraint or heuristic learned from episodes."""
+    """Something held to be true: a fact, or a strategy, pattern, constraint or heuristic learned from episodes.
+
+    `version` is the stored record's: 1 at first, one more after each change.
+    """
 
     id: UUID
     kind: KnowledgeKind
@@ -271,10 +315,17 @@ class Knowledge:
     valid_from: datetime | None = None
     valid_to: datetime | None = None
     superseded_by: UUID | None = None
+    version: int = 1
 
     @property
     def uid(self) -> UUID:
         return self.id
+
+    @property
+    def success_rate(self) -> float | None:
+        """Successes among the applications so far; None before the first."""
+        applied = self.success_count + self.failure_count
+        return self.success_count / applied if applied else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +345,12 @@ METADATA_PREFIX: Final = "metadata."
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question to memory. `since` and `until` bound `created_at`, both inclusive; `now` anchors relative dates."""
+    """A question to memory. `since` and `until` bound `created_at`, both inclusive; `now` anchors relative dates.
+
+    `kind_limits` bounds how many hits of a kind are given; without it episodes and knowledge leave room for messages where
+    there are any. `is_collapsed`: of exact repetitions only the best is given. `is_grouped`: hits of one episode stand
+    together. `neighbours`: how many messages before and after each message come with it.
+    """
 
     text: str
     scope: Scope
@@ -306,12 +362,20 @@ class Query:
     limit: int = 10
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
+    kind_limits: tuple[tuple[RecordKind, int], ...] = ()
+    is_collapsed: bool = True
+    is_grouped: bool = False
+    neighbours: int = 0
     stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found."""
+    """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found.
+
+    `duplicates` are other records that say exactly the same. `episode_id` is given where hits are grouped, and the messages
+    around it as `neighbours` where they are asked for.
+    """
 
     id: UUID
     kind: RecordKind
@@ -325,6 +389,9 @@ class Hit:
     role: str | None = None
     author: str | None = None
     sequence: int | None = None
+    duplicates: tuple[UUID, ...] = ()
+    episode_id: UUID | None = None
+    neighbours: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +504,14 @@ class ForgetReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportReport:
+    """How many records of each kind an import wrote, and how many it found there already."""
+
+    new: Mapping[str, int]
+    known: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """What one consolidation run did."""
 
@@ -449,6 +524,63 @@ class RunReport:
     @property
     def duration_ms(self) -> float:
         return (self.finished_at - self.started_at).total_seconds() * 1000
+
+
+class FindingKind(StrEnum):
+    """How the vector index can be wrong about a record.
+
+    `missing`: it has no point. `orphaned`: a point has no record, or one that is not to be found. `stale`: the point was
+    made from another text. `wrong_space`: a point lies in another space than new vectors do.
+    """
+
+    MISSING = "missing"
+    ORPHANED = "orphaned"
+    STALE = "stale"
+    WRONG_SPACE = "wrong_space"
+
+
+class ReconcileState(StrEnum):
+    """`abandoned`: interrupted, and then asked for in another way, so that it could not be resumed."""
+
+    RUNNING = "running"
+    DONE = "done"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """A comparison of Postgres with the vector index: what it is for, how far it came, and what it found.
+
+    `checked` of about `total` records were compared, everything up to the id `cursor`. `pending` and `dead_letters` count
+    differences that the outbox knows of: they are no findings. `space` names the space new vectors are meant for.
+    `generation` counts how often the run was taken up.
+    """
+
+    id: UUID
+    namespace: str | None
+    is_repair: bool
+    space: str
+    started_at: datetime
+    total: int = 0
+    checked: int = 0
+    findings: Mapping[FindingKind, int] = field(default_factory=dict)
+    examples: Mapping[FindingKind, tuple[UUID, ...]] = field(default_factory=dict)
+    pending: int = 0
+    dead_letters: int = 0
+    cursor: UUID | None = None
+    state: ReconcileState = ReconcileState.RUNNING
+    finished_at: datetime | None = None
+    leased_until: datetime | None = None
+    generation: int = 1
+
+    @property
+    def found(self) -> int:
+        return sum(self.findings.values())
+
+    @property
+    def unrepaired(self) -> int:
+        """Findings that nothing is being done about."""
+        return 0 if self.is_repair else self.found
 
 
 class Permission(StrEnum):
@@ -481,12 +613,14 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class TierHealth:
-    """One dependency's answer to a ping. `detail` names the engine or the error."""
+    """One dependency's answer to a ping. `detail` names the engine or the error; a `breaker` that is `open` or
+    `half-open` says that the engine is left alone until it answers a ping."""
 
     name: str
     is_up: bool
     latency_ms: float
     detail: str = ""
+    breaker: str = "closed"
 
 
 def new_id() -> UUID:

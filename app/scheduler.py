@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,18 +22,29 @@ log = structlog.get_logger(__name__)
 
 _GAUGES_EVERY: Final = timedelta(seconds=15)
 _RETENTION_EVERY: Final = timedelta(hours=1)
+_RECONCILE_LOOK_EVERY: Final = timedelta(seconds=15)
+"""How soon an interrupted run is gone on with, and a new embedding model answered."""
 
 
 @asynccontextmanager
-async def running_jobs(service: HybridMemoryService, *, consolidate_every: timedelta) -> AsyncIterator[None]:
-    """Run the jobs until the context ends; then the one at work is cancelled, which every job survives."""
+async def running_jobs(
+    service: HybridMemoryService, *, consolidate_every: timedelta, reconcile_every: timedelta | None = None
+) -> AsyncIterator[None]:
+    """Run the jobs until the context ends; then the one at work is cancelled, which every job survives.
+
+    Without `reconcile_every` the index is not compared with Postgres by itself.
+    """
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None})
     under_way: dict[str, asyncio.Task[object]] = {}
     jobs: dict[str, tuple[Callable[[], Awaitable[object]], timedelta]] = {
         "consolidate": (service.consolidate, consolidate_every),
         "gauges": (service.status, _GAUGES_EVERY),
         "retire_sessions": (service.retire_sessions, _RETENTION_EVERY),
+        "retire_calls": (service.retire_calls, _RETENTION_EVERY),
     }
+    if reconcile_every is not None:
+        # When it is due is written in Postgres: processes come and go more often than that, and share the work.
+        jobs["reconcile"] = (partial(service.reconcile_when_due, reconcile_every), _RECONCILE_LOOK_EVERY)
     for name, (job, every) in jobs.items():
         timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}
         scheduler.add_job(_run_alone, "interval", (name, job, under_way), id=name, **timing)
@@ -66,7 +78,8 @@ async def open_memory(settings: Settings | None = None) -> AsyncIterator[HybridM
 async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterator[None]:
     """The jobs of an installation, at the interval its settings say."""
     every = timedelta(seconds=settings.consolidation_interval_seconds)
-    async with running_jobs(installation.service, consolidate_every=every):
+    reconcile_every = timedelta(hours=settings.reconcile_interval_hours) or None
+    async with running_jobs(installation.service, consolidate_every=every, reconcile_every=reconcile_every):
         yield
 
 

@@ -72,17 +72,32 @@ class Settings(BaseSettings):
     embedder_timeout_seconds: float = Field(default=30.0, gt=0)
     embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0)
 
+    language: str = "english"
+    """Of stop words and stems in the index; points written before a change keep theirs until they are indexed again."""
+
     session_ttl_seconds: int = Field(default=86_400, gt=0)
     session_retention_days: int = Field(default=30, gt=0)
     """Archived session state of ended or idle sessions is dropped after this; messages and episodes stay."""
     buffer_window: int = Field(default=50, ge=0)
     """Drained messages a session keeps in Redis for recent context."""
 
+    idempotency_key_ttl_seconds: int = Field(default=86_400, gt=0)
+    """How long an `Idempotency-Key` and what it was answered with are remembered."""
+
     consolidation_interval_seconds: float = Field(default=5.0, gt=0)
     episode_idle_minutes: float = Field(default=30.0, gt=0)
     episode_max_messages: int = Field(default=50, ge=1)
     episode_max_tokens: int = Field(default=4000, ge=1)
     outbox_max_attempts: int = Field(default=12, ge=1)
+    reconcile_interval_hours: float = Field(default=24.0, ge=0)
+    """How often the index is compared with Postgres and repaired by itself; 0: never."""
+
+    redis_deadline_seconds: float = Field(default=5.0, gt=0)
+    postgres_deadline_seconds: float = Field(default=30.0, gt=0)
+    qdrant_deadline_seconds: float = Field(default=10.0, gt=0)
+    """How long one call to an engine that is alive may take."""
+    ping_deadline_seconds: float = Field(default=1.0, gt=0)
+    """An engine that leaves a ping unanswered for so long counts as hanging, and is left alone until it answers one."""
 
     recall_deadline_ms: float = Field(default=300.0, gt=0)
     max_message_bytes: int = Field(default=65_536, ge=1)
@@ -90,6 +105,8 @@ class Settings(BaseSettings):
     max_metadata_bytes: int = Field(default=8192, ge=2)
     max_metadata_depth: int = Field(default=8, ge=1)
     max_request_bytes: int = Field(default=16_777_216, ge=1024)
+    max_import_bytes: int = Field(default=1_073_741_824, ge=1024)
+    """Of a file sent to be imported; it is kept in a temporary file, not in memory."""
     max_clock_skew_seconds: float = Field(default=60.0, ge=0)
 
     @cached_property

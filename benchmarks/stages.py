@@ -1,4 +1,4 @@
-"""What is measured, in four stages: each opens a service, times it, and times the bare engines beside it."""
+"""What is measured, stage by stage: each opens a service, times it, and times the bare engines beside it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Final
 from rich.progress import Progress
 
 from app.consolidation.representation import ContextPolicy, draft_message
-from app.settings import EmbedderChoice
-from benchmarks import floors, http, in_process
+from app.settings import EmbedderChoice, Settings
+from benchmarks import floors, http, in_process, outages
 from benchmarks.report import Figure, Floor, rate, time_each, warm_up
 from benchmarks.workload import Workload, in_context
 
@@ -21,6 +21,8 @@ _GIGABYTE: Final = 1e9
 _TASKS: Final = 32
 _WARM_UP_SECONDS: Final = 3.0
 _SINGLE: Final = 500
+_DEGRADED: Final = 100
+_LEEWAY_MS: Final = 50.0
 _SHARE_OF_MODEL: Final = 0.8
 _ALONE: Final = 2000
 """Messages that the bare model embeds: enough to know its pace."""
@@ -120,11 +122,36 @@ async def measure_model_http(bench: Bench) -> list[Figure]:
     ]
 
 
+async def measure_outages(bench: Bench) -> list[Figure]:
+    """What callers pay while an engine hangs, with the default deadlines."""
+    workload, deadline_ms = bench.workload, Settings.model_fields["recall_deadline_ms"].default
+    await _ensure_indexed(bench, EmbedderChoice.HASHING)
+    async with in_process.opened(bench.data_dir(EmbedderChoice.HASHING), EmbedderChoice.HASHING) as installation:
+        service = installation.service
+        await warm_up(in_process.Asking(service).calls(workload.questions[-_SINGLE:]), seconds=_WARM_UP_SECONDS, pid=os.getpid())
+        with bench.step("append while PostgreSQL hangs"):
+            up, down = await outages.time_appends(service, workload, _SINGLE)
+            logged = await outages.time_logging(service, _SINGLE)
+        with bench.step("search while the index hangs"):
+            searches, degraded = await outages.time_searches(service, workload.questions[:_DEGRADED])
+    note = "" if degraded == _DEGRADED else f"only {degraded} of {_DEGRADED} answers named the index"
+    slowest, median = searches.percentile(100), searches.p50
+    as_usual = Floor("PostgreSQL up", up.p50)
+    return [
+        Figure("append while PostgreSQL hangs, p50", down.p50, "ms", 2 * up.p50, as_usual),
+        Figure("the slowest of them", down.percentile(100), "ms", None, None),
+        Figure("log an episode while PostgreSQL hangs, p99", logged.percentile(99), "ms", 10.0, None),
+        Figure("search while the index hangs, slowest", slowest, "ms", deadline_ms + _LEEWAY_MS, None, note=note),
+        Figure("the same, p50", median, "ms", None, None),
+    ]
+
+
 STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "in-process": measure_in_process,
     "http": measure_http,
     "model": measure_model,
     "model-http": measure_model_http,
+    "outages": measure_outages,
 }
 
 

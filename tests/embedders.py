@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 from app.embedding.hashing import HashingEmbedder
 from app.errors import EmbedderUnavailable
@@ -53,16 +52,3 @@ class StandIn:
         if not self.is_up:
             raise EmbedderUnavailable(self.provider, "is down")
         return f"{self.provider} 1.0"
-
-
-class SetClock:
-    """A clock that shows what it was set to."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, by: timedelta) -> None:
-        self.now += by

@@ -14,9 +14,11 @@ from given import NOW, SESSION
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.reconcile import Reconcile, ReconcilePolicy
 from app.consolidation.representation import ContextPolicy
 from app.consolidation.run import Consolidation, RunPolicy
 from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.spaces import Spaces
 from app.consolidation.summaries import ExtractiveSummarizer
 from app.embedding.hashing import HashingEmbedder
 from app.ingestion.limits import Limits
@@ -82,10 +84,24 @@ def consolidation_of(tiers: Tiers, policy: RunPolicy | None = None) -> Consolida
     return Consolidation(
         tiers.working,
         tiers.episodic,
-        tiers.semantic,
+        spaces_of(tiers),
         drain=drain_of(tiers),
         indexer=indexer_of(tiers),
         policy=policy or RunPolicy(),
+        clock=tiers.clock,
+    )
+
+
+def spaces_of(tiers: Tiers) -> Spaces:
+    return Spaces(tiers.semantic, lambda: tiers.embedder.space)
+
+
+def reconcile_of(tiers: Tiers, policy: ReconcilePolicy | None = None) -> Reconcile:
+    return Reconcile(
+        tiers.episodic,
+        tiers.semantic,
+        spaces_of(tiers),
+        policy=policy or ReconcilePolicy(),
         clock=tiers.clock,
     )
 

@@ -11,16 +11,18 @@ from served import document
 
 from app.records import Permission, new_id
 
+_LINES = "application/x-ndjson"
 PATH_PARAMETERS = {"session_id": "s1", "key": "k", "episode_id": str(new_id()), "knowledge_id": str(new_id())}
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One verb on one path, as the OpenAPI document has it. `body` is the document's own example."""
+    """One verb on one path, as the OpenAPI document has it. `body` or `lines` is the document's own example."""
 
     verb: str
     path: str
     body: dict[str, Any] | None
+    lines: str | None
     takes_namespace_in_query: bool
     takes_namespace_in_body: bool
 
@@ -35,14 +37,16 @@ class Operation:
     def is_of_one_namespace(self) -> bool:
         return self.takes_namespace_in_query or self.takes_namespace_in_body
 
-    def call(self, http: httpx.Client, namespace: str, key: str | None) -> httpx.Response:
+    def call(self, http: httpx.Client, namespace: str, key: str | None, **headers: str) -> httpx.Response:
         named = {"namespace": namespace}
+        typed = {} if self.lines is None else {"Content-Type": _LINES}
         return http.request(
             self.verb,
             self.path.format(**PATH_PARAMETERS),
             params=named if self.takes_namespace_in_query else None,
             json=self.body if self.body is None or not self.takes_namespace_in_body else self.body | named,
-            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+            content=self.lines,
+            headers=headers | typed if key is None else {"Authorization": f"Bearer {key}"} | headers | typed,
         )
 
 
@@ -59,14 +63,21 @@ def operations() -> Iterator[Operation]:
                 verb.upper(),
                 path,
                 body["examples"][0] if body else None,
+                _content_of(operation).get(_LINES, {}).get("schema", {}).get("example"),
                 any(parameter["name"] == "namespace" for parameter in operation.get("parameters", ())),
                 "namespace" in body.get("properties", ()),
             )
 
 
+def _content_of(operation: dict[str, Any]) -> dict[str, Any]:
+    """What the body may be, by media type."""
+    content: dict[str, Any] = operation.get("requestBody", {}).get("content", {})
+    return content
+
+
 def _body_of(operation: dict[str, Any]) -> str | None:
     """The name of the body's model."""
-    schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    schema = _content_of(operation).get("application/json", {}).get("schema", {})
     references = [schema, *schema.get("anyOf", ())]
     return next((reference["$ref"].rsplit("/", 1)[-1] for reference in references if "$ref" in reference), None)
 

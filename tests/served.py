@@ -96,7 +96,8 @@ def _settings(data_dir: Path, **further: Any) -> Settings:
 @asynccontextmanager
 async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Installation]]:
     async with open_installation(settings) as installation:
-        app = create_app(lambda: nullcontext(installation), max_request_bytes=settings.max_request_bytes)
+        limits = {"max_request_bytes": settings.max_request_bytes, "max_import_bytes": settings.max_import_bytes}
+        app = create_app(lambda: nullcontext(installation), **limits)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
         with socket.create_server(("127.0.0.1", 0)) as listening:  # from here on connections wait until they are accepted
             serving = asyncio.create_task(server.serve(sockets=[listening]))

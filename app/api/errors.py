@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from app import errors
+from app.api.versions import etag
 from app.api.wire.problems import PROBLEM_MEDIA_TYPE, FieldProblem, Problem
 
 STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
@@ -20,9 +21,12 @@ STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.IdTaken: HTTPStatus.CONFLICT,
+    errors.StillRunning: HTTPStatus.CONFLICT,
+    errors.VersionMismatch: HTTPStatus.PRECONDITION_FAILED,
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.TierUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.EngineRefused: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EmbedderUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DimensionMismatch: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -35,7 +39,8 @@ _FIELDS_NAMED: Final = 20
 _TITLES: Final = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request breaks a limit",
     HTTPStatus.SERVICE_UNAVAILABLE: "A tier is away; the call may be repeated",
-    HTTPStatus.CONFLICT: "The record is taken by other content",
+    HTTPStatus.CONFLICT: "An id or a key is taken",
+    HTTPStatus.PRECONDITION_FAILED: "The record changed since it was read",
 }
 _UNREADABLE: Final[dict[type[BaseException], str]] = {
     UnicodeDecodeError: "must be UTF-8",
@@ -58,10 +63,20 @@ def install(app: FastAPI) -> None:
 
 async def _on_own(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.HybridMemoryError)  # noqa: S101 - registered for this class
+    return answer_to(request, error)
+
+
+def answer_to(request: Request, error: errors.HybridMemoryError) -> JSONResponse:
+    """The problem document for an error of ours."""
     fields: list[FieldProblem] = []
     if isinstance(error, errors.InvalidInput | errors.Conflict):
         fields.append(FieldProblem(field=error.field, problem=error.problem))
-    return problem(request, status_of(error), str(error), fields)
+    response = problem(request, status_of(error), str(error), fields)
+    if isinstance(error, errors.StillRunning):
+        response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+    if isinstance(error, errors.VersionMismatch):
+        response.headers["ETag"] = etag(error.current)
+    return response
 
 
 async def _on_validation(request: Request, error: Exception) -> JSONResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from http import HTTPMethod, HTTPStatus
 from typing import Final
 
@@ -78,37 +79,41 @@ class BugBarrier:
 
 
 class BodyLimit:
-    """Refuses bodies over the limit, by their declared length or while they arrive, before they fill the memory."""
+    """Refuses bodies over the limit, by their declared length or while they arrive, before they fill the memory.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    `exceptions` are paths with limits of their own: what they take is not kept in memory.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, exceptions: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._exceptions = exceptions or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _Incoming(receive)
-        if _declared_bytes(scope) > self._max_bytes:
-            await self._refuse(scope, body, send)
+        body, max_bytes = _Incoming(receive), self._exceptions.get(scope["path"], self._max_bytes)
+        if _declared_bytes(scope) > max_bytes:
+            await self._refuse(scope, body, send, max_bytes)
             return
 
         async def receive_within_limit() -> Message:
             message = await body()
-            if body.size > self._max_bytes:
+            if body.size > max_bytes:
                 raise _BodyTooLarge
             return message
 
         try:
             await self._app(scope, receive_within_limit, send)
         except _BodyTooLarge:
-            await self._refuse(scope, body, send)
+            await self._refuse(scope, body, send, max_bytes)
 
-    async def _refuse(self, scope: Scope, body: _Incoming, send: Send) -> None:
+    async def _refuse(self, scope: Scope, body: _Incoming, send: Send, max_bytes: int) -> None:
         # A client whose connection ends while it sends sees no answer: as much again as is allowed is read on.
-        while not body.is_whole and body.size <= 2 * self._max_bytes:
+        while not body.is_whole and body.size <= 2 * max_bytes:
             await body()
-        limit = FieldProblem(field="body", problem=f"must have at most {self._max_bytes} bytes")
+        limit = FieldProblem(field="body", problem=f"must have at most {max_bytes} bytes")
         detail = f"{limit.field}: {limit.problem}"
         response = problem(Request(scope), HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, [limit])
         response.headers["connection"] = "close"

@@ -14,7 +14,8 @@ _DESCRIPTIONS: Final = {
     HTTPStatus.UNAUTHORIZED: "A key is needed",
     HTTPStatus.FORBIDDEN: "The key does not cover this",
     HTTPStatus.NOT_FOUND: "No such record in this namespace",
-    HTTPStatus.CONFLICT: "The id is taken by other content",
+    HTTPStatus.CONFLICT: "An id is taken by other content, or the `Idempotency-Key` by another request or a running one",
+    HTTPStatus.PRECONDITION_FAILED: "The record is not at the version that `If-Match` names: `errors` and `ETag` say its own",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too large",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body does not call itself JSON",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A field breaks a limit: `errors` names it",
@@ -34,7 +35,10 @@ ANY: Final = _problems(
 BODY: Final = _problems(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 """What an endpoint that takes a body may answer, too."""
 NOT_FOUND: Final = _problems(HTTPStatus.NOT_FOUND)
-CONFLICT: Final = _problems(HTTPStatus.CONFLICT)
+ONCE: Final = _problems(HTTPStatus.CONFLICT)
+"""What a POST may answer, too: all of them take an `Idempotency-Key`."""
+CHANGED: Final = _problems(HTTPStatus.PRECONDITION_FAILED)
+NOT_MODIFIED: Final[Responses] = {304: {"description": "The version is one of those that `If-None-Match` names"}}
 
 
 class Api(FastAPI):

@@ -6,7 +6,6 @@ setting need not wait for.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
@@ -14,10 +13,11 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
+from app.cli.bench.commands import bench_app
 from app.cli.signals import run
 from app.observability import configure_logging
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
-from app.settings import EmbedderChoice, Settings, load_settings
+from app.settings import Settings, load_settings
 
 app = typer.Typer(
     help="The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning.",
@@ -26,7 +26,6 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-bench_app = typer.Typer(help="Measure recall on conversations with gold evidence.", no_args_is_help=True)
 app.add_typer(bench_app, name="bench")
 
 _console: Final = Console()
@@ -75,22 +74,6 @@ def demo() -> None:
     run(demonstration.show(_console))
 
 
-@bench_app.command("locomo")
-def bench_locomo(
-    path: Annotated[Path, typer.Argument(help="A file in the LoCoMo format (`locomo10.json`)")],
-    namespace_prefix: Annotated[str, typer.Option(help="Of the namespaces, one a conversation")] = "locomo-",
-    limit_questions: Annotated[int | None, typer.Option(help="Of each conversation; all, if left out", min=1)] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything here, question by question")] = None,
-    embedder: Annotated[EmbedderChoice, typer.Option(help="Who embeds")] = EmbedderChoice.LOCAL,
-) -> None:
-    """Ask the questions of LoCoMo, and say how often the turns that answer them are found."""
-    from app.cli.bench import LocomoPlan, run_locomo
-
-    document = run(run_locomo(LocomoPlan(path, namespace_prefix, limit_questions, embedder), _console))
-    if json_file is not None:
-        json_file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
 @app.command()
 def consolidate(namespace: Annotated[str | None, typer.Option(help="All, if left out")] = None, url: Url = None) -> None:
     """Consolidate until nothing is left to do."""
@@ -99,6 +82,22 @@ def consolidate(namespace: Annotated[str | None, typer.Option(help="All, if left
     from app.cli.connecting import connected
 
     run(asking.consolidate(connected(settings, url), namespace, _console))
+
+
+@app.command()
+def reconcile(
+    repair: Annotated[
+        bool, typer.Option("--repair/--dry-run", help="Queue what is wrong for the indexer, or only report it")
+    ] = False,
+    namespace: Annotated[str | None, typer.Option(help="All, if left out")] = None,
+    url: Url = None,
+) -> None:
+    """Compare the vector index with PostgreSQL, record by record; changes nothing unless told to repair."""
+    settings = _settings()
+    from app.cli import reconciling
+    from app.cli.connecting import connected
+
+    run(reconciling.reconcile(connected(settings, url), repair=repair, namespace=namespace, console=_console))
 
 
 @app.command()
@@ -124,6 +123,57 @@ def stats(url: Url = None) -> None:
     from app.cli.connecting import connected
 
     run(asking.stats(connected(settings, url), _console))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Replaced when the backup is whole, and not before")], url: Url = None
+) -> None:
+    """Write everything into one file, also while a service runs."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.backup(reached(settings, url), file, _console))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `backup` wrote", exists=True, dir_okay=False, readable=True)],
+) -> None:
+    """Fill an empty installation with a backup; no service may run on it."""
+    settings = _settings()
+    from app.cli import moving
+
+    run(moving.restore(settings, file, _console))
+
+
+@app.command()
+def export(
+    file: Annotated[Path, typer.Argument(help="Replaced when the export is whole, and not before")],
+    namespace: Namespace = DEFAULT_NAMESPACE,
+    url: Url = None,
+) -> None:
+    """Write a namespace as JSON Lines, also while a service runs."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.export(reached(settings, url), file, namespace, _console))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `export` wrote", exists=True, dir_okay=False, readable=True)],
+    namespace: Annotated[str | None, typer.Option(help="The file's own, if left out")] = None,
+    url: Url = None,
+) -> None:
+    """Take a file of JSON Lines into a namespace; what is there already is left as it is."""
+    settings = _settings()
+    from app.cli import moving
+    from app.cli.connecting import reached
+
+    run(moving.import_(reached(settings, url), file, namespace, _console))
 
 
 @keys_app.command("create")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
 
 import httpx
 
@@ -14,26 +16,54 @@ from app.api import create_app
 from app.bootstrap import Installation, open_installation
 from app.client import MemoryClient
 from app.errors import DataDirectoryInUse
+from app.records import ImportReport
 from app.settings import Settings
+
+
+class Mover(Protocol):
+    """What moves memories in and out: the service, or a client of one."""
+
+    def backup(self) -> AsyncGenerator[bytes, None]: ...
+
+    def export(self, namespace: str) -> AsyncGenerator[bytes, None]: ...
+
+    async def import_file(self, path: Path, namespace: str, progress: Callable[[int], None] | None = None) -> ImportReport: ...
 
 
 @asynccontextmanager
 async def connected(settings: Settings, url: str | None) -> AsyncIterator[MemoryClient]:
     """A client of the service at `url`; without one, of whoever owns the data directory, else of this process."""
+    async with _reached(settings, url) as found:
+        if isinstance(found, MemoryClient):
+            yield found
+            return
+        async with in_process(found) as client:
+            yield client
+
+
+@asynccontextmanager
+async def reached(settings: Settings, url: str | None) -> AsyncIterator[Mover]:
+    """As `connected`, but this process's own service as it is: through a client without a socket nothing streams."""
+    async with _reached(settings, url) as found:
+        yield found.service if isinstance(found, Installation) else found
+
+
+@asynccontextmanager
+async def _reached(settings: Settings, url: str | None) -> AsyncIterator[MemoryClient | Installation]:
     api_key = os.environ.get("MEMORY_API_KEY")
     if url is not None:
         async with MemoryClient(url, api_key=api_key) as client:
             yield client
         return
     async with AsyncExitStack() as stack:
+        found: MemoryClient | Installation
         try:
-            installation = await stack.enter_async_context(open_installation(settings))
-            client = await stack.enter_async_context(in_process(installation))
+            found = await stack.enter_async_context(open_installation(settings))
         except DataDirectoryInUse as error:
             if error.address is None:
                 raise
-            client = await stack.enter_async_context(MemoryClient(error.address, api_key=api_key))
-        yield client
+            found = await stack.enter_async_context(MemoryClient(error.address, api_key=api_key))
+        yield found
 
 
 @asynccontextmanager

@@ -34,7 +34,11 @@ async def serve(settings: Settings, console: Console) -> None:
             await _refuse_open_network(settings, installation)
             if settings.is_embedded:
                 await stack.enter_async_context(jobs_of(installation, settings))
-            app = create_app(lambda: nullcontext(installation), max_request_bytes=settings.max_request_bytes)
+            app = create_app(
+                lambda: nullcontext(installation),
+                max_request_bytes=settings.max_request_bytes,
+                max_import_bytes=settings.max_import_bytes,
+            )
             # The engines stay up until the last request is answered: the server ends inside their context.
             server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
             _announce(console, settings, installation, address)

@@ -40,7 +40,7 @@ def status_table(status: Mapping[str, Any]) -> Table:
         "records": status["records"] or {"": "the episodic tier is away"},
         "backlog": status["backlog"] or {"": "the working tier is away"},
         "outbox": status["outbox"] or {"": "the episodic tier is away"},
-        "index": {"points": status["indexed_points"], "drift": status["drift"]},
+        "index": {name: status[name] for name in ("indexed_points", "misplaced_points", "drift")},
         "embedding": status["embedding"] or {"": "no provider has answered yet"},
     }
     for name, counts in sections.items():

@@ -23,7 +23,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             asyncio.get_running_loop().add_signal_handler(number, signal.raise_signal, signal.SIGINT)
         return await work
 
-    return asyncio.run(interruptible())
+    with asyncio.Runner(loop_factory=_event_loop) as runner:
+        return runner.run(interruptible())
+
+
+def _event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed: a request costs about a quarter less."""
+    try:
+        import uvloop
+    except ImportError:  # there is none for this platform
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 @asynccontextmanager

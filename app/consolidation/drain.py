@@ -25,6 +25,7 @@ from app.records import Appended, Episode, Message, RecordKind, SessionKey, Tier
 log = structlog.get_logger(__name__)
 
 _LOCK_PAUSE: Final = timedelta(milliseconds=20)
+_EVERY_SESSION: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,20 @@ class Drain:
             await asyncio.sleep(_LOCK_PAUSE.total_seconds())
         raise _still_locked(session)
 
+    async def drain_all(self, namespace: str | None = None) -> None:
+        """Drain every session that waits by now, of one namespace or of all, and wait for whoever else is at it.
+
+        Raises:
+            TierUnavailable: a tier is away, or another worker kept a session locked.
+        """
+        for session in await self._working.dirty_sessions(_EVERY_SESSION, namespace=namespace):
+            await self.drain_now(session)
+
+    async def catch_up(self, session: SessionKey, stored: int) -> None:
+        """Have Redis number the session on from `stored`, which another path than Redis has brought to Postgres."""
+        mark = Settlement(through=0, stored=stored)
+        await self._working.settle(session, mark, retain=self._policy.retain, ttl=self._policy.ttl)
+
     async def store(self, session: SessionKey, messages: Sequence[Message]) -> tuple[Appended, ...]:
         """Store messages without Redis, numbered on from what Postgres has (`ingestion.DirectStore`).
 
@@ -84,7 +99,7 @@ class Drain:
             Conflict: an id is taken by other content in this session; nothing was written.
             TierUnavailable: Postgres is away, or another worker kept the session locked.
         """
-        async with self._locked(session) as tx:
+        async with self.locked(session) as tx:
             return await self._store_locked(tx, session, messages)
 
     async def end(self, session: SessionKey) -> None:
@@ -94,7 +109,7 @@ class Drain:
             TierUnavailable: a tier is away, or another worker kept the session locked.
         """
         await self.drain_now(session)
-        async with self._locked(session) as tx:
+        async with self.locked(session) as tx:
             episode = await tx.open_episode(session)
             if episode is not None:
                 await _save_closed(tx, episode)
@@ -122,8 +137,12 @@ class Drain:
         return 1 + self._policy.lock_patience // _LOCK_PAUSE
 
     @asynccontextmanager
-    async def _locked(self, session: SessionKey) -> AsyncIterator[EpisodicWriter]:
-        """A transaction that holds the session, after waiting for another worker to let go of it."""
+    async def locked(self, session: SessionKey) -> AsyncIterator[EpisodicWriter]:
+        """A transaction that holds the session, after waiting for another worker to let go of it.
+
+        Raises:
+            TierUnavailable: Postgres is away, or another worker kept the session locked.
+        """
         for _ in range(self._lock_attempts):
             async with self._episodic.writing() as tx:
                 if await tx.lock_checkpoint(session) is not None:
@@ -179,7 +198,7 @@ class Drain:
         for position in _conflicts(messages, known):
             # Acknowledged while Postgres could not be asked whether the id was taken: the caller's mistake, but say so.
             log.error("message_dropped", session=session.session_id, message=str(messages[position].id), problem="id is taken")
-        fresh = _renumber([m for m in messages if m.id not in known], await tx.last_sequence(session))
+        fresh = renumber([m for m in messages if m.id not in known], await tx.last_sequence(session))
         cut = segment(await tx.open_episode(session), fresh, self._segmentation, self._new_id)
         for episode in cut.episodes:
             await tx.save_episode(episode)
@@ -204,7 +223,7 @@ def _still_locked(session: SessionKey) -> TierUnavailable:
     return TierUnavailable(Tier.EPISODIC, f"session {session.session_id!r} stayed locked by another worker")
 
 
-def _renumber(messages: Sequence[Message], last: int) -> list[Message]:
+def renumber(messages: Sequence[Message], last: int) -> list[Message]:
     """Keep sequences rising above what Postgres has.
 
     They already are, unless appends went straight to Postgres while Redis was away, or Redis lost its newest counts.

@@ -38,10 +38,11 @@ class Forgetting:
     async def _forget_buffers(self, scope: Scope) -> int:
         if scope != Scope(scope.namespace, session_id=scope.session_id):
             raise InvalidInput("scope", "must be a whole session or a whole namespace to be forgotten")
+        logged = await self._working.forget_episodes(scope)
         if scope.session_id is not None:
-            return await self._working.forget_session(SessionKey(scope.namespace, scope.session_id))
+            return logged + await self._working.forget_session(SessionKey(scope.namespace, scope.session_id))
         sessions = await self._working.sessions_of(scope.namespace)
-        return sum([await self._working.forget_session(session) for session in sessions])
+        return logged + sum([await self._working.forget_session(session) for session in sessions])
 
     async def _remaining(self, scope: Scope) -> int:
         async with self._episodic.reading() as reader:

@@ -27,7 +27,7 @@ from app.consolidation.representation import (
 from app.errors import EmbedderUnavailable, TierUnavailable
 from app.observability import BACKGROUND_ERRORS, CONSOLIDATED
 from app.ports import Clock, Embedder, EpisodicMemory, OutboxEntry, OutboxOp, SemanticMemory, Summarizer
-from app.records import Episode, EpisodeKind, RecordKind, Space, utc_now
+from app.records import Episode, EpisodeKind, Message, RecordKind, Space, utc_now
 
 log = structlog.get_logger(__name__)
 
@@ -126,6 +126,8 @@ class Indexer:
         dense = sum_rows(embedded.vectors, drafts)
         points = [replace(draft.point, dense=row) for draft, row in zip(drafts, dense, strict=True)]
         await self._semantic.upsert(embedded.space, points)
+        # Written first, so that there is no moment without a point. A record with one in each of two spaces is found once.
+        await self._semantic.delete([point.id for point in points], keep=embedded.space)
         return embedded.space
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
@@ -136,30 +138,40 @@ class Indexer:
             messages = await reader.messages_in_context(uids[RecordKind.MESSAGE]) if uids[RecordKind.MESSAGE] else ()
             episodes = await reader.episodes_by_uid(uids[RecordKind.EPISODE]) if uids[RecordKind.EPISODE] else ()
             knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
-        summarised = [await self._summarised(e) for e in episodes if not e.is_open]
+        summarised = await self._summarised([e for e in episodes if not e.is_open])
         return [
             *(draft_message(m, self._context) for m in messages),
-            *(draft_episode(e) for e in summarised if e is not None),
+            *(draft_episode(e) for e in summarised),
             *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
         ]
 
-    async def _summarised(self, episode: Episode) -> Episode | None:
-        """The episode with a summary; None when it was forgotten or changed while the summary was made."""
-        if episode.summary or episode.kind is not EpisodeKind.CONVERSATION:
-            return episode
+    async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """The episodes with summaries, without those that were forgotten or changed while the summaries were made."""
+        unsummarised = [e for e in episodes if not e.summary and e.kind is EpisodeKind.CONVERSATION]
+        if not unsummarised:
+            return list(episodes)
         async with self._episodic.reading() as reader:
-            messages = await reader.episode_messages(episode.id)
-        if not messages:
-            return episode
+            said = {e.id: await reader.episode_messages(e.id) for e in unsummarised}
+        made = {e.id: await self._summarize(e, said[e.id]) for e in unsummarised if said[e.id]}
+        gone = await self._save_summaries([e for e in unsummarised if e.id in made], made)
+        return [made.get(e.id, e) for e in episodes if e.id not in gone]
+
+    async def _summarize(self, episode: Episode, messages: Sequence[Message]) -> Episode:
         summary = await self._summarizer.summarize(messages)
-        summarised = replace(episode, summary=summary.text, metadata={**episode.metadata, "summarised_by": summary.provider})
+        return replace(episode, summary=summary.text, metadata={**episode.metadata, "summarised_by": summary.provider})
+
+    async def _save_summaries(self, read: Sequence[Episode], made: Mapping[UUID, Episode]) -> set[UUID]:
+        """Returns the ids of those that are no longer as they were read: they are not saved."""
+        gone: set[UUID] = set()
         async with self._episodic.writing() as tx:
-            # Read again: a summary must not bring back what was forgotten while the model was at work.
-            if await tx.episode(episode.scope.namespace, episode.id) != episode:
-                return None
-            await tx.save_episode(summarised)
-        CONSOLIDATED.labels("summarised").inc()
-        return summarised
+            for episode in sorted(read, key=lambda e: e.id):  # in one order, so that workers cannot lock each other out
+                # Read again: a summary must not bring back what was forgotten while the model was at work.
+                if await tx.episode(episode.scope.namespace, episode.id) == episode:
+                    await tx.save_episode(made[episode.id])
+                else:
+                    gone.add(episode.id)
+        CONSOLIDATED.labels("summarised").inc(len(made) - len(gone))
+        return gone
 
     async def _release(self, entries: Sequence[OutboxEntry], error: str, *, is_outage: bool) -> None:
         attempts = max(e.attempts for e in entries)

@@ -15,9 +15,12 @@ import structlog
 
 from app.consolidation.drain import Drain
 from app.consolidation.indexing import Indexer
+from app.consolidation.logged_episodes import EpisodeDrain
+from app.consolidation.spaces import Spaces
 from app.errors import HybridMemoryError, TierUnavailable
 from app.observability import (
     BACKGROUND_ERRORS,
+    BACKLOG_EPISODES,
     BACKLOG_MESSAGES,
     BACKLOG_SESSIONS,
     CONSOLIDATED,
@@ -26,12 +29,22 @@ from app.observability import (
     OUTBOX_DEAD,
     OUTBOX_DEPTH,
 )
-from app.ports import Backlog, Clock, EpisodicMemory, SemanticMemory, StoreStatus, WorkingMemory
-from app.records import AppendReceipt, RunReport, SessionKey, message_uid, new_id
+from app.ports import Backlog, Clock, EpisodicMemory, StoreStatus, WorkingMemory
+from app.records import (
+    AppendReceipt,
+    ReconcileState,
+    Reconciliation,
+    RunReport,
+    SessionKey,
+    message_uid,
+    new_id,
+)
 
 log = structlog.get_logger(__name__)
 
 _POLL_SECONDS: Final = 0.05
+_RECONCILIATIONS: Final = 10
+"""How far back the last one that was done is looked for: at most one is running, some were abandoned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +66,23 @@ class ConsolidationStatus:
     store: StoreStatus | None
     indexed_points: int | None
 
+    misplaced_points: int | None = None
+    """Points in other spaces than the one new vectors are meant for: in `indexed_points` they are not counted."""
+    reconciliation: Reconciliation | None = None
+    """The last that was done."""
+
     @property
     def drift(self) -> int | None:
-        """Records that should be in the index less points that are; None when a tier is away."""
+        """Records that should be in the index less points that are; None when a tier is away.
+
+        Where the two agree: what else is known to be wrong, points in another space or else what the last reconcile found
+        and did not repair.
+        """
         if self.store is None or self.indexed_points is None:
             return None
-        return sum(self.store.indexable.values()) - self.indexed_points
+        missing = sum(self.store.indexable.values()) - self.indexed_points
+        unrepaired = 0 if self.reconciliation is None else self.reconciliation.unrepaired
+        return missing or self.misplaced_points or unrepaired
 
 
 T = TypeVar("T")
@@ -90,13 +114,14 @@ class Consolidation:
     """Brings the three tiers together."""
 
     def __init__(
-        self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, *,
+        self, working: WorkingMemory, episodic: EpisodicMemory, spaces: Spaces, *,
         drain: Drain, indexer: Indexer, policy: RunPolicy, clock: Clock,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
-        self._semantic = semantic
+        self._spaces = spaces
         self._drain = drain
+        self._episode_drain = EpisodeDrain(working, episodic)
         self._indexer = indexer
         self._policy = policy
         self._clock = clock
@@ -122,6 +147,10 @@ class Consolidation:
     async def drain_session(self, session: SessionKey) -> int:
         """Drain one session now, whoever else is at it; returns how many messages were new to Postgres."""
         return await self._drain.drain_now(session)
+
+    async def store_logged_episode(self, namespace: str, episode_id: UUID) -> None:
+        """Bring an episode that is only logged into Postgres, so that it can be changed there."""
+        await self._episode_drain.drain_one(namespace, episode_id)
 
     async def end_session(self, session: SessionKey) -> None:
         await self._drain.end(session)
@@ -153,14 +182,18 @@ class Consolidation:
 
     async def status(self) -> ConsolidationStatus:
         """Look at every tier and bring the gauges up to date; a tier that is away is None."""
+        placed, misplaced = await _or_none(self._spaces.count()) or (None, None)
         status = ConsolidationStatus(
             await _or_none(self._working.backlog()),
             await _or_none(self._store_status()),
-            await _or_none(self._semantic.count()),
+            placed,
+            misplaced,
+            await _or_none(self._last_reconciliation()),
         )
         if status.backlog is not None:
             BACKLOG_MESSAGES.set(status.backlog.messages)
             BACKLOG_SESSIONS.set(status.backlog.sessions)
+            BACKLOG_EPISODES.set(status.backlog.episodes)
         if status.store is not None:
             OUTBOX_DEPTH.set(status.store.outbox_depth)
             OUTBOX_DEAD.set(status.store.dead_letters)
@@ -172,7 +205,7 @@ class Consolidation:
         before: Counter[str] | None = None
         while run.counts != before:
             before = run.counts.copy()
-            for stage in (self._drain_all, self._close_idle, self._index_all, self._release_all):
+            for stage in (self._drain_all, self._drain_episodes, self._close_idle, self._index_all, self._release_all):
                 try:
                     await stage(run)
                 except HybridMemoryError as error:
@@ -197,6 +230,10 @@ class Consolidation:
             log.exception("drain_failed", session=session.session_id)
             return 0
 
+    async def _drain_episodes(self, run: _Run) -> None:
+        if drained := await self._episode_drain.drain(namespace=run.namespace):
+            run.count("episodes_drained", drained)
+
     async def _close_idle(self, run: _Run) -> None:
         run.count("episodes_closed", await self._drain.close_idle(self._clock()))
 
@@ -205,7 +242,10 @@ class Consolidation:
             while (batch := await self._indexer.index_batch()).claimed:
                 run.count("records_indexed", batch.indexed)
 
+        before = run.counts["records_indexed"]
         await _all(index_next() for _ in range(self._policy.indexers))
+        if run.counts["records_indexed"] > before:
+            await self._spaces.drop_emptied()
 
     async def _release_all(self, run: _Run) -> None:
         sessions = [run.session] if run.session else await self._unreleased(run.namespace)
@@ -236,6 +276,11 @@ class Consolidation:
     async def _store_status(self) -> StoreStatus:
         async with self._episodic.reading() as reader:
             return await reader.status()
+
+    async def _last_reconciliation(self) -> Reconciliation | None:
+        async with self._episodic.reading() as reader:
+            runs = await reader.reconciliations(_RECONCILIATIONS)
+        return next((run for run in runs if run.state is ReconcileState.DONE), None)
 
     async def _record(self, report: RunReport) -> None:
         for what, count in report.counts.items():

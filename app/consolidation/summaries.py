@@ -33,13 +33,13 @@ class SummaryPolicy:
 
     `centrality_weight` is MMR's λ (Carbonell & Goldstein 1998): 1 only asks how typical a line is, 0 only how new. What
     is typical of small talk says little, hence `content_weight`: set by reading summaries of public conversations. Every
-    candidate is embedded: `max_candidates` keeps that at a quarter of what embedding an episode's messages costs.
+    candidate is embedded: `max_candidates` keeps that at a small part of what embedding an episode's messages costs.
     """
 
     max_lines: int = 4
     max_words: int = 80
     max_line_words: int = 30
-    max_candidates: int = 24
+    max_candidates: int = 16
     min_content_words: int = 3
     centrality_weight: float = 0.7
     content_weight: float = 0.3
@@ -131,7 +131,7 @@ _FILLER: Final = frozenset(
 
 def content_words(text: str) -> int:
     """How many of the words say something: a line of fillers alone has none."""
-    return sum(word.lower().replace("’", "'") not in _FILLER for word in _WORD.findall(text))
+    return sum(word not in _FILLER for word in _WORD.findall(text.lower().replace("’", "'")))
 
 
 def content_share(text: str) -> float:
@@ -147,9 +147,10 @@ def candidate_lines(messages: Sequence[Message], policy: SummaryPolicy) -> list[
     """
     spoken = [m for m in messages if m.role in {Role.USER, Role.ASSISTANT}] or list(messages)
     lines = [Line(m.author, text) for m in spoken for text in _texts(m.content, policy)]
-    said = [line for line in lines if content_words(line.text) >= policy.min_content_words] or lines
-    by_content = sorted(range(len(said)), key=lambda i: -content_words(said[i].text))
-    return [said[i] for i in sorted(by_content[: policy.max_candidates])]
+    words = [content_words(line.text) for line in lines]
+    said = [n for n, count in enumerate(words) if count >= policy.min_content_words] or range(len(lines))
+    by_content = sorted(said, key=lambda n: -words[n])
+    return [lines[n] for n in sorted(by_content[: policy.max_candidates])]
 
 
 def choose(lines: Sequence[Line], vectors: Matrix, policy: SummaryPolicy) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -14,6 +14,7 @@ import structlog
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
+from app.breakers import Guard
 from app.embedding.spaces import nothing_embedded
 from app.errors import EmbedderUnavailable, TierUnavailable
 from app.observability import CACHE_REQUESTS, timed
@@ -112,8 +113,9 @@ class CachedEmbedder:
 class RedisCache:
     """`Cache` on Redis. One pipeline of single-key commands, which a cluster can route; in one server that is one trip."""
 
-    def __init__(self, client: Redis | RedisCluster) -> None:
+    def __init__(self, client: Redis | RedisCluster, *, guard: Guard | None = None) -> None:
         self._client = client
+        self._guard = guard or Guard("cache", client.ping)
 
     async def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """The values in the order of `keys`.
@@ -126,7 +128,7 @@ class RedisCache:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
             pipeline.get(key)
-        return await _executed(pipeline.execute(), "cache_get")
+        return await self._executed(pipeline.execute, "cache_get")
 
     async def put_many(self, values: Mapping[str, bytes], ttl: timedelta) -> None:
         """Each value under its key for `ttl`.
@@ -139,7 +141,16 @@ class RedisCache:
         pipeline = self._client.pipeline(transaction=False)
         for key, value in values.items():
             pipeline.set(key, value, px=ttl)
-        await _executed(pipeline.execute(), "cache_put")
+        await self._executed(pipeline.execute, "cache_put")
+
+    async def _executed(self, execute: Callable[[], Awaitable[list[Any]]], operation: str) -> list[Any]:
+        """The one place where the driver is called."""
+        async with self._guard.calling():
+            try:
+                with timed("cache", operation):
+                    return await execute()
+            except RedisError as error:
+                raise TierUnavailable("working", f"embedding cache: {error}") from error
 
 
 class _Recent:
@@ -175,12 +186,3 @@ def _arranged(answer: Embedded, vectors: Mapping[str, Vector], texts: Sequence[s
 def _count(*, hits: int, misses: int) -> None:
     CACHE_REQUESTS.labels("embedding", "hit").inc(hits)
     CACHE_REQUESTS.labels("embedding", "miss").inc(misses)
-
-
-async def _executed(execution: Awaitable[list[Any]], operation: str) -> list[Any]:
-    """The one place where the driver is called."""
-    try:
-        with timed("cache", operation):
-            return await execution
-    except RedisError as error:
-        raise TierUnavailable("working", f"embedding cache: {error}") from error

@@ -6,42 +6,46 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from app.embedding.breaker import Breaker, BreakerPolicy
+from app.breakers import BreakerPolicy, BreakerState, Guard, Pause
 from app.errors import EmbedderUnavailable
 from app.observability import EMBEDDED_TEXTS, EMBEDDER_IN_USE
-from app.ports import Clock, Embedder
-from app.records import Embedded, Space, utc_now
+from app.ports import Embedder
+from app.records import Embedded, Space
 
 log = structlog.get_logger(__name__)
 
 PROBE: Final = "Ana moved the quarterly review to Thursday because the new figures arrive on Wednesday."
+_PING_DEADLINE: Final = timedelta(seconds=5)
+"""A model at work takes all the cores there are, and a first embedding loads it."""
 SAME_SPACE_COSINE: Final = 0.99
 """One model under two roofs (float32 here, float16 there) agrees to 0.999 and better; other models do not come near."""
 
 
 @dataclass(slots=True)
 class _Link:
-    """A provider with its breaker; `space` is set once its vectors proved to differ from the primary's."""
+    """A provider with its guard; `space` is set once its vectors proved to differ from the primary's."""
 
     provider: Embedder
-    breaker: Breaker
+    guard: Guard
     space: Space | None = None
 
 
 class EmbedderChain:
-    """Asks `providers` in order, each behind a circuit breaker, and answers with the first that is available.
+    """Asks `providers` in order, each behind a guard, and answers with the first that is available.
 
     When a fallback claims the primary's space, one sentence embedded by both, as soon as both are up, checks the claim;
     where they disagree the fallback's vectors are given a space of their own from then on.
     """
 
-    def __init__(self, providers: Sequence[Embedder], *, breaker: BreakerPolicy | None = None, clock: Clock = utc_now) -> None:
-        self._links = [_Link(provider, Breaker(breaker or BreakerPolicy())) for provider in providers]
-        self._clock = clock
+    def __init__(
+        self, providers: Sequence[Embedder], *, breaker: BreakerPolicy | None = None, pause: Pause = asyncio.sleep
+    ) -> None:
+        self._links = [_Link(provider, _guard_of(provider, breaker, pause)) for provider in providers]
         self._comparison: asyncio.Task[None] | None = None
         self._to_compare = self._links[1:]
         self._in_use: str | None = None
@@ -63,6 +67,14 @@ class EmbedderChain:
                 return link.space or link.provider.space
         raise EmbedderUnavailable("chain", "no provider has answered yet, so the embedding space is not known")
 
+    def primary_space(self) -> Space:
+        """The primary's space and nobody else's: what may be moved there must not be moved to a fallback's.
+
+        Raises:
+            EmbedderUnavailable: the primary does not know it before its first answer.
+        """
+        return self._links[0].provider.space
+
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """See `Embedder.embed`. The answer is in the space of whoever gave it.
 
@@ -80,35 +92,38 @@ class EmbedderChain:
                 return answer
         raise EmbedderUnavailable("chain", "; ".join(problems))
 
+    @property
+    def state(self) -> BreakerState:
+        """Closed as long as any provider is asked."""
+        return min(link.guard.state for link in self._links)
+
     async def ping(self) -> str:
-        """The first provider's answer who gives one, whatever the breakers say."""
+        """The first provider's answer who gives one."""
         problems = []
         for link in self._links:
             try:
-                return await link.provider.ping()
+                async with link.guard.calling():
+                    return await link.provider.ping()
             except EmbedderUnavailable as error:
                 problems.append(f"{error.provider}: {error.problem}")
         raise EmbedderUnavailable("chain", "; ".join(problems))
 
     async def close(self) -> None:
-        """Stop a comparison that is still going on."""
+        """Stop what goes on in the background."""
+        for link in self._links:
+            await link.guard.close()
         if self._comparison is not None:
             self._comparison.cancel()
             await asyncio.wait([self._comparison])
 
     async def _ask(self, link: _Link, texts: Sequence[str]) -> Embedded:
-        """One provider's answer, by the rules of its breaker."""
-        name = type(link.provider).__name__
-        if not link.breaker.admits(self._clock()):
-            raise EmbedderUnavailable(name, f"left alone after {link.breaker.failures} failures in a row")
-        link.breaker = link.breaker.tried(self._clock())
-        try:
-            answer = await link.provider.embed(texts)
-        except EmbedderUnavailable as error:
-            link.breaker = link.breaker.failed(self._clock())
-            log.warning("embedder_failed", provider=error.provider, problem=error.problem, failures=link.breaker.failures)
-            raise
-        link.breaker = link.breaker.succeeded()
+        """One provider's answer, if its guard lets it be asked."""
+        async with link.guard.calling():
+            try:
+                answer = await link.provider.embed(texts)
+            except EmbedderUnavailable as error:
+                log.warning("embedder_failed", provider=error.provider, problem=error.problem)
+                raise
         return answer if link.space is None else replace(answer, space=link.space)
 
     def _note(self, link: _Link, answer: Embedded) -> None:
@@ -135,3 +150,13 @@ class EmbedderChain:
         if cosine < SAME_SPACE_COSINE:
             link.space = Space(f"{theirs.space.model}@{theirs.provider}", theirs.space.dimension)
             log.warning("embedding_spaces_differ", primary=ours.provider, fallback=theirs.provider, cosine=round(cosine, 4))
+
+
+def _guard_of(provider: Embedder, policy: BreakerPolicy | None, pause: Pause) -> Guard:
+    """A server that answers pings may still have no model that embeds, so only an embedding brings it back."""
+
+    async def probe() -> None:
+        await provider.embed([PROBE])
+
+    patient = replace(policy or BreakerPolicy(), ping_deadline=_PING_DEADLINE)
+    return Guard(type(provider).__name__, provider.ping, probe=probe, outage=EmbedderUnavailable, policy=patient, pause=pause)

@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
 
 import asyncpg
 import orjson
-from sqlalchemy import URL, Executable, Row, event, make_url
+from sqlalchemy import URL, Connection, Executable, Row, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from app.errors import Conflict, HybridMemoryError, InvalidInput, TierUnavailable
+from app.breakers import BreakerPolicy, Guard
+from app.errors import Conflict, EngineRefused, HybridMemoryError, InvalidInput, TierUnavailable
 from app.observability import timed
 from app.records import Tier
 
 TIER: Final = Tier.EPISODIC.value
+T = TypeVar("T")
 
 _FOREIGN_KEY_VIOLATION: Final = "23503"
 _UNIQUE_VIOLATION: Final = "23505"
 _DATA_EXCEPTION_CLASS: Final = "22"
+_AWAY: Final = ("08", "57P0")
+"""How the SQLSTATEs of a server begin that is gone, going or not up yet; no state: there was no server to give one."""
+_FAREWELL_SECONDS: Final = 2.0
+STATEMENT_DEADLINE: Final = timedelta(seconds=30)
+
+_GUARD: Final = "guard"
+
+
+class _Connection(asyncpg.Connection):
+    """A connection that is given up without keeping anybody waiting.
+
+    SQLAlchemy closes what a cancelled caller leaves behind, and waits for the server's goodbye. A server that hangs says
+    none, and the caller has a deadline: so the goodbye, with the request to cancel the statement, goes on alone.
+    """
+
+    __slots__ = ("_goodbye",)
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's own parameter
+        if timeout is None:  # an orderly end, not that of a caller who was cancelled
+            await super().close(timeout=_FAREWELL_SECONDS)
+        else:
+            self._goodbye = asyncio.create_task(self._close_quietly(timeout))
+
+    async def _close_quietly(self, seconds: float) -> None:
+        with suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await super().close(timeout=seconds)
 
 
 def create_engine(
     url: str,
     *,
     pool_size: int = 10,
-    statement_timeout: timedelta = timedelta(seconds=30),
+    statement_timeout: timedelta = STATEMENT_DEADLINE,
     lock_timeout: timedelta = timedelta(seconds=10),
     connect_timeout: timedelta = timedelta(seconds=5),
 ) -> AsyncEngine:
@@ -56,11 +86,38 @@ def create_engine(
         connect_args={
             "timeout": connect_timeout.total_seconds(),
             "command_timeout": statement_timeout.total_seconds() + 5,
+            "connection_class": _Connection,
             **arguments,
         },
     )
     event.listen(engine.sync_engine, "checkout", _replace_if_closed)
     return engine
+
+
+def guarded(engine: AsyncEngine, policy: BreakerPolicy | None = None) -> tuple[AsyncEngine, Guard]:
+    """The same engine with a guard that all its connections pass, and that guard.
+
+    Its ping has a connection of its own: the pool may be empty because of those who wait.
+    """
+    arguments, options = engine.dialect.create_connect_args(engine.url)
+    options = {name: value for name, value in options.items() if not name.startswith("prepared_statement")}
+    options["statement_cache_size"] = 0  # a PgBouncer may be what answers
+
+    async def ping() -> None:
+        with translated():
+            connection = await asyncpg.connect(*arguments, **options)
+            try:
+                await connection.execute("SELECT 1")
+                await connection.close()
+            finally:
+                connection.terminate()
+
+    guard = Guard(TIER, ping, policy=policy)
+    return engine.execution_options(**{_GUARD: guard}), guard
+
+
+def guard_of(engine: AsyncEngine) -> Guard | None:
+    return cast("Guard | None", engine.get_execution_options().get(_GUARD))
 
 
 def _without_flag(address: URL) -> URL:
@@ -132,6 +189,8 @@ def translated() -> Iterator[None]:
         raise failure from (exc if isinstance(failure, TierUnavailable) else None)
     except StatementError as exc:
         raise InvalidInput("value", f"cannot be stored: {type(exc.orig).__name__}") from None
+    except PoolTimeoutError as exc:
+        raise EngineRefused(TIER, "all connections are in use") from exc
     except (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
         raise TierUnavailable(TIER, _first_line(exc)) from exc
 
@@ -149,7 +208,8 @@ def _failure(exc: DBAPIError) -> HybridMemoryError:
     state = str(getattr(driver_error, "sqlstate", None) or "")
     if isinstance(driver_error, ValueError) or state.startswith(_DATA_EXCEPTION_CLASS):
         return InvalidInput("value", f"cannot be stored: {type(driver_error).__name__}")
-    return TierUnavailable(TIER, f"{_first_line(driver_error)} {state}".strip())
+    kind = TierUnavailable if not state or state.startswith(_AWAY) else EngineRefused
+    return kind(TIER, f"{_first_line(driver_error)} {state}".strip())
 
 
 def _driver_error(exc: DBAPIError) -> BaseException:
@@ -163,30 +223,55 @@ def _first_line(exc: BaseException) -> str:
 
 
 class Session:
-    """One connection, on which every statement is timed and its errors translated."""
+    """One connection, on which every statement passes the guard, is timed, and has its errors translated."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, guard: Guard | None = None) -> None:
         self._connection = connection
+        self._guard = guard
 
     async def run(self, operation: str, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
         """Execute one statement; its rows, or none where it returns none. `operation` names it in metrics."""
-        with timed(TIER, operation), translated():
+        async with _calling(self._guard, operation):
             result = await self._connection.execute(statement, parameters)
             return result.all() if result.returns_rows else ()
 
+    async def pages(self, operation: str, statement: Executable, size: int) -> AsyncIterator[Sequence[Row[Any]]]:
+        """The rows of one statement, at most `size` at a time: a cursor on the server, memory for one page here."""
+        async with _calling(self._guard, operation):
+            result = await self._connection.stream(statement)
+        while True:
+            async with _calling(self._guard, operation):
+                page = await result.fetchmany(size)
+            if not page:
+                return
+            yield page
+
+    async def work(self, operation: str, step: Callable[[Connection], T]) -> T:
+        """Run something that speaks to a synchronous connection: reflection, migrations."""
+        async with _calling(self._guard, operation):
+            return await self._connection.run_sync(step)
+
     async def commit(self) -> None:
-        with timed(TIER, "commit"), translated():
+        async with _calling(self._guard, "commit"):
             await self._connection.commit()
 
 
 @asynccontextmanager
 async def connected(engine: AsyncEngine) -> AsyncIterator[Session]:
     """A session on a pooled connection; what was not committed when the context ends is rolled back."""
-    connection = engine.connect()
-    with timed(TIER, "connect"), translated():
+    connection, guard = engine.connect(), guard_of(engine)
+    async with _calling(guard, "connect"):
         await connection
     try:
-        yield Session(connection)
+        yield Session(connection, guard)
     finally:
-        with translated():
-            await connection.__aexit__(None, None, None)  # closes even if this task is being cancelled
+        async with guard.waiting() if guard is not None else nullcontext():
+            with translated():
+                await connection.__aexit__(None, None, None)  # closes even if this task is being cancelled
+
+
+@asynccontextmanager
+async def _calling(guard: Guard | None, operation: str) -> AsyncIterator[None]:
+    async with guard.calling() if guard is not None else nullcontext():
+        with timed(TIER, operation), translated():
+            yield

@@ -35,26 +35,29 @@ async def open_of(session: Session, key: SessionKey) -> Episode | None:
     statement = EPISODES.select().where(
         _IS_OPEN_CONVERSATION, episodes.c.namespace == key.namespace, episodes.c.session_id == key.session_id
     )
-    return rows.only(await session.run("open_episode", statement), rows.episode)
+    return rows.only(await session.run("open_episode", statement.with_for_update()), rows.episode)
+
+
+_POSITION: Final = episode_steps.c["index"]
+# `Row.index` is a method of the tuple, hence the label.
+_STEPS: Final = select(_POSITION.label("position"), episode_steps.c.content, episode_steps.c.created_at).order_by(_POSITION)
 
 
 async def steps(session: Session, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
-    position = episode_steps.c["index"]
-    statement = (
-        # `Row.index` is a method of the tuple, hence the label.
-        select(position.label("position"), episode_steps.c.content, episode_steps.c.created_at)
-        .where(episode_steps.c.episode_id == episode_id, position > after)
-        .order_by(position)
-        .limit(limit)
-    )
+    statement = _STEPS.where(episode_steps.c.episode_id == episode_id, after < _POSITION).limit(limit)
     return rows.readable(await session.run("steps", statement), rows.step)
+
+
+async def steps_of_call(session: Session, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+    statement = _STEPS.where(episode_steps.c.episode_id == episode_id, episode_steps.c.call_id == call)
+    return rows.readable(await session.run("steps_of_call", statement), rows.step)
 
 
 _APPEND_STEPS: Final = (
     text(
         """
-    INSERT INTO episode_steps (episode_id, "index", content, created_at)
-    SELECT :episode_id, last.position + new.ordinality, new.content::jsonb, :at
+    INSERT INTO episode_steps (episode_id, "index", content, created_at, call_id)
+    SELECT :episode_id, last.position + new.ordinality, new.content::jsonb, :at, :call
     FROM unnest(:contents) WITH ORDINALITY AS new (content, ordinality),
          (SELECT coalesce(max("index"), -1) AS position FROM episode_steps WHERE episode_id = :episode_id) AS last
     RETURNING "index" AS position, content, created_at
@@ -64,14 +67,18 @@ _APPEND_STEPS: Final = (
         bindparam("episode_id", type_=Uuid()),
         bindparam("contents", type_=ARRAY(Text)),
         bindparam("at", type_=DateTime(timezone=True)),
+        bindparam("call", type_=Uuid()),
     )
     .columns(position=Integer, content=episode_steps.c.content.type, created_at=DateTime(timezone=True))
 )
 
 
-async def append_steps(session: Session, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
+async def append_steps(
+    session: Session, episode_id: UUID, contents: Sequence[Json], at: datetime, call: UUID | None
+) -> tuple[EpisodeStep, ...]:
     await _lock(session, episode_id)
-    parameters = {"episode_id": episode_id, "contents": [dump_json(content) for content in contents], "at": at}
+    documents = [dump_json(content) for content in contents]
+    parameters = {"episode_id": episode_id, "contents": documents, "at": at, "call": call}
     added = rows.readable(await session.run("append_steps", _APPEND_STEPS, parameters), rows.step)
     return tuple(sorted(added, key=lambda step: step.index))
 

@@ -102,6 +102,7 @@ async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Sco
             **{name: func.nullif(episodes.c[name], owner) for name, owner in owners.items()},
             **{name: {} for name in ("perception", "reasoning", "action")},
             summary="",
+            version=episodes.c.version + 1,
             updated_at=func.now(),
         )
         .returning(episodes.c.id, episodes.c.namespace, episodes.c.is_open)
@@ -109,6 +110,14 @@ async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Sco
     cleared = await session.run("clear_episodes", statement)
     closed = [row for row in cleared if not row.is_open]
     await outbox.enqueue(session, [OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, row.namespace, row.id) for row in closed])
+
+
+async def recount(session: Session, episode_ids: Collection[UUID]) -> None:
+    """Count these episodes anew by the messages they hold; what was made from them stays."""
+    left = _what_is_left(episode_ids).subquery()
+    counts = {column.name: column for column in left.c if column.name != "episode_id"}
+    statement = update(episodes).where(episodes.c.id == left.c.episode_id).values(**counts, updated_at=func.now())
+    await session.run("recount_episodes", statement)
 
 
 def _what_is_left(episode_ids: Collection[UUID]) -> Select[Any]:

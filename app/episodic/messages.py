@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, Select, Text, bindparam, func, select, text
+from sqlalchemy import Select, Text, bindparam, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger, DateTime, Integer, TypeEngine, Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session, dump_json
 from app.episodic.tables import messages
-from app.ports import MessageInContext
+from app.ports import FiledMessage, MessageInContext
 from app.records import Message, SessionKey, derived_uuid
 from app.tokens import estimate_tokens
 
@@ -31,6 +30,14 @@ def _of_session(session: SessionKey) -> Select[Any]:
 async def history(session: Session, key: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
     statement = _of_session(key).where(messages.c.sequence > after).order_by(messages.c.sequence).limit(limit)
     return rows.readable(await session.run("history", statement), rows.message)
+
+
+async def page(session: Session, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+    place = tuple_(messages.c.session_id, messages.c.sequence)
+    is_next = place > tuple_(literal(after[0], Text), literal(after[1], BigInteger))
+    statement = select(*_COLUMNS, messages.c.episode_id).where(messages.c.namespace == namespace, is_next)
+    ordered = statement.order_by(messages.c.session_id, messages.c.sequence).limit(limit)
+    return rows.readable(await session.run("list_messages", ordered), rows.filed_message)
 
 
 async def recent(session: Session, key: SessionKey, limit: int) -> tuple[Message, ...]:
@@ -57,19 +64,28 @@ async def of_episode(session: Session, episode_id: UUID) -> tuple[Message, ...]:
     return rows.readable(await session.run("episode_messages", statement), rows.message)
 
 
+async def episodes_of(session: Session, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+    asked = func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
+    statement = select(messages.c.uid, messages.c.episode_id).where(messages.c.uid == asked)
+    return {row.uid: row.episode_id for row in await session.run("episodes_of", statement)}
+
+
 _IN_CONTEXT: Final = (
     text(
         f"""
-        SELECT {", ".join(f"near.{c.name}" for c in _COLUMNS)}, target.uid AS target_uid
-        FROM messages AS target
-        CROSS JOIN LATERAL (
-            SELECT * FROM messages
-            WHERE namespace = target.namespace AND session_id = target.session_id AND sequence <= target.sequence
-            ORDER BY sequence DESC
-            LIMIT {_NEIGHBOURS + 1}
-        ) AS near
-        WHERE target.uid = ANY(:uids)
-        ORDER BY target.uid, near.sequence
+        WITH wanted AS (
+            SELECT DISTINCT near.uid
+            FROM messages AS target
+            CROSS JOIN LATERAL (
+                SELECT uid FROM messages
+                WHERE namespace = target.namespace AND session_id = target.session_id AND sequence <= target.sequence
+                ORDER BY sequence DESC
+                LIMIT {_NEIGHBOURS + 1}
+            ) AS near
+            WHERE target.uid = ANY(:uids)
+        )
+        SELECT {", ".join(c.name for c in _COLUMNS)} FROM messages JOIN wanted USING (uid)
+        ORDER BY namespace, session_id, sequence
         """  # noqa: S608 - column names and a constant of this module
     )
     .bindparams(bindparam("uids", type_=ARRAY(Uuid)))
@@ -78,17 +94,14 @@ _IN_CONTEXT: Final = (
 
 
 async def in_context(session: Session, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
-    found = await session.run("messages_in_context", _IN_CONTEXT, {"uids": list(uids)})
-    groups = (list(group) for _, group in groupby(found, key=lambda row: row.target_uid))
-    return tuple(context for group in groups if (context := _context(group)) is not None)
-
-
-def _context(group: Sequence[Row[Any]]) -> MessageInContext | None:
-    """The last of these rows with those before it; None when that one is unreadable."""
-    around = rows.readable(group, rows.message)
-    if not around or around[-1].uid != group[-1].target_uid:
-        return None
-    return MessageInContext(around[-1], around[:-1])
+    """Each row is read once, however many of the messages it stands before."""
+    found = rows.readable(await session.run("messages_in_context", _IN_CONTEXT, {"uids": list(uids)}), rows.message)
+    asked = set(uids)
+    return tuple(
+        MessageInContext(message, tuple(m for m in found[max(0, place - _NEIGHBOURS) : place] if m.session == message.session))
+        for place, message in enumerate(found)
+        if message.uid in asked
+    )
 
 
 _ARRAYS: Final[Mapping[str, TypeEngine[Any]]] = {

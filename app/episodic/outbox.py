@@ -7,14 +7,28 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, Text, bindparam, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    func,
+    literal,
+    null,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.types import BigInteger, Boolean, DateTime, Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session
-from app.episodic.tables import outbox
-from app.ports import OutboxEntry
+from app.episodic.tables import episodes, knowledge, messages, outbox
+from app.ports import OutboxEntry, OutboxOp
 from app.records import RecordKind, SessionKey
 
 _MAX_ERROR_CHARACTERS: Final = 2000
@@ -23,7 +37,7 @@ _ENTRIES: Final = tuple(c for c in outbox.c if c.name not in {"leased_until", "c
 _RETURNED: Final = ", ".join(f"outbox.{c.name}" for c in _ENTRIES)
 
 
-def opening(records: Select[Any]) -> Insert:
+def opening(records: Select[Any] | CompoundSelect[Any]) -> Insert:
     """Open an entry for each of `records` (op, kind, namespace, record_uid, next_attempt_at), or renew the open one.
 
     A renewed entry starts afresh, but keeps its lease: two workers on one record could write the older version
@@ -73,6 +87,26 @@ async def enqueue(session: Session, entries: Sequence[OutboxEntry]) -> None:
         "times": [entry.next_attempt_at for entry in distinct],
     }
     await session.run("enqueue", _ENQUEUE, arrays)
+
+
+def _owed(kind: RecordKind, key: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
+    """An upsert of each record of a kind that belongs into the index."""
+    op, name = literal(OutboxOp.UPSERT.value, Text), literal(kind.value, Text)
+    return select(op, name, key.table.c.namespace, key, null().cast(_MOMENT)).where(*conditions)
+
+
+_ENQUEUE_EVERYTHING: Final = opening(
+    union_all(
+        _owed(RecordKind.MESSAGE, messages.c.uid),
+        _owed(RecordKind.EPISODE, episodes.c.id, ~episodes.c.is_open),
+        _owed(RecordKind.KNOWLEDGE, knowledge.c.id, knowledge.c.superseded_by.is_(None)),
+    )
+)
+
+
+async def enqueue_everything(session: Session) -> None:
+    """Owe the index every record that belongs into it: what it has is not asked."""
+    await session.run("enqueue_everything", _ENQUEUE_EVERYTHING)
 
 
 _CLAIM: Final = (
@@ -166,6 +200,10 @@ async def page(session: Session, *, is_dead: bool | None, limit: int) -> tuple[O
     return rows.readable(await session.run("list_outbox", statement), rows.outbox_entry)
 
 
+async def of_records(session: Session, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+    return rows.readable(await session.run("outbox_entries", select(*_ENTRIES).where(_about(uids))), rows.outbox_entry)
+
+
 async def next_at(session: Session) -> datetime | None:
     due_at = func.greatest(func.coalesce(outbox.c.next_attempt_at, outbox.c.created_at), outbox.c.leased_until)
     statement = select(func.min(due_at, type_=_MOMENT)).where(~outbox.c.is_dead)
@@ -174,10 +212,14 @@ async def next_at(session: Session) -> datetime | None:
 
 
 async def open_count(session: Session, uids: Sequence[UUID]) -> int:
-    is_asked = outbox.c.record_uid == func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
-    # The kinds are named so that the unique index on (kind, record_uid) is of use.
-    statement = select(func.count()).where(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked, ~outbox.c.is_dead)
+    statement = select(func.count()).where(_about(uids), ~outbox.c.is_dead)
     return int((await session.run("open_entries", statement))[0][0])
+
+
+def _about(uids: Sequence[UUID]) -> ColumnElement[bool]:
+    """The kinds are named so that the unique index on (kind, record_uid) is of use."""
+    is_asked = outbox.c.record_uid == func.any(bindparam("uids", list(uids), ARRAY(Uuid)))
+    return and_(outbox.c.kind.in_([kind.value for kind in RecordKind]), is_asked)
 
 
 _INDEXED_THROUGH: Final = text(

@@ -56,8 +56,8 @@ class OwnedTable(Generic[Record]):
             statement = statement.where(ids < before)
         return rows.readable(await session.run(f"{self.table.name}_page", statement), self.decode)
 
-    async def save(self, session: Session, record: Record, scope: Scope) -> None:
-        """Insert, or replace all but `created_at`.
+    async def save(self, session: Session, record: Record, scope: Scope) -> int:
+        """Insert, or replace all but `created_at` and raise the version; returns the version it has now.
 
         Raises:
             Conflict: the id belongs to a record of another namespace, which is left as it is.
@@ -68,13 +68,26 @@ class OwnedTable(Generic[Record]):
             .values(values)
             .on_conflict_do_update(
                 index_elements=[self.table.c.id],
-                set_={name: values[name] for name in values if name != "created_at"} | {"updated_at": func.now()},
+                set_={name: values[name] for name in values if name != "created_at"}
+                | {"version": self.table.c.version + 1, "updated_at": func.now()},
                 where=self.table.c.namespace == scope.namespace,
             )
+            .returning(self.table.c.version)
+        )
+        saved = await session.run(f"{self.table.name}_save", statement)
+        if not saved:
+            raise Conflict("id", f"taken in {self.table.name} by another namespace")
+        return int(saved[0].version)
+
+    async def insert(self, session: Session, record: Record, scope: Scope) -> bool:
+        """Insert; False when the id is taken."""
+        statement = (
+            insert(self.table)
+            .values(self._values(record, scope))
+            .on_conflict_do_nothing(index_elements=[self.table.c.id])
             .returning(self.table.c.id)
         )
-        if not await session.run(f"{self.table.name}_save", statement):
-            raise Conflict("id", f"taken in {self.table.name} by another namespace")
+        return bool(await session.run(f"{self.table.name}_insert", statement))
 
     def _values(self, record: Record, scope: Scope) -> Mapping[str, Any]:
         """Each column's value: from the owner, or from the record's field of the same name."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.episodic import bookkeeping, episodes, forgetting, outbox, search, sessions
+from app.episodic import bookkeeping, calls, episodes, forgetting, outbox, reconciliation, search, sessions
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
 from app.episodic.knowledge import KNOWLEDGE
-from app.ports import Checkpoint, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.ports import Checkpoint, FiledMessage, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
 from app.records import (
     Episode,
     EpisodeKind,
@@ -26,6 +27,7 @@ from app.records import (
     KnowledgeKind,
     Message,
     Query,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -55,11 +57,20 @@ class Reader:
     async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
         return await transcripts.in_context(self._session, uids)
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        return await transcripts.episodes_of(self._session, uids)
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         return await search.search_text(self._session, query)
 
     async def session(self, session: SessionKey) -> SessionRecord | None:
         return await sessions.one(self._session, session)
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        return await sessions.page(self._session, namespace, after=after, limit=limit)
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        return await transcripts.page(self._session, namespace, after=after, limit=limit)
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
         return await EPISODES.one(self._session, namespace, episode_id)
@@ -101,6 +112,18 @@ class Reader:
     async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
         return await outbox.page(self._session, is_dead=is_dead, limit=limit)
 
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        return await outbox.of_records(self._session, uids)
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        return await reconciliation.scroll_indexable(self._session, after=after, limit=limit, namespace=namespace)
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        return await reconciliation.indexable(self._session, uids)
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        return await reconciliation.newest(self._session, limit)
+
     async def next_outbox_at(self) -> datetime | None:
         return await outbox.next_at(self._session)
 
@@ -129,25 +152,50 @@ class Writer(Reader):
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
         return await EPISODES.locked(self._session, namespace, episode_id)
 
-    async def save_episode(self, episode: Episode) -> None:
-        await EPISODES.save(self._session, episode, episode.scope)
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        return await KNOWLEDGE.locked(self._session, namespace, knowledge_id)
+
+    async def save_episode(self, episode: Episode) -> Episode:
+        return replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
+
+    async def insert_episode(self, episode: Episode) -> bool:
+        return await EPISODES.insert(self._session, episode, episode.scope)
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
         return await episodes.open_of(self._session, session)
 
-    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
-        return await episodes.append_steps(self._session, episode_id, contents, at)
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        return await episodes.append_steps(self._session, episode_id, contents, at, call)
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        return await episodes.steps_of_call(self._session, episode_id, call)
+
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        await forgetting.recount(self._session, episode_ids)
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
     ) -> None:
         await sessions.save(self._session, session, state=state, last_message_at=last_message_at, now=now)
 
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        return await sessions.replace_state(self._session, session, state, expected=expected, floor=floor, now=now)
+
     async def end_session(self, session: SessionKey, at: datetime) -> None:
         await sessions.end(self._session, session, at)
 
-    async def save_knowledge(self, knowledge: Knowledge) -> None:
-        await KNOWLEDGE.save(self._session, knowledge, knowledge.scope)
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        return replace(knowledge, version=await KNOWLEDGE.save(self._session, knowledge, knowledge.scope))
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        return await calls.note(self._session, call, record_id, at)
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        return await calls.delete_expired(self._session, before, limit)
 
     async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         await outbox.enqueue(self._session, entries)
@@ -169,6 +217,12 @@ class Writer(Reader):
     async def record_run(self, run: RunReport) -> None:
         await bookkeeping.record_run(self._session, run)
 
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        return await reconciliation.lock_running(self._session)
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        return await reconciliation.save(self._session, run)
+
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
         return await forgetting.delete_records(self._session, kind, namespace, uids)
 
@@ -186,6 +240,7 @@ class PostgresRepository:
         self._writing = engine
         # A transaction around a single SELECT would make three round trips of one, on the path of every recall.
         self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._frozen = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Reader]:
@@ -199,10 +254,16 @@ class PostgresRepository:
             yield Writer(session)
             await session.commit()
 
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[Reader]:
+        async with connected(self._frozen) as session:
+            yield Reader(session)
+
     async def void_leases(self) -> None:
         """Make everything claimed due again; only for whoever knows that no worker is left that claimed it."""
         async with connected(self._writing) as session:
             await outbox.void_leases(session)
+            await reconciliation.void_leases(session)
             await session.commit()
 
     async def ping(self) -> str:

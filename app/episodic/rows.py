@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -12,16 +13,19 @@ from sqlalchemy import Row
 from app.episodic.engine import TIER
 from app.errors import TierUnavailable
 from app.observability import STORE_ERRORS
-from app.ports import OutboxEntry, OutboxOp, SessionRecord
+from app.ports import FiledMessage, Indexable, OutboxEntry, OutboxOp, SessionRecord
 from app.records import (
     SCHEMA_VERSION,
     Episode,
     EpisodeKind,
     EpisodeStep,
+    FindingKind,
     Json,
     Knowledge,
     KnowledgeKind,
     Message,
+    ReconcileState,
+    Reconciliation,
     RecordKind,
     Role,
     RunReport,
@@ -79,6 +83,10 @@ def message(row: Row[Any]) -> Message:
     )
 
 
+def filed_message(row: Row[Any]) -> FiledMessage:
+    return FiledMessage(message(row), row.episode_id)
+
+
 def episode(row: Row[Any]) -> Episode:
     if row.schema_version > SCHEMA_VERSION:
         raise ValueError(f"schema version {row.schema_version}, this program reads up to {SCHEMA_VERSION}")
@@ -102,6 +110,7 @@ def episode(row: Row[Any]) -> Episode:
         last_sequence=row.last_sequence,
         metadata=row.metadata,
         schema_version=row.schema_version,
+        version=row.version,
     )
 
 
@@ -126,13 +135,14 @@ def knowledge(row: Row[Any]) -> Knowledge:
         valid_from=row.valid_from,
         valid_to=row.valid_to,
         superseded_by=row.superseded_by,
+        version=row.version,
     )
 
 
 def session(row: Row[Any]) -> SessionRecord:
     return SessionRecord(
         session=SessionKey(row.namespace, row.session_id),
-        state=state_from(row.state),
+        state=replace(state_from(row.state), version=row.version),
         created_at=row.created_at,
         last_message_at=row.last_message_at,
         ended_at=row.ended_at,
@@ -140,7 +150,7 @@ def session(row: Row[Any]) -> SessionRecord:
 
 
 def state_from(document: Json) -> SessionState:
-    """The inverse of `state_document`; what the document lacks is empty."""
+    """The inverse of `state_document`; what the document lacks is empty. The version stands in a column of its own."""
     return SessionState(
         goal=document.get("goal"),
         active_context=document.get("active_context", {}),
@@ -171,6 +181,40 @@ def outbox_entry(row: Row[Any]) -> OutboxEntry:
         last_error=row.last_error,
         is_dead=row.is_dead,
     )
+
+
+def indexable(row: Row[Any]) -> Indexable:
+    return Indexable(row.uid, RecordKind(row.kind), row.namespace, row.content_sha256)
+
+
+def reconciliation(row: Row[Any]) -> Reconciliation:
+    return Reconciliation(
+        id=row.id,
+        namespace=row.namespace,
+        is_repair=row.is_repair,
+        space=row.space,
+        started_at=row.started_at,
+        total=row.total,
+        checked=row.checked,
+        findings={FindingKind(kind): count for kind, count in row.findings.items()},
+        examples={FindingKind(kind): tuple(UUID(text) for text in uids) for kind, uids in row.examples.items()},
+        pending=row.pending,
+        dead_letters=row.dead_letters,
+        cursor=row.cursor,
+        state=ReconcileState(row.state),
+        finished_at=row.finished_at,
+        leased_until=row.leased_until,
+        generation=row.generation,
+    )
+
+
+def reconciliation_values(run: Reconciliation) -> dict[str, Any]:
+    """The inverse of `reconciliation`."""
+    return asdict(run) | {
+        "findings": {kind.value: count for kind, count in run.findings.items()},
+        "examples": {kind.value: [str(uid) for uid in uids] for kind, uids in run.examples.items()},
+        "state": run.state.value,
+    }
 
 
 def run_report(row: Row[Any]) -> RunReport:

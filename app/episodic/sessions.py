@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Table, bindparam, delete, func, select, text, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Table, bindparam, delete, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.types import DateTime
 
 from app.episodic import rows
 from app.episodic.engine import Session
 from app.episodic.tables import consolidation_checkpoints, sessions
+from app.errors import VersionMismatch
 from app.ports import Checkpoint, SessionRecord
 from app.records import SessionKey, SessionState
 
@@ -25,19 +26,28 @@ async def one(session: Session, key: SessionKey) -> SessionRecord | None:
     return rows.only(await session.run("session", statement), rows.session)
 
 
-# A null parameter leaves what is there. Imported messages come in any order, so the newest one counts.
+async def page(session: Session, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+    is_next = (sessions.c.namespace == namespace) & (sessions.c.session_id > after)
+    statement = select(sessions).where(is_next).order_by(sessions.c.session_id).limit(limit)
+    return rows.readable(await session.run("list_sessions", statement), rows.session)
+
+
+# A null parameter leaves what is there. Imported messages come in any order, so the newest one counts. A state that was
+# saved here while Redis was away is newer than the one that Redis held meanwhile.
 _SAVE: Final = text(
     """
-    INSERT INTO sessions (namespace, session_id, state, created_at, updated_at, last_message_at)
-    VALUES (:namespace, :session_id, coalesce(:state, '{}'::jsonb), :now, :now, :last_message_at)
+    INSERT INTO sessions (namespace, session_id, state, version, created_at, updated_at, last_message_at)
+    VALUES (:namespace, :session_id, coalesce(:state, '{}'::jsonb), :version, :now, :now, :last_message_at)
     ON CONFLICT (namespace, session_id) DO UPDATE SET
-        state = coalesce(:state, sessions.state),
+        state = CASE WHEN :version < sessions.version THEN sessions.state ELSE coalesce(:state, sessions.state) END,
+        version = greatest(sessions.version, :version),
         updated_at = :now,
         last_message_at = greatest(sessions.last_message_at, :last_message_at),
         ended_at = CASE WHEN :last_message_at IS NULL THEN sessions.ended_at END
     """
 ).bindparams(
     bindparam("state", type_=JSONB(none_as_null=True)),
+    bindparam("version", type_=BigInteger()),
     bindparam("now", type_=DateTime(timezone=True)),
     bindparam("last_message_at", type_=DateTime(timezone=True)),
 )
@@ -48,7 +58,39 @@ async def save(
 ) -> None:
     document = None if state is None else rows.state_document(state)
     times = {"last_message_at": last_message_at, "now": now}
-    await session.run("save_session", _SAVE, _named(key) | {"state": document} | times)
+    version = 0 if state is None else state.version
+    await session.run("save_session", _SAVE, _named(key) | {"state": document, "version": version} | times)
+
+
+# One statement, so that of several at once with the same expectation one wins: the others wait for its row, and see it.
+_REPLACE_STATE: Final = text(
+    """
+    INSERT INTO sessions (namespace, session_id, state, version, created_at, updated_at)
+    SELECT :namespace, :session_id, :state, :floor + 1, :now, :now
+    WHERE coalesce(:expected, 0) = 0
+       OR EXISTS (SELECT FROM sessions WHERE namespace = :namespace AND session_id = :session_id)
+    ON CONFLICT (namespace, session_id) DO UPDATE SET
+        state = :state, version = greatest(sessions.version, :floor) + 1, updated_at = :now
+    WHERE :expected IS NULL OR sessions.version = :expected
+    RETURNING version
+    """
+).bindparams(
+    bindparam("state", type_=JSONB),
+    bindparam("expected", type_=BigInteger()),
+    bindparam("floor", type_=BigInteger()),
+    bindparam("now", type_=DateTime(timezone=True)),
+)
+
+
+async def replace_state(
+    session: Session, key: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+) -> int:
+    values = {"state": rows.state_document(state), "expected": expected, "floor": floor, "now": now}
+    saved = await session.run("replace_state", _REPLACE_STATE, _named(key) | values)
+    if saved:
+        return int(saved[0].version)
+    known = await one(session, key)
+    raise VersionMismatch("state", 0 if known is None else known.state.version)
 
 
 async def end(session: Session, key: SessionKey, at: datetime) -> None:

@@ -63,6 +63,11 @@ def _count(name: str) -> Column[int]:
     return Column(name, Integer, nullable=False, server_default=text("0"))
 
 
+def _version() -> Column[int]:
+    """Of the record, not of its layout: raised by every change."""
+    return Column("version", Integer, nullable=False, server_default=text("1"))
+
+
 def _uuids(name: str) -> Column[Any]:
     return Column(name, ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]"))
 
@@ -110,6 +115,7 @@ episodes: Final = Table(
     Column("last_sequence", BigInteger, nullable=False, server_default=text("0")),
     _document("metadata"),
     Column("schema_version", Integer, nullable=False, server_default=text("1")),
+    _version(),
     _now("created_at"),
     _now("updated_at"),
     # JSON's escapes are taken out, or the first word of a line would be read as "nword".
@@ -173,6 +179,7 @@ episode_steps: Final = Table(
     Column("index", Integer, primary_key=True, autoincrement=False),
     Column("content", JSONB, nullable=False),
     _moment("created_at"),
+    Column("call_id", Uuid, comment="the named call that brought the step"),
     CheckConstraint('"index" >= 0', name="index_counts_from_zero"),
 )
 
@@ -202,6 +209,7 @@ knowledge: Final = Table(
     _moment("valid_from", nullable=True),
     _moment("valid_to", nullable=True),
     Column("superseded_by", Uuid),
+    _version(),
     _moment("created_at"),
     _now("updated_at"),
     _searchable(rf"left(description || ' ' || regexp_replace(content::text, '\\[bfnrt]', ' ', 'g'), {SEARCHABLE_CHARACTERS})"),
@@ -219,6 +227,7 @@ sessions: Final = Table(
     Column("namespace", Text, primary_key=True),
     Column("session_id", Text, primary_key=True),
     _document("state"),
+    Column("version", BigInteger, nullable=False, server_default=text("0"), comment="of the state; 0: none was saved"),
     _moment("created_at"),
     _moment("updated_at"),
     _moment("last_message_at", nullable=True),
@@ -269,6 +278,40 @@ outbox: Final = Table(
     CheckConstraint("attempts >= 0 AND generation > 0", name="counts_are_not_negative"),
     Index("ix_outbox_due", "id", postgresql_where=text("NOT is_dead")),
     Index("ix_outbox_dead", "id", postgresql_where=text("is_dead")),
+)
+
+reconciliations: Final = Table(
+    "reconciliations",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("namespace", Text),
+    Column("is_repair", Boolean, nullable=False),
+    Column("space", Text, nullable=False),
+    _moment("started_at"),
+    Column("total", BigInteger, nullable=False),
+    Column("checked", BigInteger, nullable=False),
+    _document("findings"),
+    _document("examples"),
+    Column("pending", BigInteger, nullable=False),
+    Column("dead_letters", BigInteger, nullable=False),
+    Column("cursor", Uuid),
+    Column("state", Text, nullable=False),
+    _moment("finished_at", nullable=True),
+    _moment("leased_until", nullable=True),
+    Column("generation", BigInteger, nullable=False),
+    _one_of("state", "running", "done", "abandoned"),
+    _ids_are_short("namespace"),
+    Index("ix_reconciliations_started_at", "started_at"),
+    Index("uq_reconciliations_running", "state", unique=True, postgresql_where=text("state = 'running'")),
+)
+
+idempotency_keys: Final = Table(
+    "idempotency_keys",
+    metadata,
+    Column("call_id", Uuid, primary_key=True, comment="derived from caller, key and request"),
+    Column("record_id", Uuid, nullable=False, comment="what the call was carried out on"),
+    _moment("carried_out_at"),
+    Index("ix_idempotency_keys_carried_out_at", "carried_out_at"),
 )
 
 api_keys: Final = Table(

@@ -2,72 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
 from uuid import UUID
 
-from app.errors import InvalidInput, NotFound
+from app.errors import InvalidInput, NotFound, VersionMismatch
 from app.ingestion.limits import Limits, check_count, check_document, check_label, check_scope, check_text, check_time
-from app.ports import Clock, EpisodicMemory, OutboxEntry, OutboxOp
+from app.ports import Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp
 from app.records import (
     Episode,
     EpisodeKind,
     EpisodeStep,
     Json,
     Knowledge,
+    LoggedEpisode,
     RecordKind,
+    Success,
 )
+
+Record = TypeVar("Record", Episode, Knowledge)
+
+_EPISODE_IDENTITY: Final = ("id", "kind", "scope", "started_at", "ended_at", "is_open", "message_count", "token_count",
+                            "first_sequence", "last_sequence", "schema_version")  # fmt: skip
+_RETIRED_AT_ONCE: Final = 10_000
+_KNOWLEDGE_IDENTITY: Final = ("id", "kind", "scope", "created_at", "times_applied", "success_count", "failure_count")
 
 
 class RecordIngestion:
-    """Admits episodes and knowledge and stores them in Postgres, to be indexed from the outbox."""
+    """Admits episodes and knowledge and stores them in Postgres, to be indexed from the outbox.
+
+    A `call` names the call that asks for a change: it is noted in the transaction of the change, so that repeating the
+    call, however the first time ended, changes nothing and answers with what is there.
+    """
 
     def __init__(self, episodic: EpisodicMemory, *, limits: Limits, clock: Clock) -> None:
         self._episodic = episodic
         self._limits = limits
         self._clock = clock
 
-    async def store_episode(self, episode: Episode, steps: Sequence[Json] = ()) -> Episode:
+    async def store_episode(self, episode: Episode, steps: Sequence[Json] = (), *, call: UUID | None = None) -> Episode:
         """Store an episode with its first steps.
 
         Raises:
             InvalidInput: a field breaks a limit; nothing was written.
             TierUnavailable: Postgres could not be reached; nothing was written.
         """
-        episode = self._admit_episode(episode)
+        return await self.store_admitted(self.admit_episode(episode, steps), call=call)
+
+    def admit_episode(self, episode: Episode, steps: Sequence[Json]) -> LoggedEpisode:
+        """The episode and its steps as they may be stored.
+
+        Raises:
+            InvalidInput: a field breaks a limit.
+        """
+        admitted = self._admit_episode(episode)
         self._admit_steps(steps)
+        return LoggedEpisode(admitted, tuple(steps), self._clock())
+
+    async def store_admitted(self, admitted: LoggedEpisode, *, call: UUID | None = None) -> Episode:
+        """Store an admitted episode. Repeated, it replaces the episode and appends no steps again.
+
+        Raises:
+            Conflict: the id belongs to an episode of another namespace.
+            TierUnavailable: Postgres could not be reached; nothing was written.
+        """
+        episode = admitted.episode
         async with self._episodic.writing() as tx:
-            await tx.save_episode(episode)
-            await tx.append_steps(episode.id, steps, self._clock())
+            if (known := await self._noted(tx, call, episode.id)) is not None:
+                return await _episode(tx, episode.scope.namespace, known)
+            is_new = await tx.insert_episode(episode)
+            stored = episode if is_new else await tx.save_episode(episode)
+            if is_new and admitted.steps:
+                await tx.append_steps(episode.id, admitted.steps, admitted.logged_at, call=call)
             await tx.enqueue([_upsert(RecordKind.EPISODE, episode.scope.namespace, episode.id)])
-        return episode
+        return stored
 
-    async def record_outcome(self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None) -> Episode:
-        """Say how an episode turned out; replaces what was said before."""
+    async def change_episode(
+        self, namespace: str, episode_id: UUID, change: Callable[[Episode], Episode], *,
+        expected_version: int | None = None, call: UUID | None = None,
+    ) -> Episode:  # fmt: skip
+        """Store what `change` makes of the episode as it is now, and have it indexed again; nobody comes in between.
+
+        Raises:
+            InvalidInput: what an episode is (its id, scope, span …) was changed, or a field breaks a limit.
+            NotFound: no such episode in this namespace.
+            VersionMismatch: the episode is not at `expected_version`.
+        """
         check_label("namespace", namespace, self._limits)
-        self._check_object("outcome", outcome)
-        _check_ratio("outcome_quality", outcome_quality)
         async with self._episodic.writing() as tx:
-            episode = await tx.episode(namespace, episode_id)
-            if episode is None:
-                raise NotFound("episode", str(episode_id))
-            changed = replace(episode, outcome=outcome, outcome_quality=outcome_quality)
-            await tx.save_episode(changed)
-            if not changed.is_open:
+            episode = _at_version("episode", await _episode(tx, namespace, episode_id), expected_version)
+            if await self._noted(tx, call, episode_id) or (changed := change(episode)) == episode:
+                return episode
+            _refuse_another(episode, changed, _EPISODE_IDENTITY)
+            self._check_content(changed)
+            stored = await tx.save_episode(changed)
+            if not stored.is_open:
                 await tx.enqueue([_upsert(RecordKind.EPISODE, namespace, episode_id)])
-        return changed
+        return stored
 
-    async def append_steps(self, namespace: str, episode_id: UUID, steps: Sequence[Json]) -> tuple[EpisodeStep, ...]:
+    async def record_outcome(
+        self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None, *, call: UUID | None = None
+    ) -> Episode:
+        """Say how an episode turned out; replaces what was said before."""
+        judged = partial(replace, outcome=outcome, outcome_quality=outcome_quality)
+        return await self.change_episode(namespace, episode_id, judged, call=call)
+
+    async def append_steps(
+        self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
         check_label("namespace", namespace, self._limits)
         check_count("steps", len(steps), self._limits.steps_per_call)
         self._admit_steps(steps)
         async with self._episodic.writing() as tx:
-            if await tx.episode(namespace, episode_id) is None:
-                raise NotFound("episode", str(episode_id))
-            return await tx.append_steps(episode_id, steps, self._clock())
+            await _episode(tx, namespace, episode_id)
+            if call is not None and await self._noted(tx, call, episode_id):
+                return await tx.steps_of_call(episode_id, call)
+            return await tx.append_steps(episode_id, steps, self._clock(), call=call)
 
-    async def store_knowledge(self, knowledge: Knowledge) -> Knowledge:
+    async def store_knowledge(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
         """Store a piece of knowledge, replacing one with the same id in the same namespace.
 
         Raises:
@@ -76,21 +131,84 @@ class RecordIngestion:
         """
         knowledge = self._admit_knowledge(knowledge)
         async with self._episodic.writing() as tx:
-            await tx.save_knowledge(knowledge)
+            if (known := await self._noted(tx, call, knowledge.id)) is not None:
+                return await _knowledge(tx, knowledge.scope.namespace, known)
+            stored = await tx.save_knowledge(knowledge)
             await tx.enqueue([_upsert(RecordKind.KNOWLEDGE, knowledge.scope.namespace, knowledge.id)])
-        return knowledge
+        return stored
 
-    async def delete(self, kind: RecordKind, namespace: str, record_id: UUID) -> None:
-        """Delete an episode with its messages, or a piece of knowledge: here now, in the index soon after."""
+    async def change_knowledge(
+        self, namespace: str, knowledge_id: UUID, change: Callable[[Knowledge], Knowledge], *,
+        expected_version: int | None = None,
+    ) -> Knowledge:  # fmt: skip
+        """Like `change_episode`. What supersedes it has to be another piece of knowledge in the same namespace."""
         check_label("namespace", namespace, self._limits)
         async with self._episodic.writing() as tx:
+            knowledge = _at_version("knowledge", await _knowledge(tx, namespace, knowledge_id), expected_version)
+            if (changed := change(knowledge)) == knowledge:
+                return knowledge
+            _refuse_another(knowledge, changed, _KNOWLEDGE_IDENTITY)
+            changed = self._admit_knowledge(changed)
+            if changed.superseded_by is not None:
+                await _check_successor(tx, changed)
+            stored = await tx.save_knowledge(changed)
+            await tx.enqueue([_upsert(RecordKind.KNOWLEDGE, namespace, knowledge_id)])
+        return stored
+
+    async def apply_knowledge(
+        self, namespace: str, knowledge_id: UUID, success: Success, *, episode_id: UUID | None = None, call: UUID | None = None
+    ) -> Knowledge:
+        """Count that the knowledge was applied and how that went; no count is lost, however many come at once.
+
+        The episode in which it was applied joins those that support it, or those that contradict it.
+
+        Raises:
+            NotFound: no such knowledge, or no such episode, in this namespace.
+        """
+        check_label("namespace", namespace, self._limits)
+        async with self._episodic.writing() as tx:
+            knowledge = await _knowledge(tx, namespace, knowledge_id)
+            if await self._noted(tx, call, knowledge_id):
+                return knowledge
+            if episode_id is not None and not await _is_known_episode(tx, namespace, episode_id):
+                raise NotFound("episode", str(episode_id))
+            return await tx.save_knowledge(applied(knowledge, success, episode_id, self._limits.evidence_episodes))
+
+    async def delete(self, kind: RecordKind, namespace: str, record_id: UUID, *, expected_version: int | None = None) -> None:
+        """Delete an episode with its messages, or a piece of knowledge: here now, in the index soon after.
+
+        Raises:
+            NotFound: no such record in this namespace.
+            VersionMismatch: the record is not at `expected_version`.
+        """
+        check_label("namespace", namespace, self._limits)
+        async with self._episodic.writing() as tx:
+            if expected_version is not None:
+                await _check_version(tx, kind, namespace, record_id, expected_version)
             if not await tx.delete_records(kind, namespace, [record_id]):
                 raise NotFound(kind.value, str(record_id))
+
+    async def retire_calls(self, carried_out_before: datetime) -> int:
+        """Drop the notes of calls carried out before then; returns how many."""
+        async with self._episodic.writing() as tx:
+            return await tx.delete_expired_calls(carried_out_before, _RETIRED_AT_ONCE)
+
+    async def _noted(self, tx: EpisodicWriter, call: UUID | None, record_id: UUID) -> UUID | None:
+        """The record that the call was carried out on before; else it is noted as carried out here, on `record_id`."""
+        return None if call is None else await tx.note_call(call, record_id, self._clock())
 
     def _admit_episode(self, episode: Episode) -> Episode:
         if episode.kind is EpisodeKind.CONVERSATION:
             raise InvalidInput("kind", "conversation episodes are cut from messages; use decision, negotiation or task")
         check_scope(episode.scope, self._limits)
+        self._check_content(episode)
+        started_at = self._check_past("started_at", episode.started_at)
+        ended_at = self._check_past("ended_at", episode.ended_at)
+        if ended_at < started_at:
+            raise InvalidInput("ended_at", "must not be before started_at")
+        return replace(episode, started_at=started_at, ended_at=ended_at)
+
+    def _check_content(self, episode: Episode) -> None:
         for field in ("perception", "reasoning", "action", "metadata"):
             self._check_object(field, getattr(episode, field))
         if episode.outcome is not None:
@@ -98,11 +216,7 @@ class RecordIngestion:
         if episode.summary:
             check_text("summary", episode.summary, self._limits.message_bytes)
         _check_ratio("outcome_quality", episode.outcome_quality)
-        started_at = self._check_past("started_at", episode.started_at)
-        ended_at = self._check_past("ended_at", episode.ended_at)
-        if ended_at < started_at:
-            raise InvalidInput("ended_at", "must not be before started_at")
-        return replace(episode, started_at=started_at, ended_at=ended_at)
+        _check_ratio("quality", episode.quality)
 
     def _admit_steps(self, steps: Sequence[Json]) -> None:
         if steps:
@@ -126,6 +240,67 @@ class RecordIngestion:
 
     def _check_object(self, field: str, document: Json) -> None:
         check_document(field, document, max_bytes=self._limits.document_bytes, max_depth=self._limits.document_depth)
+
+
+def applied(knowledge: Knowledge, success: Success, episode_id: UUID | None, most_episodes: int) -> Knowledge:
+    """The knowledge after one more application (pure). Of the episodes on each side, the newest `most_episodes` stay."""
+    counted = replace(knowledge, times_applied=knowledge.times_applied + 1)
+    if success is Success.SUCCESS:
+        supporting = _with(counted.supporting_episodes, episode_id)[-most_episodes:]
+        return replace(counted, success_count=counted.success_count + 1, supporting_episodes=supporting)
+    contradicting = _with(counted.contradicting_episodes, episode_id)[-most_episodes:]
+    return replace(counted, failure_count=counted.failure_count + 1, contradicting_episodes=contradicting)
+
+
+def _with(episodes: tuple[UUID, ...], episode_id: UUID | None) -> tuple[UUID, ...]:
+    return episodes if episode_id is None or episode_id in episodes else (*episodes, episode_id)
+
+
+async def _episode(tx: EpisodicWriter, namespace: str, episode_id: UUID) -> Episode:
+    episode = await tx.episode(namespace, episode_id)
+    if episode is None:
+        raise NotFound("episode", str(episode_id))
+    return episode
+
+
+async def _knowledge(tx: EpisodicWriter, namespace: str, knowledge_id: UUID) -> Knowledge:
+    knowledge = await tx.knowledge(namespace, knowledge_id)
+    if knowledge is None:
+        raise NotFound("knowledge", str(knowledge_id))
+    return knowledge
+
+
+async def _is_known_episode(tx: EpisodicWriter, namespace: str, episode_id: UUID) -> bool:
+    """Without locking it, as asking for it in this transaction would."""
+    return any(episode.scope.namespace == namespace for episode in await tx.episodes_by_uid([episode_id]))
+
+
+async def _check_successor(tx: EpisodicWriter, knowledge: Knowledge) -> None:
+    successor = knowledge.superseded_by
+    if successor == knowledge.id:
+        raise InvalidInput("superseded_by", "must be another piece of knowledge")
+    found = () if successor is None else await tx.knowledge_by_uid([successor])
+    if not any(k.scope.namespace == knowledge.scope.namespace for k in found):
+        raise InvalidInput("superseded_by", "must be knowledge in the same namespace")
+
+
+async def _check_version(tx: EpisodicWriter, kind: RecordKind, namespace: str, record_id: UUID, expected: int) -> None:
+    if kind is RecordKind.EPISODE:
+        _at_version(kind.value, await _episode(tx, namespace, record_id), expected)
+    else:
+        _at_version(kind.value, await _knowledge(tx, namespace, record_id), expected)
+
+
+def _at_version(kind: str, record: Record, expected: int | None) -> Record:
+    if expected not in {None, record.version}:
+        raise VersionMismatch(kind, record.version)
+    return record
+
+
+def _refuse_another(record: Record, changed: Record, identity: Sequence[str]) -> None:
+    for field in identity:
+        if getattr(record, field) != getattr(changed, field):
+            raise InvalidInput(field, "cannot be changed")
 
 
 def _check_ratio(field: str, value: float | None) -> None:

@@ -34,10 +34,12 @@ class Limits:
     document_bytes: int = 1_048_576
     document_depth: int = 32
     steps_per_call: int = 1000
+    evidence_episodes: int = 1000
     state_items: int = 1000
     label_length: int = 255
     query_bytes: int = 65_536
     results: int = 1000
+    neighbours: int = 10
     filter_terms: int = 20
     filter_values: int = 100
     context_tokens: int = 200_000
@@ -128,9 +130,9 @@ def check_time(field: str, moment: datetime, limits: Limits, now: datetime | Non
         raise InvalidInput(field, "is out of range") from None
 
 
-def check_count(field: str, value: int, limit: int) -> None:
-    if not 1 <= value <= limit:
-        raise InvalidInput(field, f"must be between 1 and {limit}, is {value}")
+def check_count(field: str, value: int, limit: int, *, least: int = 1) -> None:
+    if not least <= value <= limit:
+        raise InvalidInput(field, f"must be between {least} and {limit}, is {value}")
 
 
 def admit_messages(scope: Scope, drafts: Sequence[Draft], limits: Limits, now: datetime) -> tuple[Message, ...]:
@@ -189,6 +191,9 @@ def check_query(query: Query, limits: Limits) -> Query:
     now = None if query.now is None else check_time("now", query.now, limits, None)
     if since is not None and until is not None and since > until:
         raise InvalidInput("since", "must not be after until")
+    for kind, most in query.kind_limits:
+        check_count(f"kind_limits.{kind}", most, limits.results, least=0)
+    check_count("neighbours", query.neighbours, limits.neighbours, least=0)
     if (problem := out_of_bounds(query.ranking)) is not None:
         raise InvalidInput(f"ranking.{problem[0]}", problem[1])
     return replace(query, since=since, until=until, now=now)

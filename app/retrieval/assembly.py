@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from app.errors import TierUnavailable
-from app.ports import WorkingMemory
 from app.records import AssembledContext, Query, RecentContext, Recollection, RecordKind, SessionKey, SessionState, Tier
 from app.retrieval.context import ContextShares, hit_section, pack, recent_section, split_hits, state_section
 from app.retrieval.recall import Recall
@@ -15,10 +14,7 @@ from app.retrieval.recent import SessionReader
 class ContextAssembly:
     """Builds token-budgeted context from all tiers."""
 
-    def __init__(
-        self, working: WorkingMemory, sessions: SessionReader, recall: Recall, *, shares: ContextShares, recent_limit: int
-    ) -> None:
-        self._working = working
+    def __init__(self, sessions: SessionReader, recall: Recall, *, shares: ContextShares, recent_limit: int) -> None:
         self._sessions = sessions
         self._recall = recall
         self._shares = shares
@@ -57,6 +53,6 @@ class ContextAssembly:
         if session is None:
             return None
         try:
-            return await self._working.load_state(session)
+            return await self._sessions.state(session)
         except TierUnavailable:
-            return None  # named already: recent messages come from the same tier
+            return None  # named already: recent messages come from the same tiers

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -20,6 +22,8 @@ log = structlog.get_logger(__name__)
 _AUTHORS: Final = 5_000
 """The most frequent of a namespace; a question about somebody rarer is embedded with the name in it."""
 _REMEMBERED_SECONDS: Final = 10.0
+_UNKNOWN_SECONDS: Final = 1.0
+"""How long nobody is asked again after the index did not answer."""
 _REMEMBERED_NAMESPACES: Final = 1000
 
 
@@ -32,26 +36,32 @@ class _Known:
 class Participants:
     """The authors of a namespace, at most some seconds old."""
 
-    def __init__(self, semantic: SemanticMemory, embedder: Embedder, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, semantic: SemanticMemory, embedder: Embedder, *,
+        patience: timedelta = timedelta(milliseconds=75), monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self._semantic = semantic
         self._embedder = embedder
+        self._patience = patience
         self._monotonic = monotonic
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def of(self, namespace: str) -> People:
-        """The namespace's most frequent authors; nobody while the index is away, which costs ranking and nothing else."""
+        """The most frequent authors; nobody while the index is away or late, which costs ranking and nothing else."""
         known = self._known.get(namespace)
         if known is None or known.until < self._monotonic():
-            known = _Known(await self._ask(namespace), self._monotonic() + _REMEMBERED_SECONDS)
+            known = await self._ask(namespace)
             self._remember(namespace, known)
         return known.people
 
-    async def _ask(self, namespace: str) -> People:
+    async def _ask(self, namespace: str) -> _Known:
         try:
-            return People(await self._semantic.authors(self._embedder.space, Scope(namespace), _AUTHORS))
-        except TierUnavailable as error:
-            log.warning("participants_unknown", problem=error.problem)
-            return People()
+            async with asyncio.timeout(self._patience.total_seconds()):
+                authors = await self._semantic.authors(self._embedder.space, Scope(namespace), _AUTHORS)
+        except (TierUnavailable, TimeoutError) as error:
+            log.warning("participants_unknown", problem=str(error) or "no answer in time")
+            return _Known(People(), self._monotonic() + _UNKNOWN_SECONDS)
+        return _Known(People(authors), self._monotonic() + _REMEMBERED_SECONDS)
 
     def _remember(self, namespace: str, known: _Known) -> None:
         self._known[namespace] = known

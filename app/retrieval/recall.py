@@ -26,16 +26,20 @@ from app.records import Embedded, Hit, Message, Mode, Query, Recollection, Recor
 from app.retrieval.attempt import Attempt
 from app.retrieval.buffer import BufferPolicy, bm25_scores, buffer_hits, dense_scores, worth_embedding
 from app.retrieval.cues import read_cues
-from app.retrieval.fusion import merge
+from app.retrieval.fusion import is_enough, select
 from app.retrieval.matching import admits
 from app.retrieval.participants import Participants
 from app.retrieval.people import People
+from app.retrieval.spaces import KnownSpaces, on_one_scale
 from app.retrieval.stages import Found, Stages
 
 log = structlog.get_logger(__name__)
 
 EMBEDDER: Final = "embedder"
 """How a missing query vector is named in `degraded`: the index then answered by words alone."""
+_SPARE: Final = 3
+"""Hits asked for beyond the limit, in case some repeat others or their kind is full."""
+_MOST_SPARE: Final = 8
 _USES_VECTOR: Final = frozenset({Mode.HYBRID, Mode.DENSE, Mode.EXACT})
 _USES_WORDS: Final = frozenset({Mode.HYBRID, Mode.SPARSE, Mode.EXACT})
 
@@ -76,7 +80,8 @@ class Recall:
         self._policy = policy
         self._stages = stages or Stages()
         self._clock = clock
-        self._participants = Participants(semantic, embedder)
+        self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
+        self._known_spaces = KnownSpaces(semantic)
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
     async def recall(self, query: Query) -> Recollection:
@@ -86,7 +91,7 @@ class Recall:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.
         """
         attempt = Attempt(self._policy.deadline)
-        hits = merge(await self._stages.apply(attempt, query, self._find), query.limit)
+        hits = select(await self._stages.apply(attempt, query, self._find), query)
         RECALL_LATENCY.labels("total_with_stages" if query.stages else "total").observe(attempt.elapsed_ms / 1e3)
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
         return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
@@ -138,23 +143,26 @@ class Recall:
         return hits
 
     async def _ask_index(self, asked: _Asked) -> Sequence[Hit]:
-        hits: list[Hit] = []
-        for space, dense in await self._spaces(asked.embedded):
-            candidates = await self._semantic.search(space, _index_query(asked, dense))
-            hits.extend(c.hit for c in candidates)
-        return hits
+        """Enough hits to choose from: asked for again, more of them, where repetitions or a full kind leave places open."""
+        spaces = await self._spaces(asked.embedded)
+        wanted = asked.query.limit + _SPARE
+        while True:
+            answers = [await self._semantic.search(space, _index_query(asked, dense, wanted)) for space, dense in spaces]
+            hits = on_one_scale([(dense, [c.hit for c in found]) for (_, dense), found in zip(spaces, answers, strict=True)])
+            is_all = all(len(candidates) < wanted for candidates in answers)
+            if is_all or wanted > _MOST_SPARE * asked.query.limit or is_enough(hits, asked.query):
+                return hits
+            wanted *= 2
 
     async def _spaces(self, embedded: Embedded | None) -> list[tuple[Space, Vector | None]]:
         """The spaces to ask, each with the query's vector in it; without one a space is asked by words.
 
-        Usually one. While a fallback embeds, or nobody does, records may lie in several.
+        Usually one. While a fallback embeds, or nobody does, or another model takes over, records may lie in several.
         """
         if embedded is None:
             return [(space, None) for space in await self._semantic.spaces()]
-        own: list[tuple[Space, Vector | None]] = [(embedded.space, embedded.vectors[0])]
-        if embedded.space == self._embedder.space:
-            return own
-        return own + [(space, None) for space in await self._semantic.spaces() if space != embedded.space]
+        others = await self._known_spaces.beside(embedded.space)
+        return [(embedded.space, embedded.vectors[0]), *((space, None) for space in others)]
 
     async def _ask_text(self, query: Query) -> Sequence[Hit]:
         async with self._fallbacks, self._episodic.reading() as reader:
@@ -181,13 +189,13 @@ class Recall:
         return bm25_scores(self._encoder.encode_query(query.text), documents, self._policy.buffer.corpus_size)
 
 
-def _index_query(asked: _Asked, dense: Vector | None) -> IndexQuery:
+def _index_query(asked: _Asked, dense: Vector | None, limit: int) -> IndexQuery:
     query = asked.query
     return IndexQuery(
         scope=query.scope,
         dense=dense,
         sparse_text=query.text if query.mode in _USES_WORDS or dense is None else None,
-        limit=query.limit,
+        limit=limit,
         kinds=query.kinds,
         filter=query.filter,
         since=query.since,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from app.errors import TierUnavailable
 from app.ports import EpisodicMemory, WorkingMemory
-from app.records import Message, ReadPreference, RecentContext, SessionKey, Tier
+from app.records import Message, ReadPreference, RecentContext, SessionKey, SessionState, Tier, newest_state
 from app.tokens import estimate_tokens
 
 
@@ -47,6 +48,28 @@ class SessionReader:
                 raise
             degraded.append(error.tier)
         return _union(stored, buffered)[:limit], tuple(degraded)
+
+    async def state(self, session: SessionKey) -> SessionState | None:
+        """The newest state that either tier has; None when neither has one.
+
+        Raises:
+            TierUnavailable: neither tier answered.
+        """
+        found = await asyncio.gather(self._warm_state(session), self._archived_state(session), return_exceptions=True)
+        states = [state for state in found if isinstance(state, SessionState)]
+        failures = [failure for failure in found if isinstance(failure, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, TierUnavailable) or len(failures) == len(found):
+                raise failure
+        return newest_state(*states) if states else None
+
+    async def _warm_state(self, session: SessionKey) -> SessionState | None:
+        return await self._working.load_state(session)
+
+    async def _archived_state(self, session: SessionKey) -> SessionState | None:
+        async with self._episodic.reading() as reader:
+            record = await reader.session(session)
+        return None if record is None else record.state
 
     async def _recent(self, session: SessionKey, limit: int) -> RecentContext:
         if self._preference is ReadPreference.POSTGRES_ONLY:

@@ -62,7 +62,7 @@ class Stages:
         reworded = asyncio.create_task(self._reworded(attempt, wide, ask))
         try:
             found = await ask(attempt, wide)
-            pool = lifted(merge(found.hits, wide.limit), await reworded, query.ranking.expand)
+            pool = lifted(merge(found.hits)[: wide.limit], await reworded, query.ranking.expand)
         finally:
             reworded.cancel()
         best, rest = pool[: self._policy.depth], pool[self._policy.depth :]
@@ -104,7 +104,7 @@ async def _ask_reworded(attempt: Attempt, rephraser: Rephraser, query: Query, as
     answers = await asyncio.gather(*(ask(inner, replace(query, text=wording)) for wording in wordings))
     if inner.degraded:
         attempt.miss(Stage.EXPAND, f"asked without {', '.join(inner.degraded)}")
-    return [merge(answer.hits, query.limit) for answer in answers]
+    return [merge(answer.hits)[: query.limit] for answer in answers]
 
 
 def material(stage: Stage, query: Query, found: Found) -> tuple[str, list[str]]:
@@ -138,7 +138,7 @@ def lifted(hits: Sequence[Hit], reworded: Sequence[Sequence[Hit]], weight: float
         for place, hit in enumerate(answer):
             pool.setdefault(record_of(hit), replace(hit, score=floor, components={Stage.EXPAND.value: floor}))
             lifts[record_of(hit)] = lifts.get(record_of(hit), 0.0) + _PLACES / (_PLACES + place) / len(reworded)
-    return merge((_lift(hit, weight * lifts.get(record, 0.0)) for record, hit in pool.items()), len(pool))
+    return merge(_lift(hit, weight * lifts.get(record, 0.0)) for record, hit in pool.items())
 
 
 def _lift(hit: Hit, by: float) -> Hit:

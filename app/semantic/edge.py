@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from app.ports import IndexQuery, SparseEncoder
-from app.records import Candidate, Point, Scope, Space
+from app.breakers import BreakerPolicy, Guard
+from app.ports import IndexedPoint, IndexQuery, SparseEncoder
+from app.records import Candidate, Point, Scope, Space, Tier
 from app.semantic.edge_space import EdgeSpace, IndexingPolicy
 from app.semantic.filters import within_scope
 from app.semantic.fusion import newest_first
@@ -26,8 +27,11 @@ _POINTS_A_WRITE: Final = 100
 class EdgeRepository:
     """Implements `SemanticMemory`. The directory belongs to one opener at a time."""
 
-    def __init__(self, directory: Path, encoder: SparseEncoder, policy: IndexingPolicy, patience: timedelta) -> None:
+    def __init__(
+        self, directory: Path, encoder: SparseEncoder, policy: IndexingPolicy, patience: timedelta, breaker: BreakerPolicy | None
+    ) -> None:
         self._directory = directory
+        self.guard: Final = Guard(Tier.SEMANTIC.value, self._ask_all, policy=breaker)
         self._encoder = encoder
         self._policy = policy
         self._patience = patience
@@ -42,13 +46,14 @@ class EdgeRepository:
         encoder: SparseEncoder,
         policy: IndexingPolicy | None = None,
         patience: timedelta = timedelta(seconds=10),
+        breaker: BreakerPolicy | None = None,
     ) -> EdgeRepository:
         """Open all spaces in `directory`, which is made if need be. `patience` bounds each call to the engine.
 
         Raises:
             TierUnavailable: a space's files cannot be opened.
         """
-        repository = cls(directory, encoder, policy or IndexingPolicy(), patience)
+        repository = cls(directory, encoder, policy or IndexingPolicy(), patience, breaker)
         try:
             for home in homes(directory):
                 await repository._open(home)
@@ -59,6 +64,7 @@ class EdgeRepository:
 
     async def close(self) -> None:
         """Finish what was asked and end the processes; an indexing under way is dropped, and begun anew some day."""
+        await self.guard.close()
         await asyncio.gather(*(space.close() for space in self._spaces.values()))
         self._spaces.clear()
 
@@ -74,9 +80,16 @@ class EdgeRepository:
             opened = self._spaces.get(space.name) or await self._make(space)
             await opened.write("upsert", self._batches(space, points))
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
         if point_ids:
-            await self._write_everywhere("delete", list(point_ids))
+            await self._write_everywhere("delete", list(point_ids), keep=keep)
+
+    async def drop(self, space: Space) -> None:
+        async with self._opening:
+            opened = self._spaces.pop(space.name, None)
+            if opened is not None:
+                await opened.close()
+                await asyncio.to_thread(Home.of(self._directory, space).remove)
 
     async def forget(self, scope: Scope) -> None:
         await self._write_everywhere("forget", within_scope(scope))
@@ -102,15 +115,16 @@ class EdgeRepository:
         conditions = within_scope(scope) if scope is not None else ()
         return sum([await opened.read("count", conditions) for opened in asked])
 
-    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
         opened = self._spaces.get(space.name)
-        offset: UUID | None = None
-        while opened is not None:
-            batch, offset = await opened.read("scroll", offset, batch_size)
-            if batch:
-                yield batch
-            if offset is None:
-                return
+        conditions = within_scope(scope) if scope is not None else ()
+        return tuple(await opened.read("scroll", after, limit, conditions)) if opened is not None else ()
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        opened = self._spaces.get(space.name)
+        return tuple(await opened.read("lookup", list(point_ids))) if opened is not None and point_ids else ()
 
     async def settled(self) -> None:
         """Wait until no space is being indexed."""
@@ -122,13 +136,19 @@ class EdgeRepository:
             return self._spaces.get(space.name) or await self._open(Home.of(self._directory, space))
 
     async def _open(self, home: Home) -> EdgeSpace:
-        opened = await EdgeSpace.open(home, policy=self._policy, patience=self._patience)
+        opened = await EdgeSpace.open(home, guard=self.guard, policy=self._policy, patience=self._patience)
         self._spaces[home.space.name] = opened
         return opened
 
-    async def _write_everywhere(self, operation: str, batch: object) -> None:
-        for opened in list(self._spaces.values()):
-            await opened.write(operation, [batch])
+    async def _ask_all(self) -> None:
+        for space in list(self._spaces.values()):
+            await space.ping()
+
+    async def _write_everywhere(self, operation: str, batch: object, *, keep: Space | None = None) -> None:
+        kept = None if keep is None else keep.name
+        for name, opened in list(self._spaces.items()):
+            if name != kept:
+                await opened.write(operation, [batch])
 
     def _batches(self, space: Space, points: Sequence[Point]) -> Iterator[list[PointRow]]:
         """Rows are made batch by batch, while the engine writes the one before. Of points with one id the last counts."""

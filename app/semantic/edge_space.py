@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 
+from app.breakers import Guard
 from app.errors import HybridMemoryError
 from app.observability import BACKGROUND_ERRORS
 from app.records import Space
@@ -55,20 +56,21 @@ class IndexingPolicy:
 class EdgeSpace:
     """The operations of a `Shard`, from the event loop. A shard's process that died is started again by the next call."""
 
-    def __init__(self, home: Home, serving: ShardProcess, *, policy: IndexingPolicy, patience: timedelta) -> None:
+    def __init__(self, home: Home, serving: ShardProcess, *, guard: Guard, policy: IndexingPolicy, patience: timedelta) -> None:
         self._home = home
         self._serving = serving
+        self._guard = guard
         self._policy = policy
         self._patience = patience
         self._writing = asyncio.Lock()
-        self._starting = asyncio.Lock()
+        self._restarting: asyncio.Task[None] | None = None
         self._journal: _Journal | None = None
         self._indexing: asyncio.Task[None] | None = None
         self._unindexable = 0
         self._lane: SearchLane[Search, list[Found]] = SearchLane(self._search_together)
 
     @classmethod
-    async def open(cls, home: Home, *, policy: IndexingPolicy, patience: timedelta) -> EdgeSpace:
+    async def open(cls, home: Home, *, guard: Guard, policy: IndexingPolicy, patience: timedelta) -> EdgeSpace:
         """Start serving what lies in `home`, or an empty shard.
 
         Raises:
@@ -79,7 +81,7 @@ class EdgeSpace:
         serving = await ShardProcess.start(generation, home.space.dimension)
         if home.current is None:
             home.promote(generation)
-        opened = cls(home, serving, policy=policy, patience=patience)
+        opened = cls(home, serving, guard=guard, policy=policy, patience=patience)
         await opened._index_when_due()
         return opened
 
@@ -91,8 +93,14 @@ class EdgeSpace:
         return await self._lane.put(search)
 
     async def read(self, operation: str, *arguments: object) -> Any:
+        engine = await self._engine()  # before the guard: one that is being started again does not hang
+        async with self._guard.calling():
+            return await engine.call(operation, *arguments, patience=self._patience)
+
+    async def ping(self) -> None:
+        """Ask the process for its state, past the guard; one that died is started again first."""
         engine = await self._engine()
-        return await engine.call(operation, *arguments, patience=self._patience)
+        await engine.call("state", patience=self._patience)
 
     async def state(self) -> ShardState:
         state: ShardState = await self.read("state")
@@ -110,10 +118,11 @@ class EdgeSpace:
             await asyncio.wait([self._indexing])
 
     async def close(self) -> None:
-        if self._indexing is not None:
-            self._indexing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._indexing
+        for task in (self._indexing, self._restarting):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, HybridMemoryError):
+                    await task
         await self._serving.close()
 
     async def _search_together(self, searches: Sequence[Search]) -> list[list[Found]]:
@@ -122,12 +131,13 @@ class EdgeSpace:
 
     async def _engine(self) -> ShardProcess:
         if not self._serving.is_alive:
-            async with self._starting:
-                await self._restart()
+            if self._restarting is None or self._restarting.done():
+                self._restarting = asyncio.create_task(self._restart())
+            await asyncio.shield(self._restarting)  # whoever has a deadline goes; the start goes on
         return self._serving
 
     async def _restart(self) -> None:
-        if not self._serving.is_alive and self._home.current is not None:
+        if self._home.current is not None:
             log.warning("index_process_restarted", space=self.space.name)
             self._serving = await ShardProcess.start(self._home.current, self.space.dimension)
 
@@ -146,7 +156,8 @@ class EdgeSpace:
                 answer.cancel()
 
     async def _acknowledged(self, engine: ShardProcess, operation: str, batch: object, answer: asyncio.Future[Any]) -> None:
-        await engine.result(operation, answer, self._patience)
+        async with self._guard.calling():
+            await engine.result(operation, answer, self._patience)
         if self._journal is not None:
             self._journal.append((operation, batch))
 

@@ -57,6 +57,11 @@ class Home:
         """From now on `generation` counts, whatever happens."""
         _replace(self.directory / _CURRENT, generation.name)
 
+    def remove(self) -> None:
+        """Remove the space. Interrupted after the first step it is gone all the same, and the next `of` or start sweeps."""
+        (self.directory / _CURRENT).unlink(missing_ok=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
     def sweep(self) -> None:
         """Remove the generations that do not count."""
         for path in self.directory.iterdir():

@@ -57,6 +57,8 @@ class SearchLane(Generic[Question, Answer]):
 
     def _deliver(self, batch: Sequence[_Call[Question, Answer]], asked: _Asking[Answer]) -> None:
         self._asking.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # looked at here: those who asked may all have gone
         for i, call in enumerate(batch):
             if not call.answer.done():
                 _pass_on(asked, i, call.answer)

@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from app.ports import SparseEncoder
+from app.ports import IndexedPoint, SparseEncoder
 from app.ranking import Traits
 from app.records import Candidate, Hit, Point, RecordKind, Role, Scope, Space, Tier, Vector
 from app.semantic.filters import metadata_terms
 from app.semantic.fusion import Score
+
+IDENTITY: Final = ("kind", "namespace", "content_sha256")
+"""The fields that say which record a point was made from, and from which text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,21 @@ def payload_of(point: Point, space: Space) -> dict[str, Any]:
         "metadata_terms": metadata_terms(point.metadata) or None,
     }
     return {name: value for name, value in payload.items() if value is not None}
+
+
+def indexed_point(point_id: UUID, payload: Mapping[str, Any]) -> IndexedPoint:
+    """From a payload of which the fields `IDENTITY` were asked for. A hash that is not there equals no other."""
+    kind = RecordKind(payload.get("kind", RecordKind.MESSAGE))
+    return IndexedPoint(point_id, kind, payload.get("namespace", ""), payload.get("content_sha256", ""))
+
+
+def following(point_id: UUID | None) -> UUID | None:
+    """The id where a page begins that comes after `point_id`; the engines' offsets are inclusive."""
+    return None if point_id is None else UUID(int=min(point_id.int + 1, _LAST_ID))
+
+
+_LAST_ID: Final = 2**128 - 1
+"""An id nobody draws: a page after it would begin with itself."""
 
 
 def candidate_of(score: Score[Any], payload: Mapping[str, Any]) -> Candidate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -15,14 +15,15 @@ from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from app.errors import InvalidInput, TierUnavailable
+from app.breakers import BreakerPolicy, Guard
+from app.errors import EngineRefused, InvalidInput, TierUnavailable
 from app.observability import timed
-from app.ports import IndexQuery, SparseEncoder
-from app.records import Candidate, Point, Scope, Space
+from app.ports import IndexedPoint, IndexQuery, SparseEncoder
+from app.records import Candidate, Point, Scope, Space, Tier
 from app.semantic.collections import collection_of, create_collection, create_missing_indexes, is_ours, space_of
 from app.semantic.filters import within_scope
 from app.semantic.fusion import Pool, best, gaps, newest_first
-from app.semantic.payload import candidate_of, row_of, traits_of
+from app.semantic.payload import IDENTITY, candidate_of, following, indexed_point, row_of, traits_of
 from app.semantic.plan import Search, check_dimension, plan
 from app.semantic.requests import dense_request, of_ids, point_of, sparse_request, to_filter
 
@@ -30,13 +31,19 @@ _POINTS_A_REQUEST: Final = 500
 """About 4 MB of JSON at 384 dimensions; a server accepts 32."""
 _REFUSED: Final = frozenset({400, 413, 422})
 _CONFLICT: Final = 409
+_AWAY: Final = frozenset({502, 503, 504})
+"""What a proxy answers in place of a server that is not there, and a server that is not up yet."""
 
 
 class QdrantRepository:
     """Implements `SemanticMemory`. `shards` and `replicas` are for the collections it makes; older ones keep theirs."""
 
-    def __init__(self, client: AsyncQdrantClient, *, encoder: SparseEncoder, shards: int = 1, replicas: int = 1) -> None:
+    def __init__(
+        self, client: AsyncQdrantClient, *,
+        encoder: SparseEncoder, shards: int = 1, replicas: int = 1, breaker: BreakerPolicy | None = None,
+    ) -> None:  # fmt: skip
         self._client = client
+        self.guard: Final = Guard(Tier.SEMANTIC.value, self._ask_for_version, policy=breaker)
         self._encoder = encoder
         self._shards = shards
         self._replicas = replicas
@@ -53,19 +60,21 @@ class QdrantRepository:
         shards: int = 1,
         replicas: int = 1,
         patience: timedelta = timedelta(seconds=10),
+        breaker: BreakerPolicy | None = None,
     ) -> QdrantRepository:
         """Prepare to speak to the server at `url`; the first call connects. `patience` bounds each request."""
         # The compatibility check would ask the server now, and block the event loop until it answers.
         client = AsyncQdrantClient(
             url=url, api_key=api_key, timeout=math.ceil(patience.total_seconds()), check_compatibility=False
         )
-        return cls(client, encoder=encoder, shards=shards, replicas=replicas)
+        return cls(client, encoder=encoder, shards=shards, replicas=replicas, breaker=breaker)
 
     async def close(self) -> None:
+        await self.guard.close()
         await self._client.close()
 
     async def ping(self) -> str:
-        with self._calling("ping"):
+        async with self._calling("ping"):
             return f"qdrant {(await self._client.info()).version}"
 
     async def upsert(self, space: Space, points: Sequence[Point]) -> None:
@@ -77,12 +86,20 @@ class QdrantRepository:
         for start in range(0, len(distinct), _POINTS_A_REQUEST):
             batch = distinct[start : start + _POINTS_A_REQUEST]
             structs = [point_of(row_of(point, space, self._encoder)) for point in batch]
-            with self._calling("upsert"):
+            async with self._calling("upsert"):
                 await self._client.upsert(collection_of(space), structs, wait=True)
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
         if point_ids:
-            await self._delete_everywhere("delete", models.PointIdsList(points=[str(i) for i in point_ids]))
+            await self._delete_everywhere("delete", models.PointIdsList(points=[str(i) for i in point_ids]), keep=keep)
+
+    async def drop(self, space: Space) -> None:
+        name = collection_of(space)
+        self._prepared.discard(name)
+        self._seen.discard(name)
+        async with self._calling("drop"):
+            if await self._client.collection_exists(name):
+                await self._client.delete_collection(name)
 
     async def forget(self, scope: Scope) -> None:
         await self._delete_everywhere("forget", models.FilterSelector(filter=to_filter(within_scope(scope))))
@@ -98,33 +115,42 @@ class QdrantRepository:
         return newest_first(search, [candidate_of(s, payloads[s.id]) for s in scores if s.id in payloads])
 
     async def spaces(self) -> tuple[Space, ...]:
-        with self._calling("spaces"):
+        async with self._calling("spaces"):
             return tuple([space_of(name, await self._client.get_collection(name)) for name in await self._collections()])
 
     async def authors(self, space: Space, scope: Scope, limit: int) -> tuple[str, ...]:
         if not await self._exists(space):
             return ()
-        with self._calling("authors"):
+        async with self._calling("authors"):
             facet = await self._client.facet(collection_of(space), "author", to_filter(within_scope(scope)), limit=limit)
         return tuple(str(hit.value) for hit in facet.hits)
 
     async def count(self, space: Space | None = None, scope: Scope | None = None) -> int:
         narrow = to_filter(within_scope(scope)) if scope is not None else None
-        with self._calling("count"):
+        async with self._calling("count"):
             names = [name for name in await self._collections() if space is None or name == collection_of(space)]
             return sum([(await self._client.count(name, narrow, exact=True)).count for name in names])
 
-    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
-        offset: Any = None
-        is_more = await self._exists(space)
-        while is_more:
-            with self._calling("scroll"):
-                records, offset = await self._client.scroll(
-                    collection_of(space), limit=batch_size, offset=offset, with_payload=["content_sha256"]
-                )
-            if records:
-                yield [(UUID(str(record.id)), (record.payload or {})["content_sha256"]) for record in records]
-            is_more = offset is not None
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
+        if not await self._exists(space):
+            return ()
+        begin = following(after)
+        narrow = to_filter(within_scope(scope)) if scope is not None else None
+        async with self._calling("scroll"):
+            records, _ = await self._client.scroll(
+                collection_of(space), narrow, limit, offset=None if begin is None else str(begin), with_payload=list(IDENTITY)
+            )
+        return tuple(indexed_point(UUID(str(record.id)), record.payload or {}) for record in records)
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        if not point_ids or not await self._exists(space):
+            return ()
+        ids = [str(point_id) for point_id in point_ids]
+        async with self._calling("lookup"):
+            records = await self._client.retrieve(collection_of(space), ids, with_payload=list(IDENTITY))
+        return tuple(indexed_point(UUID(str(record.id)), record.payload or {}) for record in records)
 
     async def _pool(self, space: Space, search: Search) -> Pool[str]:
         narrow = to_filter(search.conditions)
@@ -151,21 +177,25 @@ class QdrantRepository:
         asked = [leg for leg in legs if leg is not None]
         if not asked:
             return [[] for _ in legs]
-        with self._calling("search"):
+        async with self._calling("search"):
             answers = iter(await self._client.query_batch_points(collection_of(space), asked))
         return [[] if leg is None else next(answers).points for leg in legs]
 
     async def _payloads(self, space: Space, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not ids:
             return {}
-        with self._calling("retrieve"):
+        async with self._calling("retrieve"):
             records = await self._client.retrieve(collection_of(space), list(ids), with_payload=True)
         return {str(record.id): record.payload or {} for record in records}
 
-    async def _delete_everywhere(self, operation: str, selector: models.PointIdsList | models.FilterSelector) -> None:
-        with self._calling(operation):
+    async def _delete_everywhere(
+        self, operation: str, selector: models.PointIdsList | models.FilterSelector, *, keep: Space | None = None
+    ) -> None:
+        kept = None if keep is None else collection_of(keep)
+        async with self._calling(operation):
             for name in await self._collections():
-                await self._client.delete(name, selector, wait=True)
+                if name != kept:
+                    await self._client.delete(name, selector, wait=True)
 
     async def _collections(self) -> list[str]:
         listed = await self._client.get_collections()
@@ -174,7 +204,7 @@ class QdrantRepository:
     async def _exists(self, space: Space) -> bool:
         name = collection_of(space)
         if name not in self._seen:
-            with self._calling("exists"):
+            async with self._calling("exists"):
                 if await self._client.collection_exists(name):
                     self._seen.add(name)
         return name in self._seen
@@ -184,7 +214,7 @@ class QdrantRepository:
         name = collection_of(space)
         if name in self._prepared:
             return
-        with self._calling("prepare"):
+        async with self._calling("prepare"):
             if not await self._client.collection_exists(name):
                 await self._create(space)
             await create_missing_indexes(self._client, space)
@@ -198,11 +228,16 @@ class QdrantRepository:
             if error.status_code != _CONFLICT:  # else another process was faster
                 raise
 
-    @contextmanager
-    def _calling(self, operation: str) -> Iterator[None]:
+    async def _ask_for_version(self) -> None:
+        with _translated():
+            await self._client.info()
+
+    @asynccontextmanager
+    async def _calling(self, operation: str) -> AsyncIterator[None]:
         try:
-            with timed("semantic", operation), _translated():
-                yield
+            async with self.guard.calling():
+                with timed("semantic", operation), _translated():
+                    yield
         except TierUnavailable:
             # A collection may have been dropped behind our back: the next call looks again.
             self._prepared.clear()
@@ -221,11 +256,12 @@ def _translated() -> Iterator[None]:
     except UnexpectedResponse as error:
         if error.status_code in _REFUSED:
             raise InvalidInput("point or query", f"refused by Qdrant: {error.reason_phrase}") from error
-        raise TierUnavailable("semantic", f"Qdrant answered {error.status_code} {error.reason_phrase}") from error
+        kind = TierUnavailable if error.status_code in _AWAY else EngineRefused
+        raise kind("semantic", f"Qdrant answered {error.status_code} {error.reason_phrase}") from error
     except ResponseHandlingException as error:
         raise TierUnavailable("semantic", f"no answer from Qdrant: {type(error.source).__name__}") from error
     except QdrantException as error:
-        raise TierUnavailable("semantic", f"Qdrant is overloaded: {error}") from error
+        raise EngineRefused("semantic", f"Qdrant is overloaded: {error}") from error
     except json.JSONDecodeError as error:
         raise TierUnavailable("semantic", "what answered is no Qdrant") from error
     except (httpx.HTTPError, OSError) as error:

@@ -14,10 +14,11 @@ from uuid import UUID
 
 import qdrant_edge as edge
 
+from app.ports import IndexedPoint
 from app.ranking import Traits
 from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Condition, OneOf, Within, only_namespace
 from app.semantic.fusion import Gaps, Pool, Score, best, gaps
-from app.semantic.payload import TRAITS, PointRow, traits_of
+from app.semantic.payload import IDENTITY, TRAITS, PointRow, following, indexed_point, traits_of
 from app.semantic.plan import Search
 
 DENSE: Final = "dense"
@@ -93,13 +94,16 @@ class Shard:
         request = edge.FacetRequest("author", limit=limit, filter=to_filter(conditions))
         return [str(hit.value) for hit in self._shard.facet(request)]
 
-    def scroll(self, offset: UUID | None, limit: int) -> tuple[list[tuple[UUID, str]], UUID | None]:
-        """The next (id, content_sha256) from `offset` on, and where to go on; None at the end."""
-        request = edge.ScrollRequest(offset=offset, limit=limit, with_payload=["content_sha256"], with_vector=False)
-        records, following = self._shard.scroll(request)
-        return [(_uuid(r.id), (r.payload or {})["content_sha256"]) for r in records], None if following is None else _uuid(
-            following
-        )
+    def scroll(self, after: UUID | None, limit: int, conditions: Sequence[Condition]) -> list[IndexedPoint]:
+        """The next points by rising id, from after `after` on."""
+        narrow = to_filter(conditions) if conditions else None
+        request = edge.ScrollRequest(following(after), limit, narrow, with_payload=list(IDENTITY), with_vector=False)
+        records, _ = self._shard.scroll(request)
+        return [indexed_point(_uuid(r.id), r.payload or {}) for r in records]
+
+    def lookup(self, ids: Sequence[UUID]) -> list[IndexedPoint]:
+        records = self._shard.retrieve(list(ids), with_payload=list(IDENTITY), with_vector=False)
+        return [indexed_point(_uuid(r.id), r.payload or {}) for r in records]
 
     def state(self) -> ShardState:
         info = self._shard.info()

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
-from app.errors import NotFound, TierUnavailable
-from app.ports import Checkpoint, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
+from app.errors import NotFound, TierUnavailable, VersionMismatch
+from app.ports import Checkpoint, FiledMessage, Indexable, MessageInContext, OutboxEntry, SessionRecord, StoreStatus
 from app.records import (
     SCHEMA_VERSION,
     Episode,
@@ -27,6 +27,8 @@ from app.records import (
     KnowledgeKind,
     Message,
     Query,
+    ReconcileState,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -34,7 +36,7 @@ from app.records import (
     SessionState,
     Tier,
 )
-from app.testing.episodic_books import Archived, Books, Owned, Queued, RecordRef, is_open_conversation, session_of
+from app.testing.episodic_books import Archived, Books, Filed, Owned, Queued, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_search import is_visible, search
 
 _Answer = TypeVar("_Answer")
@@ -74,6 +76,10 @@ class InMemoryEpisodicMemory:
         finally:
             self._shared.let_go(writer)
 
+    @asynccontextmanager
+    async def frozen(self) -> AsyncIterator[InMemoryReader]:
+        yield InMemoryReader(_Shared(self._shared.books.copy()))
+
     async def ping(self) -> str:
         return "in-memory twin"
 
@@ -106,12 +112,24 @@ class InMemoryReader:
         sessions = {key: self._books.of_session(key) for key in {m.session for m in found}}
         return tuple(_in_context(m, sessions[m.session]) for m in found)
 
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        return {uid: self._books.messages[uid].episode_id for uid in uids if uid in self._books.messages}
+
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
         return search(query, (record for kind in query.kinds for record in self._books.records(kind)))
 
     async def session(self, session: SessionKey) -> SessionRecord | None:
         archived = self._books.sessions.get(session)
         return archived.record if archived else None
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        keys = sorted(key for key in self._books.sessions if key.namespace == namespace and key.session_id > after)
+        return tuple(self._books.sessions[key].record for key in keys[:limit])
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        mine = (filed for filed in self._books.messages.values() if filed.message.scope.namespace == namespace)
+        following = sorted((f for f in mine if _place(f) > after), key=_place)
+        return tuple(FiledMessage(f.message, f.episode_id) for f in following[:limit])
 
     async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
         episode = self._books.episodes.get(episode_id)
@@ -171,6 +189,24 @@ class InMemoryReader:
     async def list_outbox(self, *, is_dead: bool | None, limit: int) -> tuple[OutboxEntry, ...]:
         entries = (q.entry for q in self._books.outbox.values() if is_dead in {None, q.entry.is_dead})
         return tuple(sorted(entries, key=lambda e: e.id)[:limit])
+
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        return tuple(q.entry for q in self._books.outbox.values() if q.entry.record_uid in set(uids))
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        wanted = (r for r in self._indexable() if (after is None or r.uid > after) and namespace in {None, r.namespace})
+        return tuple(sorted(wanted, key=lambda r: r.uid)[:limit])
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        return tuple(r for r in self._indexable() if r.uid in set(uids))
+
+    def _indexable(self) -> Iterable[Indexable]:
+        records = ((kind, record) for kind in RecordKind for record in self._books.records(kind) if is_visible(record))
+        return (Indexable(r.uid, kind, r.scope.namespace, _stored_hash(r)) for kind, r in records)
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        newest_first = sorted(self._books.reconciliations.values(), key=lambda r: (r.started_at, r.id), reverse=True)
+        return tuple(newest_first[:limit])
 
     async def next_outbox_at(self) -> datetime | None:
         return min((q.due_at for q in self._books.outbox.values() if not q.entry.is_dead), default=None)
@@ -232,23 +268,42 @@ class InMemoryWriter(InMemoryReader):
         pairs = list(zip(messages, episode_ids, strict=True))
         return self._change(lambda books: books.insert_messages(pairs))
 
-    async def save_episode(self, episode: Episode) -> None:
-        self._change(lambda books: books.save_episode(episode))
+    async def save_episode(self, episode: Episode) -> Episode:
+        return self._change(lambda books: books.save_episode(episode))
+
+    async def insert_episode(self, episode: Episode) -> bool:
+        def insert(books: Books) -> bool:
+            if episode.id in books.episodes:
+                return False
+            books.save_episode(episode)
+            return True
+
+        return self._change(insert)
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
         is_open = (e for e in self._books.episodes.values() if is_open_conversation(e) and session_of(e) == session)
         return next(is_open, None)
 
-    async def append_steps(self, episode_id: UUID, contents: Sequence[Json], at: datetime) -> tuple[EpisodeStep, ...]:
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        self._change(lambda books: books.recount(episode_ids))
+
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
         def append(books: Books) -> tuple[EpisodeStep, ...]:
             if episode_id not in books.episodes:
                 raise NotFound("episode", str(episode_id))
             known = books.steps.get(episode_id, ())
             new = tuple(EpisodeStep(index, content, at) for index, content in enumerate(contents, start=len(known)))
             books.steps[episode_id] = known + new
+            if call is not None:
+                books.steps_of_calls[episode_id, call] = new
             return new
 
         return self._change(append)
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        return self._books.steps_of_calls.get((episode_id, call), ())
 
     async def save_session(
         self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
@@ -260,6 +315,20 @@ class InMemoryWriter(InMemoryReader):
 
         self._change(save)
 
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        def replace_state(books: Books) -> int:
+            known = books.sessions.get(session, Archived(SessionRecord(session, SessionState(), now, None, None), now))
+            current = known.record.state.version
+            if expected not in {None, current}:
+                raise VersionMismatch("state", current)
+            newer = replace(state, version=max(current, floor) + 1)
+            books.sessions[session] = Archived(replace(known.record, state=newer), now)
+            return newer.version
+
+        return self._change(replace_state)
+
     async def end_session(self, session: SessionKey, at: datetime) -> None:
         def end(books: Books) -> None:
             known = books.sessions.get(session, Archived(SessionRecord(session, SessionState(), at, None, None), at))
@@ -268,8 +337,22 @@ class InMemoryWriter(InMemoryReader):
 
         self._change(end)
 
-    async def save_knowledge(self, knowledge: Knowledge) -> None:
-        self._change(lambda books: books.save_knowledge(knowledge))
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        return self._change(lambda books: books.save_knowledge(knowledge))
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        noted = self._books.calls.get(call)
+        self._change(lambda books: books.calls.setdefault(call, (at, record_id)))
+        return None if noted is None else noted[1]
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        def delete(books: Books) -> int:
+            expired = sorted((at, call) for call, (at, _) in books.calls.items() if at < before)[:limit]
+            for _, call in expired:
+                del books.calls[call]
+            return len(expired)
+
+        return self._change(delete)
 
     async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
         distinct = {(entry.kind, entry.record_uid): entry for entry in entries}
@@ -306,6 +389,13 @@ class InMemoryWriter(InMemoryReader):
     async def record_run(self, run: RunReport) -> None:
         self._change(lambda books: books.runs.update({run.id: run}))
 
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        running = (r for r in self._books.reconciliations.values() if r.state is ReconcileState.RUNNING)
+        return next(running, None)
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        return self._change(lambda books: books.save_reconciliation(run))
+
     async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
         def delete(books: Books) -> int:
             mine = {r.uid for r in books.records(kind) if r.scope.namespace == namespace and r.uid in set(uids)}
@@ -333,6 +423,14 @@ class InMemoryWriter(InMemoryReader):
         return self._change(delete)
 
 
+def _stored_hash(record: Owned) -> str | None:
+    return record.content_sha256 if isinstance(record, Message) else None
+
+
+def _place(filed: Filed) -> tuple[str, int]:
+    return filed.message.session.session_id, filed.message.sequence
+
+
 def _in_context(message: Message, session: Sequence[Message]) -> MessageInContext:
     place = bisect_left(session, message.sequence, key=lambda m: m.sequence)
     return MessageInContext(message, tuple(session[max(0, place - _NEIGHBOURS) : place]))
@@ -352,7 +450,7 @@ def _is_readable(episode: Episode) -> bool:
 
 
 def _updated(record: SessionRecord, state: SessionState | None, last_message_at: datetime | None) -> SessionRecord:
-    if state is not None:
+    if state is not None and state.version >= record.state.version:
         record = replace(record, state=state)
     if last_message_at is not None:
         newest = max(last_message_at, record.last_message_at or last_message_at)

@@ -16,6 +16,8 @@ from app.records import (
     EpisodeStep,
     Knowledge,
     Message,
+    ReconcileState,
+    Reconciliation,
     RecordKind,
     RunReport,
     Scope,
@@ -75,11 +77,14 @@ class Books:
     messages: dict[UUID, Filed] = field(default_factory=dict)
     episodes: dict[UUID, Episode] = field(default_factory=dict)
     steps: dict[UUID, tuple[EpisodeStep, ...]] = field(default_factory=dict)
+    steps_of_calls: dict[tuple[UUID, UUID], tuple[EpisodeStep, ...]] = field(default_factory=dict)
+    calls: dict[UUID, tuple[datetime, UUID]] = field(default_factory=dict)
     knowledge: dict[UUID, Knowledge] = field(default_factory=dict)
     sessions: dict[SessionKey, Archived] = field(default_factory=dict)
     checkpoints: dict[SessionKey, int] = field(default_factory=dict)
     runs: dict[UUID, RunReport] = field(default_factory=dict)
     outbox: dict[RecordRef, Queued] = field(default_factory=dict)
+    reconciliations: dict[UUID, Reconciliation] = field(default_factory=dict)
     last_outbox_id: int = 0
 
     def copy(self) -> Books:
@@ -87,11 +92,14 @@ class Books:
             messages=dict(self.messages),
             episodes=dict(self.episodes),
             steps=dict(self.steps),
+            steps_of_calls=dict(self.steps_of_calls),
+            calls=dict(self.calls),
             knowledge=dict(self.knowledge),
             sessions=dict(self.sessions),
             checkpoints=dict(self.checkpoints),
             runs=dict(self.runs),
             outbox=dict(self.outbox),
+            reconciliations=dict(self.reconciliations),
             last_outbox_id=self.last_outbox_id,
         )
 
@@ -131,19 +139,23 @@ class Books:
         if (message.session, message.sequence) in taken:
             raise Conflict("sequence", f"{message.sequence} is taken")
 
-    def save_episode(self, episode: Episode) -> None:
-        _refuse_other_namespace(self.episodes.get(episode.id), episode)
+    def save_episode(self, episode: Episode) -> Episode:
+        known = self.episodes.get(episode.id)
+        _refuse_other_namespace(known, episode)
         _refuse_unless_share(quality=episode.quality, outcome_quality=episode.outcome_quality)
         others = (e for e in self.episodes.values() if e.id != episode.id and is_open_conversation(e))
         if is_open_conversation(episode) and any(session_of(e) == session_of(episode) for e in others):
             raise Conflict("session_id", "the session has an open episode")
-        self.episodes[episode.id] = episode
+        self.episodes[episode.id] = replace(episode, version=known.version + 1) if known else episode
+        return self.episodes[episode.id]
 
-    def save_knowledge(self, knowledge: Knowledge) -> None:
+    def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         known = self.knowledge.get(knowledge.id)
         _refuse_other_namespace(known, knowledge)
         _refuse_unless_share(confidence=knowledge.confidence)
-        self.knowledge[knowledge.id] = replace(knowledge, created_at=known.created_at) if known else knowledge
+        saved = replace(knowledge, version=known.version + 1) if known else knowledge
+        self.knowledge[knowledge.id] = replace(saved, created_at=known.created_at) if known else saved
+        return saved
 
     def enqueue(self, entries: Iterable[OutboxEntry]) -> None:
         for entry in entries:
@@ -157,6 +169,16 @@ class Books:
     def _renewed(self, known: Queued, entry: OutboxEntry) -> Queued:
         return replace(known, entry=_fresh(entry, known.entry.id, generation=known.entry.generation + 1))
 
+    def save_reconciliation(self, run: Reconciliation) -> bool:
+        known = self.reconciliations.get(run.id, run)
+        if known.generation > run.generation:
+            return False
+        others = (r for r in self.reconciliations.values() if r.id != run.id and r.state is ReconcileState.RUNNING)
+        if run.state is ReconcileState.RUNNING and any(others):
+            raise Conflict("state", "another one is running")
+        self.reconciliations[run.id] = run
+        return True
+
     def delete(self, kind: RecordKind, uids: Collection[UUID]) -> int:
         """Remove records and queue their deletion from the index."""
         tables: Mapping[RecordKind, dict[UUID, Filed] | dict[UUID, Episode] | dict[UUID, Knowledge]] = {
@@ -168,6 +190,7 @@ class Books:
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
+            self.steps_of_calls = {key: steps for key, steps in self.steps_of_calls.items() if key[0] != uid}
             self.enqueue([OutboxEntry(OutboxOp.DELETE, kind, namespace, uid)])
         return len(namespaces)
 
@@ -182,6 +205,12 @@ class Books:
         going = [e.id for e in empty if e.kind is EpisodeKind.CONVERSATION or (forgotten and forgotten.admits(e.scope))]
         return self.delete(RecordKind.EPISODE, going)
 
+    def recount(self, episode_ids: Collection[UUID]) -> None:
+        """Count these episodes anew by the messages they hold."""
+        for episode_id in episode_ids:
+            if left := self.of_episode(episode_id):
+                self.episodes[episode_id] = _recounted(self.episodes[episode_id], left)
+
     def clear(self, episode_ids: Collection[UUID], *, forgotten: Scope | None) -> None:
         """Count these episodes anew and empty what was made from messages that are gone."""
         for episode_id in episode_ids:
@@ -192,6 +221,18 @@ class Books:
             self.episodes[episode_id] = episode
             if not episode.is_open:
                 self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
+
+
+def _recounted(episode: Episode, left: list[Message]) -> Episode:
+    return replace(
+        episode,
+        message_count=len(left),
+        token_count=sum(estimate_tokens(m.content) for m in left),
+        first_sequence=left[0].sequence,
+        last_sequence=left[-1].sequence,
+        started_at=min(m.created_at for m in left),
+        ended_at=max(m.created_at for m in left),
+    )
 
 
 def is_open_conversation(episode: Episode) -> bool:
@@ -207,20 +248,9 @@ def _fresh(entry: OutboxEntry, entry_id: int, *, generation: int) -> OutboxEntry
 
 
 def _cleared(episode: Episode, left: list[Message], forgotten: Scope | None) -> Episode:
-    return replace(
-        episode,
-        scope=_without_owner(episode.scope, forgotten) if forgotten else episode.scope,
-        message_count=len(left),
-        token_count=sum(estimate_tokens(m.content) for m in left),
-        first_sequence=left[0].sequence,
-        last_sequence=left[-1].sequence,
-        started_at=min(m.created_at for m in left),
-        ended_at=max(m.created_at for m in left),
-        perception={},
-        reasoning={},
-        action={},
-        summary="",
-    )
+    scope = _without_owner(episode.scope, forgotten) if forgotten else episode.scope
+    cleared = replace(_recounted(episode, left), scope=scope, perception={}, reasoning={}, action={}, summary="")
+    return replace(cleared, version=episode.version + 1)
 
 
 def _without_owner(scope: Scope, forgotten: Scope) -> Scope:

@@ -56,7 +56,7 @@ def away(port: Port, tier: str, *calls: str) -> Port:
 
 
 def troubled(port: Port, trouble: Trouble) -> Port:
-    """`port` with `trouble` before each of its calls, also of those made in its sessions (`reading`, `writing`)."""
+    """`port` with `trouble` before each of its calls, also of those made in its sessions (`reading`, `writing`, `frozen`)."""
     return cast(Port, _Troubled(port, trouble))
 
 
@@ -69,7 +69,7 @@ class _Troubled:
         attribute = getattr(self._port, name)
         if inspect.iscoroutinefunction(attribute):
             return self._call(name, attribute)
-        return self._session(name, attribute) if name in {"reading", "writing"} else attribute
+        return self._session(name, attribute) if name in {"reading", "writing", "frozen"} else attribute
 
     def _call(self, name: str, method: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
         async def call(*args: object, **kwargs: object) -> object:

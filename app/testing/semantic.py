@@ -6,7 +6,7 @@ import math
 import re
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
@@ -15,7 +15,7 @@ from uuid import UUID
 import numpy as np
 
 from app.errors import DimensionMismatch, InvalidInput
-from app.ports import IndexQuery, SparseEncoder
+from app.ports import IndexedPoint, IndexQuery, SparseEncoder
 from app.ranking import Columns, Floats, Fusion, Ranking, Traits, content, cue_terms, session_term
 from app.records import (
     FILTER_FIELDS,
@@ -79,10 +79,13 @@ class InMemorySemanticMemory:
             words[word] = words.get(word, 0.0) + weight * value
         return words
 
-    async def delete(self, point_ids: Sequence[UUID]) -> None:
-        for entries in self._spaces.values():
-            for point_id in point_ids:
+    async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
+        for space, entries in self._spaces.items():
+            for point_id in point_ids if space != keep else ():
                 entries.pop(point_id, None)
+
+    async def drop(self, space: Space) -> None:
+        self._spaces.pop(space, None)
 
     async def forget(self, scope: Scope) -> None:
         await self.delete([i for entries in self._spaces.values() for i, e in entries.items() if scope.admits(e.point.scope)])
@@ -111,10 +114,20 @@ class InMemorySemanticMemory:
         asked = self._spaces.values() if space is None else [self._spaces.get(space, {})]
         return sum(scope is None or scope.admits(e.point.scope) for entries in asked for e in entries.values())
 
-    async def scroll(self, space: Space, *, batch_size: int = 1000) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
-        listed = [(i, entry.point.content_sha256) for i, entry in sorted(self._spaces.get(space, {}).items())]
-        for start in range(0, len(listed), batch_size):
-            yield listed[start : start + batch_size]
+    async def scroll(
+        self, space: Space, *, after: UUID | None = None, limit: int = 1000, scope: Scope | None = None
+    ) -> tuple[IndexedPoint, ...]:
+        points = (entry.point for _, entry in sorted(self._spaces.get(space, {}).items()))
+        wanted = (p for p in points if (after is None or p.id > after) and (scope is None or scope.admits(p.scope)))
+        return tuple(_indexed(point) for point in wanted)[:limit]
+
+    async def lookup(self, space: Space, point_ids: Sequence[UUID]) -> tuple[IndexedPoint, ...]:
+        entries = self._spaces.get(space, {})
+        return tuple(_indexed(entries[i].point) for i in set(point_ids) if i in entries)
+
+
+def _indexed(point: Point) -> IndexedPoint:
+    return IndexedPoint(point.id, point.kind, point.scope.namespace, point.content_sha256)
 
 
 def _words(text: str) -> list[int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from app.errors import IdTaken
+from app.errors import Conflict, IdTaken, VersionMismatch
 from app.ports import Backlog, Clock, Settlement, Window
-from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
+from app.records import Appended, LoggedEpisode, Message, Scope, SessionKey, SessionState, utc_now
 
 
 @dataclass(slots=True)
@@ -26,6 +26,10 @@ class _Session:
     dirty_since: datetime | None = None
     unreleased_since: datetime | None = None
     expires_at: datetime | None = None
+
+    @property
+    def version(self) -> int | None:
+        return None if self.state is None else self.state.version
 
     @property
     def undrained(self) -> int:
@@ -71,6 +75,7 @@ class InMemoryWorkingMemory:
         self._clock = clock
         self._sessions: dict[SessionKey, _Session] = {}
         self._pads: dict[SessionKey, _Pad] = {}
+        self._logged: dict[tuple[str, UUID], LoggedEpisode] = {}
 
     async def ping(self) -> str:
         return "in-memory working tier"
@@ -123,7 +128,7 @@ class InMemoryWorkingMemory:
             buffer.settled = max(buffer.settled, min(mark.through, buffer.last))
             if buffer.undrained == 0:
                 buffer.raise_to(max(mark.through, mark.stored))
-        buffer.is_archived = buffer.is_archived or buffer.state == mark.state
+        buffer.is_archived = buffer.is_archived or (mark.state is not None and buffer.version == mark.state.version)
         buffer.finish(retain, self._clock())
         if buffer.is_drained:
             buffer.expires_at = self._clock() + ttl
@@ -135,10 +140,19 @@ class InMemoryWorkingMemory:
         buffer.finish(retain, self._clock())
         return buffer.is_released and not was_released
 
-    async def save_state(self, session: SessionKey, state: SessionState) -> None:
-        buffer = self._sessions.setdefault(session, self._known(session))
-        buffer.state, buffer.is_archived = state, False
+    async def save_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
+    ) -> int | None:
+        known = self._known(session)
+        if known.version is None and floor is None:
+            return None
+        current = max(known.version or 0, floor or 0)
+        if expected not in {None, current}:
+            raise VersionMismatch("state", current)
+        buffer = self._sessions.setdefault(session, known)
+        buffer.state, buffer.is_archived = replace(state, version=current + 1), False
         buffer.touch(self._clock())
+        return current + 1
 
     async def load_state(self, session: SessionKey) -> SessionState | None:
         return self._known(session).state
@@ -154,6 +168,28 @@ class InMemoryWorkingMemory:
     async def delete_scratch(self, session: SessionKey, key: str) -> bool:
         return self._pad(session).values.pop(key, _ABSENT) is not _ABSENT
 
+    async def log_episode(self, logged: LoggedEpisode) -> None:
+        known = self._logged.setdefault((logged.namespace, logged.episode.id), logged)
+        if (known.episode, known.steps) != (logged.episode, logged.steps):
+            raise Conflict("id", "is taken by an episode with other content")
+
+    async def logged_episode(self, namespace: str, episode_id: UUID) -> LoggedEpisode | None:
+        return self._logged.get((namespace, episode_id))
+
+    async def logged_episodes(self, *, namespace: str | None = None) -> AsyncIterator[Sequence[LoggedEpisode]]:
+        wanted = [logged for logged in self._logged.values() if namespace in {None, logged.namespace}]
+        for start in range(0, len(wanted), _EPISODES_A_BATCH):
+            yield wanted[start : start + _EPISODES_A_BATCH]
+
+    async def settle_episodes(self, logged: Sequence[LoggedEpisode]) -> None:
+        for one in logged:
+            self._logged.pop((one.namespace, one.episode.id), None)
+
+    async def forget_episodes(self, scope: Scope) -> int:
+        forgotten = [one for one in self._logged.values() if scope.admits(one.episode.scope)]
+        await self.settle_episodes(forgotten)
+        return len(forgotten)
+
     async def forget_session(self, session: SessionKey) -> int:
         self._pads.pop(session, None)
         return len(self._sessions.pop(session, _Session()).messages)
@@ -166,7 +202,7 @@ class InMemoryWorkingMemory:
     async def backlog(self) -> Backlog:
         waiting = [b for b in self._sessions.values() if not b.is_drained]
         oldest = min((b.dirty_since for b in waiting if b.dirty_since), default=None)
-        return Backlog(len(waiting), sum(b.undrained for b in waiting), oldest)
+        return Backlog(len(waiting), sum(b.undrained for b in waiting), oldest, len(self._logged))
 
     def _known(self, session: SessionKey) -> _Session:
         """The session's buffer, or an empty one that is not kept."""
@@ -186,6 +222,7 @@ class InMemoryWorkingMemory:
 
 
 _ABSENT = object()
+_EPISODES_A_BATCH = 100
 
 
 def _longest_waiting(since: Mapping[SessionKey, datetime | None], namespace: str | None) -> tuple[SessionKey, ...]:

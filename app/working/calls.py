@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import MaxConnectionsError, NoScriptError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from app.errors import TierUnavailable
+from app.breakers import BreakerPolicy, Guard
+from app.errors import EngineRefused, TierUnavailable
 from app.observability import timed
 from app.records import Tier
 from app.working.client import Client
 from app.working.scripts import Script
 
 
-@contextmanager
-def calling(operation: str) -> Iterator[None]:
-    """Time one operation, and turn the driver's errors into `TierUnavailable`."""
-    try:
-        with timed("working", operation):
+def guard_of(client: Client, policy: BreakerPolicy | None = None) -> Guard:
+    """A guard for all who share this client."""
+
+    async def ping() -> None:
+        with _translated("ping"):
+            await answer(client.ping())
+
+    return Guard(Tier.WORKING.value, ping, policy=policy)
+
+
+@asynccontextmanager
+async def calling(guard: Guard, operation: str) -> AsyncIterator[None]:
+    """Around one operation: pass the guard, take the time, turn the driver's errors into `TierUnavailable`."""
+    async with guard.calling():
+        with timed("working", operation), _translated(operation):
             yield
+
+
+@contextmanager
+def _translated(operation: str) -> Iterator[None]:
+    try:
+        yield
+    except MaxConnectionsError as error:
+        raise EngineRefused(Tier.WORKING, f"all connections are in use: {error}") from error
     except RedisTimeoutError as error:
         raise TierUnavailable(Tier.WORKING, "no answer in time") from error
     except RedisConnectionError as error:
         raise TierUnavailable(Tier.WORKING, f"not reachable: {error}") from error
-    except (RedisError, RedisClusterException) as error:
-        raise TierUnavailable(Tier.WORKING, f"refused {operation}: {error}") from error
+    except RedisClusterException as error:
+        raise TierUnavailable(Tier.WORKING, f"cluster not reachable: {error}") from error
+    except RedisError as error:
+        raise EngineRefused(Tier.WORKING, f"refused {operation}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

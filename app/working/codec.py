@@ -6,15 +6,19 @@ layout's version: a reader meets bytes written by the release before it.
 
 from __future__ import annotations
 
-from datetime import datetime
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
-from app.records import Message, Role, Scope, SessionKey, SessionState
+from app.records import Episode, EpisodeKind, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState
 
 VERSION: Final = 1
+_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode_message(message: Message) -> bytes:
@@ -49,8 +53,50 @@ def decode_message(session: SessionKey, sequence: int, raw: bytes) -> Message:
     )
 
 
+def encode_episode(logged: LoggedEpisode) -> bytes:
+    episode = logged.episode
+    plain = {f.name: getattr(episode, f.name) for f in fields(episode)}
+    return orjson.dumps(
+        {
+            "v": VERSION,
+            "episode": plain | {"id": str(episode.id)},
+            "steps": logged.steps,
+            "logged_at": logged.logged_at,
+        },
+        default=_plain,
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def decode_episode(raw: bytes) -> LoggedEpisode:
+    known = _versioned(raw)
+    return LoggedEpisode(_episode(known["episode"]), tuple(known["steps"]), datetime.fromisoformat(known["logged_at"]))
+
+
+def _episode(plain: dict[str, Any]) -> Episode:
+    read = {
+        "id": UUID(plain["id"]),
+        "kind": EpisodeKind(plain["kind"]),
+        "scope": Scope(**plain["scope"]),
+        "started_at": datetime.fromisoformat(plain["started_at"]),
+        "ended_at": datetime.fromisoformat(plain["ended_at"]),
+    }
+    return Episode(**(plain | read))
+
+
+def digest_of(logged: LoggedEpisode) -> str:
+    """The same for the same episode and steps, whenever they were logged."""
+    return hashlib.blake2b(encode_episode(replace(logged, logged_at=_EVER)), digest_size=16).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def encode_state(state: SessionState) -> bytes:
-    """The same bytes for equal states: `settle` compares them."""
+    """All but the version, which the session's `meta` has."""
     return orjson.dumps(
         {
             "v": VERSION,
@@ -58,18 +104,18 @@ def encode_state(state: SessionState) -> bytes:
             "active_context": dict(state.active_context),
             "thoughts": state.thoughts,
             "related_episodes": [str(i) for i in state.related_episodes],
-        },
-        option=orjson.OPT_SORT_KEYS,
+        }
     )
 
 
-def decode_state(raw: bytes) -> SessionState:
+def decode_state(raw: bytes, *, version: int) -> SessionState:
     fields = _versioned(raw)
     return SessionState(
         goal=fields["goal"],
         active_context=fields["active_context"],
         thoughts=tuple(fields["thoughts"]),
         related_episodes=tuple(UUID(i) for i in fields["related_episodes"]),
+        version=version,
     )
 
 

@@ -3,6 +3,8 @@
     hm:{pNN}:<namespace>:<session>:<part>   one session's parts, together in the cluster slot of their partition
     hm:{pNN}:dirty                          sorted set: session → since when it waits for Postgres
     hm:{pNN}:unreleased                     sorted set: session → since when it waits for the vector index
+    hm:{pNN}:episodes                       stream: episodes logged, until they are in Postgres
+    hm:{pNN}:episode_ids                    hash: namespace and id → entry and digest of an episode logged
     hm:{ns:<namespace>}:unindexed           sorted set: session → its newest append
 
 Namespaces and sessions are percent-encoded: whatever characters they contain, no two of them share a key, none ends
@@ -15,6 +17,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from app.records import SessionKey
 
@@ -57,7 +60,11 @@ def session_keys(session: SessionKey) -> SessionKeys:
 
 def partition_of(session: SessionKey) -> int:
     """The session's partition: the same in every process and release."""
-    digest = hashlib.blake2b(member_of(session).encode(), digest_size=4).digest()
+    return _partition(member_of(session))
+
+
+def _partition(member: str) -> int:
+    digest = hashlib.blake2b(member.encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") % PARTITIONS
 
 
@@ -76,6 +83,25 @@ def dirty_key(partition: int) -> str:
 
 def unreleased_key(partition: int) -> str:
     return f"hm:{{p{partition:02}}}:unreleased"
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeKeys:
+    """Where an episode is logged: its partition's stream and ids, and the `member` that names it among these."""
+
+    stream: str
+    ids: str
+    member: str
+
+
+def episode_keys(namespace: str, episode_id: UUID) -> EpisodeKeys:
+    member = f"{_encode(namespace)}:{episode_id}"
+    partition = _partition(member)
+    return EpisodeKeys(episodes_key(partition), f"hm:{{p{partition:02}}}:episode_ids", member)
+
+
+def episodes_key(partition: int) -> str:
+    return f"hm:{{p{partition:02}}}:episodes"
 
 
 def index_key(namespace: str) -> str:

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
-from app.errors import IdTaken
+import structlog
+
+from app.breakers import Guard
+from app.errors import Conflict, IdTaken, VersionMismatch
 from app.ports import Backlog, Clock, Settlement, Window
-from app.records import Appended, Message, Scope, SessionKey, SessionState, utc_now
+from app.records import Appended, LoggedEpisode, Message, Scope, SessionKey, SessionState, utc_now
 from app.working import scripts
-from app.working.calls import Call, answer, calling, run, run_then
+from app.working.calls import Call, answer, calling, guard_of, run, run_then
 from app.working.client import Client
-from app.working.codec import decode_message, decode_scratch, decode_state, encode_message, encode_scratch, encode_state
+from app.working.codec import (
+    decode_episode,
+    decode_message,
+    decode_scratch,
+    decode_state,
+    digest_of,
+    encode_episode,
+    encode_message,
+    encode_scratch,
+    encode_state,
+)
 from app.working.keys import (
     PARTITIONS,
     SessionKeys,
     dirty_key,
+    episode_keys,
+    episodes_key,
     index_key,
     match_namespace,
     session_keys,
@@ -29,24 +47,28 @@ from app.working.window import Waiting, backlog, from_microseconds, narrows_with
 
 _T = TypeVar("_T")
 
+log = structlog.get_logger(__name__)
+
 _LISTED_SESSIONS: Final = 1000
 """A search looks at no more sessions of a namespace than these, the last appended to first."""
 _SESSIONS_A_ROUND: Final = 16
 _WHOLE_TAIL: Final = 10_000
 """Messages of one session looked at when the scope admits some of them only."""
 _METAS_A_ROUND: Final = 500
+_EPISODES_A_PAGE: Final = 100
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class RedisRepository:
     """Conversation buffers, session state and scratchpads. The client is the caller's to close."""
 
-    def __init__(self, client: Client, *, clock: Clock = utc_now) -> None:
+    def __init__(self, client: Client, *, guard: Guard | None = None, clock: Clock = utc_now) -> None:
         self._client = client
+        self._guard = guard or guard_of(client)
         self._clock = clock
 
     async def ping(self) -> str:
-        with calling("ping"):
+        async with self._calling("ping"):
             info: Mapping[str, object] = await self._client.execute_command("INFO", "server")
         name = str(info.get("server_name", "redis"))
         return f"{name} {info.get(f'{name}_version', 'of unknown version')}"
@@ -60,7 +82,7 @@ class RedisRepository:
             return ()
         keys, at = session_keys(session), to_microseconds(self._clock())
         call = Call(scripts.APPEND, _script_keys(keys), ["" if floor is None else floor, at, keys.member, *_packed(messages)])
-        with calling("append"):
+        async with self._calling("append"):
             outcome, *facts = await run_then(self._client, call, *_listing(keys, at))
             if outcome == b"ok" and facts[0] and int(facts[0]) > at:  # our clock lags behind another's
                 await self._client.execute_command(*_listing(keys, int(facts[0])))
@@ -72,7 +94,7 @@ class RedisRepository:
 
     async def recent(self, session: SessionKey, limit: int) -> Window:
         keys = session_keys(session)
-        with calling("recent"):
+        async with self._calling("recent"):
             base, entries = await run(self._client, Call(scripts.RECENT, (keys.messages, keys.meta), (limit,)))
         messages = tuple(_message(session, entry_id, fields[3]) for entry_id, fields in reversed(entries))
         return window(messages, base=None if base is None else int(base), limit=limit)
@@ -80,12 +102,12 @@ class RedisRepository:
     async def read(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
         if limit < 1:
             return ()
-        with calling("read"):
+        async with self._calling("read"):
             entries = await answer(self._client.xrange(session_keys(session).messages, min=str(after + 1), count=limit))
         return tuple(_message(session, entry_id, fields[b"m"]) for entry_id, fields in entries)
 
     async def unsettled(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
-        with calling("unsettled"):
+        async with self._calling("unsettled"):
             settled = await answer(self._client.hget(session_keys(session).meta, "settled"))
         return await self.read(session, after=int(settled or 0), limit=limit)
 
@@ -104,46 +126,87 @@ class RedisRepository:
 
     async def settle(self, session: SessionKey, mark: Settlement, *, retain: int, ttl: timedelta) -> None:
         keys = session_keys(session)
-        archived = b"" if mark.state is None else encode_state(mark.state)
+        archived = "" if mark.state is None else mark.state.version
         arguments = (mark.through, retain, ttl // _MILLISECOND, archived, keys.member, mark.stored)
         call = Call(scripts.SETTLE, _script_keys(keys), arguments)
-        with calling("settle"):
+        async with self._calling("settle"):
             at = await run(self._client, call)
         await self._unlist([(session, at)])
 
     async def release(self, session: SessionKey, *, through: int, retain: int) -> bool:
         keys = session_keys(session)
-        with calling("release"):
+        async with self._calling("release"):
             is_last, at = await run(self._client, Call(scripts.RELEASE, _script_keys(keys), (through, retain, keys.member)))
         await self._unlist([(session, at)])
         return bool(is_last)
 
     # ── state and scratchpad ──────────────────────────────────────────────────────────────────────────────────────
 
-    async def save_state(self, session: SessionKey, state: SessionState) -> None:
+    async def save_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None = None, floor: int | None = 0
+    ) -> int | None:
         keys = session_keys(session)
-        arguments = (to_microseconds(self._clock()), keys.member, encode_state(state))
-        with calling("save_state"):
-            await run(self._client, Call(scripts.SAVE_STATE, _script_keys(keys), arguments))
+        conditions = ("" if number is None else number for number in (expected, floor))
+        arguments = (to_microseconds(self._clock()), keys.member, encode_state(state), *conditions)
+        async with self._calling("save_state"):
+            outcome, *version = await run(self._client, Call(scripts.SAVE_STATE, _script_keys(keys), arguments))
+        if outcome == b"mismatch":
+            raise VersionMismatch("state", int(version[0]))
+        return int(version[0]) if outcome == b"ok" else None
 
     async def load_state(self, session: SessionKey) -> SessionState | None:
-        with calling("load_state"):
-            raw = await answer(self._client.get(session_keys(session).state))
-        return None if raw is None else decode_state(raw)
+        keys = session_keys(session)
+        async with self._calling("load_state"):
+            found = await run(self._client, Call(scripts.LOAD_STATE, (keys.meta, keys.state)))
+        return None if found is None else decode_state(found[1], version=int(found[0]))
 
     async def write_scratch(self, session: SessionKey, key: str, value: object, ttl: timedelta) -> None:
         arguments = (key, encode_scratch(value), ttl // _MILLISECOND)
-        with calling("write_scratch"):
+        async with self._calling("write_scratch"):
             await run(self._client, Call(scripts.WRITE_SCRATCH, (session_keys(session).scratch,), arguments))
 
     async def read_scratch(self, session: SessionKey) -> Mapping[str, object]:
-        with calling("read_scratch"):
+        async with self._calling("read_scratch"):
             pad = await answer(self._client.hgetall(session_keys(session).scratch))
         return {key.decode(): decode_scratch(raw) for key, raw in pad.items()}
 
     async def delete_scratch(self, session: SessionKey, key: str) -> bool:
-        with calling("delete_scratch"):
+        async with self._calling("delete_scratch"):
             return bool(await self._client.hdel(session_keys(session).scratch, key))
+
+    # ── episodes logged ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def log_episode(self, logged: LoggedEpisode) -> None:
+        keys = episode_keys(logged.namespace, logged.episode.id)
+        arguments = (keys.member, digest_of(logged), encode_episode(logged))
+        async with self._calling("log_episode"):
+            is_there = await run(self._client, Call(scripts.LOG_EPISODE, (keys.stream, keys.ids), arguments))
+        if not is_there:
+            raise Conflict("id", "is taken by an episode with other content")
+
+    async def logged_episode(self, namespace: str, episode_id: UUID) -> LoggedEpisode | None:
+        keys = episode_keys(namespace, episode_id)
+        async with self._calling("logged_episode"):
+            raw = await run(self._client, Call(scripts.FIND_EPISODE, (keys.stream, keys.ids), (keys.member,)))
+        return None if raw is None else decode_episode(raw)
+
+    async def logged_episodes(self, *, namespace: str | None = None) -> AsyncIterator[Sequence[LoggedEpisode]]:
+        after = dict.fromkeys(range(PARTITIONS), "-")
+        while after:
+            for partition, entries in (await self._pages(after)).items():
+                if batch := _readable(entries, namespace):
+                    yield batch
+                if len(entries) < _EPISODES_A_PAGE:
+                    del after[partition]
+                else:
+                    after[partition] = f"({entries[-1][0].decode()}"
+
+    async def settle_episodes(self, logged: Sequence[LoggedEpisode]) -> None:
+        await self._drop_episodes(logged)
+
+    async def forget_episodes(self, scope: Scope) -> int:
+        batches = [batch async for batch in self.logged_episodes(namespace=scope.namespace)]
+        return await self._drop_episodes([logged for batch in batches for logged in batch if scope.admits(logged.episode.scope)])
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -155,13 +218,13 @@ class RedisRepository:
 
     async def forget_session(self, session: SessionKey) -> int:
         keys = session_keys(session)
-        with calling("forget_session"):
+        async with self._calling("forget_session"):
             count, at = await run(self._client, Call(scripts.FORGET, (*_script_keys(keys), keys.scratch), (keys.member,)))
         await self._unlist([(session, at)])
         return int(count)
 
     async def sessions_of(self, namespace: str) -> tuple[SessionKey, ...]:
-        with calling("sessions_of"):
+        async with self._calling("sessions_of"):
             keys = self._client.scan_iter(match=match_namespace(namespace), count=1000)
             return tuple(sorted({session_of_key(key.decode()) async for key in keys}))
 
@@ -169,7 +232,10 @@ class RedisRepository:
         waiting: list[Waiting] = []
         for round_ in _chunks(await self._queue(dirty_key), _METAS_A_ROUND):
             waiting += await self._waiting(round_)
-        return backlog(waiting)
+        return replace(backlog(waiting), episodes=await self._count_episodes())
+
+    def _calling(self, operation: str) -> AbstractAsyncContextManager[None]:
+        return calling(self._guard, operation)
 
     # ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -182,16 +248,38 @@ class RedisRepository:
         pipeline = self._client.pipeline(transaction=False)
         for partition in range(PARTITIONS):
             pipeline.zrange(key(partition), 0, -1 if limit is None else limit - 1, withscores=True)
-        with calling("queue"):
+        async with self._calling("queue"):
             partitions = await pipeline.execute()
         members = sorted((entry for partition in partitions for entry in partition), key=lambda entry: entry[1])
         return [(session_of_member(member.decode()), since) for member, since in members]
+
+    async def _pages(self, after: Mapping[int, str]) -> dict[int, list[tuple[bytes, dict[bytes, bytes]]]]:
+        """The next entries of each partition's episodes, in one round trip."""
+        pipeline = self._client.pipeline(transaction=False)
+        for partition, start in after.items():
+            pipeline.xrange(episodes_key(partition), min=start, count=_EPISODES_A_PAGE)
+        async with self._calling("logged_episodes"):
+            return dict(zip(after, await pipeline.execute(), strict=True))
+
+    async def _drop_episodes(self, logged: Sequence[LoggedEpisode]) -> int:
+        members: dict[tuple[str, str], list[str]] = {}
+        for keys in (episode_keys(one.namespace, one.episode.id) for one in logged):
+            members.setdefault((keys.stream, keys.ids), []).append(keys.member)
+        async with self._calling("drop_episodes"):
+            return sum([int(await run(self._client, Call(scripts.SETTLE_EPISODES, k, m))) for k, m in members.items()])
+
+    async def _count_episodes(self) -> int:
+        pipeline = self._client.pipeline(transaction=False)
+        for partition in range(PARTITIONS):
+            pipeline.xlen(episodes_key(partition))
+        async with self._calling("backlog"):
+            return sum(await pipeline.execute())
 
     async def _waiting(self, dirty: Sequence[tuple[SessionKey, float]]) -> list[Waiting]:
         pipeline = self._client.pipeline(transaction=False)
         for session, _ in dirty:
             pipeline.hmget(session_keys(session).meta, ["last", "settled", "unarchived"])
-        with calling("backlog"):
+        async with self._calling("backlog"):
             metas = await pipeline.execute()
         return [
             Waiting(from_microseconds(since), int(last or 0) - int(settled or 0), unarchived is not None)
@@ -200,7 +288,7 @@ class RedisRepository:
 
     async def _listed(self, namespace: str) -> list[tuple[SessionKey, float]]:
         """Sessions that may have unindexed messages, the last appended to first, each with when that was."""
-        with calling("unindexed"):
+        async with self._calling("unindexed"):
             members = await answer(self._client.zrevrange(index_key(namespace), 0, _LISTED_SESSIONS - 1, withscores=True))
         return [(session_of_listed(namespace, member.decode()), at) for member, at in members]
 
@@ -214,7 +302,7 @@ class RedisRepository:
         for keys in map(session_keys, sessions):
             pipeline.hget(keys.meta, "released")
             pipeline.xrevrange(keys.messages, count=count)
-        with calling("unindexed"):
+        async with self._calling("unindexed"):
             answers = await pipeline.execute()
         return [
             _above(int(released or 0), session, entries)
@@ -223,12 +311,25 @@ class RedisRepository:
 
     async def _unlist(self, seen: Iterable[tuple[SessionKey, float | bytes | None]]) -> None:
         """Take sessions out of their namespace's index, but for those appended to after what was seen of them."""
-        with calling("unlist"):
+        async with self._calling("unlist"):
             for session, at in seen:
                 if at is not None:
                     keys = session_keys(session)
                     score = at if isinstance(at, bytes) else f"{at:.0f}"
                     await run(self._client, Call(scripts.UNLIST, (keys.index,), (keys.listed, score)))
+
+
+def _readable(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]], namespace: str | None) -> list[LoggedEpisode]:
+    """What another release wrote stays where it is, and keeps nothing behind it waiting."""
+    readable = []
+    for entry_id, found in entries:
+        try:
+            logged = decode_episode(found[b"e"])
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("logged_episode_unreadable", entry=entry_id.decode(), problem=type(error).__name__)
+        else:
+            readable.append(logged)
+    return [logged for logged in readable if namespace in {None, logged.namespace}]
 
 
 def _script_keys(keys: SessionKeys) -> tuple[str, ...]:

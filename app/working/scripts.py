@@ -8,6 +8,7 @@ A session's `meta` hash holds
     base         messages up to it may be missing here
     at           when the newest append happened, in microseconds, rising with every append
     unarchived   there when a state was saved that is not in Postgres yet
+    version      of the state; one that the release before this one saved has none, and counts as 1
 
 Numbers leave Lua through `text`, because its own conversion rounds at 14 digits.
 """
@@ -40,6 +41,10 @@ local function numbers(meta)
 end
 
 local function is_unarchived(meta) return redis.call('HEXISTS', meta, 'unarchived') == 1 end
+
+local function state_version(meta, state)
+  return tonumber(redis.call('HGET', meta, 'version')) or redis.call('EXISTS', state) == 1 and 1 or nil
+end
 """
 
 _TRIM: Final = """
@@ -133,7 +138,7 @@ SETTLE: Final = Script(
     _SHARED
     + _TRIM
     + """
--- KEYS messages meta ids state dirty unreleased   ARGV through retain ttl_ms state ('' for none) member stored
+-- KEYS messages meta ids state dirty unreleased   ARGV through retain ttl_ms version ('' for none) member stored
 -- Answers the time of the newest append if nothing waits for the index any more.
 local messages, meta, ids, state = unpack(KEYS)
 local through, stored = tonumber(ARGV[1]), tonumber(ARGV[6])
@@ -148,7 +153,7 @@ if last then
   end
   redis.call('HSET', meta, 'settled', text(settled))
 end
-if redis.call('GET', state) == ARGV[4] then redis.call('HDEL', meta, 'unarchived') end
+if ARGV[4] ~= '' and state_version(meta, state) == tonumber(ARGV[4]) then redis.call('HDEL', meta, 'unarchived') end
 
 local is_drained, is_released = finish(KEYS, ARGV[5], tonumber(ARGV[2]))
 if is_drained then
@@ -177,13 +182,32 @@ return {is_released and not was_released and 1 or 0, appended_at(meta, is_releas
 """
 )
 
-SAVE_STATE: Final = Script("""
--- KEYS messages meta ids state dirty unreleased   ARGV at member state
+SAVE_STATE: Final = Script(
+    _SHARED
+    + """
+-- KEYS messages meta ids state dirty unreleased   ARGV at member state expected ('' for any) floor ('' for none)
+-- Answers {'unknown'}, {'mismatch', version} or {'ok', version}.
+local known, floor = state_version(KEYS[2], KEYS[4]), tonumber(ARGV[5])
+if not known and not floor then return {'unknown'} end
+local current = math.max(known or 0, floor or 0)
+if ARGV[4] ~= '' and tonumber(ARGV[4]) ~= current then return {'mismatch', text(current)} end
 redis.call('SET', KEYS[4], ARGV[3])
-redis.call('HSET', KEYS[2], 'unarchived', 1)
+redis.call('HSET', KEYS[2], 'unarchived', 1, 'version', text(current + 1))
 redis.call('ZADD', KEYS[5], 'NX', ARGV[1], ARGV[2])
 for i = 1, 4 do redis.call('PERSIST', KEYS[i]) end
-""")
+return {'ok', text(current + 1)}
+"""
+)
+
+LOAD_STATE: Final = Script(
+    _SHARED
+    + """
+-- KEYS meta state
+-- Answers the version and the state, nothing where there is none.
+local state = redis.call('GET', KEYS[2])
+return state and {text(state_version(KEYS[1], KEYS[2])), state} or false
+"""
+)
 
 FORGET: Final = Script("""
 -- KEYS messages meta ids state dirty unreleased scratch   ARGV member
@@ -210,4 +234,35 @@ UNLIST: Final = Script("""
 -- KEYS index   ARGV session at: removes the session unless it was appended to after `at`
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if score and tonumber(score) <= tonumber(ARGV[2]) then redis.call('ZREM', KEYS[1], ARGV[1]) end
+""")
+
+LOG_EPISODE: Final = Script("""
+-- KEYS episodes ids   ARGV member digest bytes: answers whether it is there now, under this digest
+local known = redis.call('HGET', KEYS[2], ARGV[1])
+if known then return string.match(known, ':(.*)$') == ARGV[2] and 1 or 0 end
+local entry = redis.call('XADD', KEYS[1], '*', 'm', ARGV[1], 'e', ARGV[3])
+redis.call('HSET', KEYS[2], ARGV[1], entry .. ':' .. ARGV[2])
+return 1
+""")
+
+FIND_EPISODE: Final = Script("""
+-- KEYS episodes ids   ARGV member
+local known = redis.call('HGET', KEYS[2], ARGV[1])
+if not known then return false end
+local entry = string.match(known, '^[^:]+')
+return redis.call('XRANGE', KEYS[1], entry, entry)[1][2][4]
+""")
+
+SETTLE_EPISODES: Final = Script("""
+-- KEYS episodes ids   ARGV member…: answers how many there were
+local count = 0
+for _, member in ipairs(ARGV) do
+  local known = redis.call('HGET', KEYS[2], member)
+  if known then
+    redis.call('XDEL', KEYS[1], string.match(known, '^[^:]+'))
+    redis.call('HDEL', KEYS[2], member)
+    count = count + 1
+  end
+end
+return count
 """)

@@ -30,10 +30,6 @@ def recipe(section: str) -> Snippet:
     return Snippet("sh", snippet.code.replace(".venv/lib/python3*/site-packages", SITE_PACKAGES))
 
 
-def on_the_new_database(statement: Snippet) -> Snippet:
-    return Snippet("sh", statement.code.replace('-h "$PWD/.hybrid-memory/postgres" -U postgres', '"$NEW_DATABASE"'))
-
-
 def settings(data_dir: Path) -> dict[str, str]:
     return {
         "MEMORY_DATA_DIR": str(data_dir),
@@ -98,18 +94,16 @@ async def test_a_copied_directory_remembers(home: Path) -> None:
         assert await look(address) == WHOLE
 
 
-async def test_an_embedded_memory_moves_to_a_server(home: Path, empty_database_url: str, valkey_url: str) -> None:
+async def test_an_embedded_memory_moves_to_a_server(home: Path, empty_database_url: str, redis_url: str) -> None:
     """What an embedded memory knows is on the server after the recipe, and found once its index is rebuilt."""
     url = make_url(empty_database_url)
     new = {"NEW_DATABASE": f"postgresql://{url.username}@/{url.database}?host={url.query['host']}"}
     async with served(**settings(home / ".hybrid-memory")) as address:
         await tell(address)
         await run(recipe("From embedded to servers"), home, settings(home / ".hybrid-memory") | new)
-    moved = settings(home / "moved") | {"MEMORY_POSTGRES_URL": empty_database_url, "MEMORY_REDIS_URL": valkey_url}
+    moved = settings(home / "moved") | {"MEMORY_POSTGRES_URL": empty_database_url, "MEMORY_REDIS_URL": redis_url}
     await run(Snippet("sh", "hybrid-memory migrate"), home, moved)
     async with served(**moved) as address:
         assert await look(address) == WHOLE | {"points": 0, "found": []}
-        await run(on_the_new_database(recipe("Rebuilding the index")), home, new)
-        async with MemoryClient(address) as memory:
-            await memory.consolidate()
+        await run(recipe("Rebuilding the index"), home, moved)
         assert await look(address) == WHOLE

@@ -269,7 +269,7 @@ async def test_commands_find_the_service_that_owns_the_directory(tmp_path: Path)
     )
     assert [answer.status for answer in (search, stats, consolidate)] == [0, 0, 0]
     assert "My cat Miso sees the vet on Thursday." in search.stdout
-    assert "drift         0" in stats.stdout
+    assert "drift             0" in stats.stdout
     assert consolidate.stdout.startswith("consolidated")
 
 

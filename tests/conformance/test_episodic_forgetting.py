@@ -159,6 +159,7 @@ async def test_an_episode_that_was_shared_forgets(episodic: EpisodicMemory) -> N
         last_sequence=3,
         started_at=bens[0].created_at,
         ended_at=bens[1].created_at,
+        version=2,
     )
     async with episodic.reading() as reader:
         assert await reader.episode("acme", shared.id) == left

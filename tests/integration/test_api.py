@@ -139,8 +139,8 @@ def test_session_state_is_kept_changed_and_ended(api: Served, namespace: str) ->
     changed = state | {"active_context": {"a": 1, "b": 2}, "thoughts": ["ask Rui", "he has a van"]}
     answer = session(api, namespace).json()
     assert answer == {
-        "session_id": "s1", "namespace": namespace, "state": changed,
-        "created_at": answer["created_at"], "last_message_at": None, "ended_at": None,
+        "session_id": "s1", "namespace": namespace, "state": changed, "version": 2,
+        "created_at": answer["created_at"], "last_message_at": None, "ended_at": None, "degraded": [],
     }  # fmt: skip
     assert api.http.delete(SESSION, params={"namespace": namespace}).status_code == 204
     ended = session(api, namespace).json()
@@ -161,7 +161,7 @@ def test_ending_a_session_closes_its_episode(api: Served, namespace: str) -> Non
         "session_id": "s1", "project_id": None, "started_at": SAID_AT, "ended_at": SAID_AT, "perception": {}, "reasoning": {},
         "action": {}, "outcome": None, "outcome_quality": None, "summary": "", "quality": None, "is_open": False,
         "message_count": 1, "token_count": episode["token_count"], "first_sequence": 1, "last_sequence": 1, "metadata": {},
-        "schema_version": 1,
+        "schema_version": 1, "version": 2,
     }  # fmt: skip
 
 

@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from served import Served
 from talking import append, created, history, said, search, session
 
+from app.records import Scope
+
 
 def test_consolidation_leaves_nothing_to_do(api: Served, namespace: str) -> None:
     """A run drains and indexes a session, is listed, and leaves no backlog and no drift."""
@@ -20,14 +22,42 @@ def test_consolidation_leaves_nothing_to_do(api: Served, namespace: str) -> None
     assert run in api.http.get("/v1/admin/runs", params={"limit": 100}).json()["runs"]
     status = api.http.get("/v1/admin/status").json()
     assert status == {
-        "backlog": {"sessions": 0, "messages": 0, "oldest_at": None},
+        "backlog": {"sessions": 0, "messages": 0, "oldest_at": None, "episodes": 0},
         "outbox": {"depth": 0, "dead_letters": 0, "oldest_at": None},
         "records": status["records"],
         "indexed_points": sum(status["records"].values()),
+        "misplaced_points": 0,
         "drift": 0,
         "embedding": {"space": "hashing__384", "model": "hashing", "dimension": 384, "provider": "hashing"},
         "degraded": [],
     }
+
+
+def test_a_repair_finds_what_was_damaged(api: Served, namespace: str) -> None:
+    """A point removed behind the service's back is reported, queued by a repair, and back after the indexer's work."""
+    created(append(api, namespace, [said("a"), said("b")], wait="indexed"))
+    asked = {"namespace": namespace}
+    clean = api.http.post("/v1/admin/reconcile", json=asked).json()
+    nothing = dict.fromkeys(("missing", "orphaned", "stale", "wrong_space"), 0)
+    assert (clean["state"], clean["checked"], clean["findings"]) == ("done", 2, nothing)
+    uid = remove_a_point(api, namespace)
+    dry = api.http.post("/v1/admin/reconcile", json=asked | {"repair": False}).json()
+    repair = api.http.post("/v1/admin/reconcile", json=asked | {"repair": True}).json()
+    for run in (dry, repair):
+        assert (run["findings"], run["examples"]["missing"]) == (nothing | {"missing": 1}, [uid])
+    assert [entry["record_uid"] for entry in api.http.get("/v1/admin/outbox").json()["entries"]] == [uid]
+    api.http.post("/v1/admin/consolidate")
+    again = api.http.post("/v1/admin/reconcile", json=asked).json()
+    assert (again["findings"], again["pending"]) == (nothing, 0)
+    assert api.http.get("/v1/admin/reconcile", params={"limit": 3}).json() == {"runs": [again, repair, dry]}
+
+
+def remove_a_point(api: Served, namespace: str) -> str:
+    semantic = api.installation.service._parts.forgetting._semantic
+    space = api.installation.embedder.space
+    point, *_ = api.portal.call(lambda: semantic.scroll(space, scope=Scope(namespace)))
+    api.portal.call(semantic.delete, [point.uid])
+    return str(point.uid)
 
 
 def test_the_outbox_shows_what_waits(api: Served, namespace: str) -> None:

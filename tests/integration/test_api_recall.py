@@ -22,7 +22,7 @@ def test_a_hit_is_the_message_that_was_said(api: Served, namespace: str, wait: s
     assert hit == {
         "id": message["id"], "kind": "message", "text": message["content"], "score": hit["score"],
         "components": hit["components"], "tier": tier, "session_id": "s1", "created_at": SAID_AT, "author": "Ana",
-        "role": "user", "sequence": 1, "metadata": {"n": 1},
+        "role": "user", "sequence": 1, "metadata": {"n": 1}, "duplicates": [], "episode_id": None, "neighbours": [],
     }  # fmt: skip
 
 
@@ -71,3 +71,67 @@ def test_context_is_packed_into_its_budget(api: Served, namespace: str) -> None:
     assert [section["name"] for section in answer["sections"]] == ["state", "knowledge", "episodes", "recalled", "recent"]
     assert sum(section["spent_tokens"] for section in answer["sections"]) <= answer["spent_tokens"] <= 100
     assert answer["degraded"] == []
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "word " * 10_000,
+        "what was that of the",
+        "🦓 🎉 …",
+        "我的猫在哪里",
+        "Ana?",
+        "Ana's May Will?",
+        "in 99999 years, last May 0000-13-45",
+    ],
+)
+@pytest.mark.parametrize("wait", ["none", "indexed"])
+def test_any_question_is_answered(api: Served, namespace: str, question: str, wait: str) -> None:
+    """Very long, of little words alone, of no words, in another script, of names alone: an answer, whole and in its namespace."""
+    created(
+        append(
+            api, namespace, [said("the cat is here", name="Ana"), said("me too", name="May"), said("so", name="Will")], wait=wait
+        )
+    )
+    answer = search(api, namespace, question, now="1900-01-01T00:00:00Z")
+    assert answer["degraded"] == []
+    assert {hit["text"] for hit in answer["hits"] if hit["kind"] == "message"} <= {"the cat is here", "me too", "so"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("author", 10.5, "less than or equal to 10"),
+        ("bm25", -0.1, "greater than or equal to 0"),
+        ("session", "much", "valid number"),
+        ("rrf_k", 0, "greater than or equal to 1"),
+        ("charm", 1.0, "Extra inputs"),
+    ],
+)
+def test_weights_are_checked(api: Served, namespace: str, field: str, value: object, problem: str) -> None:
+    """A weight out of bounds, of another type, or unknown is refused by name."""
+    answer = api.http.post("/v1/search", json={"text": "q", "namespace": namespace, "ranking": {field: value}})
+    assert answer.status_code == 422
+    ((named, said_of_it),) = [(e["field"], e["problem"]) for e in answer.json()["errors"]]
+    assert (named, problem in said_of_it) == (f"ranking.{field}", True)
+
+
+@pytest.mark.parametrize("wait", ["none", "indexed"])
+def test_who_said_it_counts(api: Served, namespace: str, wait: str) -> None:
+    """The one person whom the question names comes first, and the component says so; a weight of 0 undoes it."""
+    texts = [("Ben", "I painted the fence and the door, Ana"), ("Ana", "I painted the fence")]
+    created(append(api, namespace, [said(text, name=name) for name, text in texts], wait=wait))
+    hits = search(api, namespace, "What did Ana paint?", kinds=["message"])["hits"]
+    if wait == "indexed":
+        assert [(hit["author"], hit["components"].get("author")) for hit in hits] == [("Ana", 0.5), ("Ben", None)]
+    plain = search(api, namespace, "What did Ana paint?", kinds=["message"], ranking={"author": 0.0})["hits"]
+    assert all("author" not in hit["components"] for hit in plain)
+
+
+def test_neighbours_and_episodes_come_on_request(api: Served, namespace: str) -> None:
+    """What was said before and after a hit stands beside it, and hits of an episode stand together."""
+    created(append(api, namespace, [said("one"), said("the lighthouse is closed"), said("three")], wait="stored"))
+    created(append(api, namespace, [said("four")]))
+    (hit,) = search(api, namespace, "lighthouse", kinds=["message"], limit=1, neighbours=1, group_by_episode=True)["hits"]
+    assert [(m["sequence"], m["content"]) for m in hit["neighbours"]] == [(1, "one"), (3, "three")]
+    assert hit["episode_id"] is not None

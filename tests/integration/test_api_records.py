@@ -19,11 +19,13 @@ def test_an_episode_is_stored_judged_and_deleted(api: Served, namespace: str) ->
     }  # fmt: skip
     answer = created(api.http.post("/v1/episodes", json=sent | {"steps": [{"say": "850"}]}))
     made = {"quality": None, "is_open": False, "message_count": 0, "token_count": 0, "first_sequence": 0, "last_sequence": 0}
-    assert answer == sent | made | {"id": answer["id"], "schema_version": 1}
+    where = {"stored_in": answer.pop("stored_in"), "degraded": answer.pop("degraded")}
+    assert answer == sent | made | {"id": answer["id"], "schema_version": 1, "version": 1}
+    assert where == {"stored_in": "episodic", "degraded": []}
     path, parameters = f"/v1/episodes/{answer['id']}", {"namespace": namespace}
     assert api.http.get(path, params=parameters).json() == answer
     judged = api.http.post(f"{path}/outcome", json={"namespace": namespace, "outcome": {"got": 870}, "outcome_quality": 0.5})
-    assert judged.json() == answer | {"outcome": {"got": 870}, "outcome_quality": 0.5}
+    assert judged.json() == answer | {"outcome": {"got": 870}, "outcome_quality": 0.5, "version": 2}
     assert api.http.get(path, params=parameters).json() == judged.json()
     assert api.http.delete(path, params=parameters).status_code == 204
     assert [api.http.request(verb, path, params=parameters).status_code for verb in ("GET", "DELETE")] == [404, 404]
@@ -75,7 +77,7 @@ def test_knowledge_is_stored_and_deleted(api: Served, namespace: str) -> None:
     answer = created(api.http.post("/v1/knowledge", json=sent))
     made = {
         "supporting_episodes": [], "contradicting_episodes": [], "times_applied": 0, "success_count": 0, "failure_count": 0,
-        "superseded_by": None,
+        "success_rate": None, "superseded_by": None, "version": 1,
     }  # fmt: skip
     assert answer == sent | made | {"id": answer["id"], "created_at": answer["created_at"]}
     path, parameters = f"/v1/knowledge/{answer['id']}", {"namespace": namespace}

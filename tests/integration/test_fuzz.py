@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 import schemathesis
-from schemathesis import Case, GenerationMode
+from schemathesis import Case, GenerationMode, SerializationContext
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 from served import Served, document
 
 from app.records import Permission
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(ctx: SerializationContext, value: Any) -> bytes:
+    """A body that is made up as a string is sent as it is."""
+    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
 
 
 def requests_of(max_examples: int) -> OpenApiSchema:

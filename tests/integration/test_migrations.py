@@ -63,6 +63,37 @@ async def test_up_down_and_up_again(empty: AsyncEngine) -> None:
     assert await catalogue(empty) == first
 
 
+_BEFORE_VERSIONS = (
+    "INSERT INTO episodes (id, kind, namespace, started_at, ended_at) VALUES (gen_random_uuid(), 'task', 'acme', now(), now())",
+    """INSERT INTO knowledge (id, kind, namespace, description, created_at)
+       VALUES (gen_random_uuid(), 'fact', 'acme', 'a fact', now())""",
+    """INSERT INTO sessions (namespace, session_id, state, created_at, updated_at)
+       VALUES ('acme', 'with', '{"goal": "move"}', now(), now()), ('acme', 'without', '{}', now(), now())""",
+    "INSERT INTO episode_steps SELECT id, 0, '{}', now() FROM episodes",
+)
+
+
+async def test_what_was_there_before_versions_gets_one(empty: AsyncEngine) -> None:
+    """Records begin at version 1, states that were saved too, others at 0; going back leaves the rows as they were."""
+    await upgrade(empty, "0001")
+    async with empty.begin() as connection:
+        for statement in _BEFORE_VERSIONS:
+            await connection.execute(text(statement))
+    await upgrade(empty)
+    versions = """SELECT 'episode', version FROM episodes UNION ALL SELECT 'knowledge', version FROM knowledge
+                  UNION ALL SELECT session_id, version FROM sessions ORDER BY 1"""
+    async with empty.connect() as connection:
+        found = [tuple(row) for row in await connection.execute(text(versions))]
+    assert found == [("episode", 1), ("knowledge", 1), ("with", 1), ("without", 0)]
+    await downgrade(empty, "0001")
+    async with empty.connect() as connection:
+        counts = [(await connection.execute(text(f"SELECT count(*) FROM {t}"))).scalar() for t in _VERSIONED]  # noqa: S608 - names of ours
+    assert counts == [1, 1, 2, 1]
+
+
+_VERSIONED = ("episodes", "knowledge", "sessions", "episode_steps")
+
+
 async def test_migrating_a_current_database_changes_nothing(empty: AsyncEngine) -> None:
     """Upgrading again is harmless: every start does it."""
     await upgrade(empty)

@@ -9,14 +9,14 @@ from datetime import timedelta
 import httpx
 import numpy as np
 import pytest
-from embedders import SetClock
 from factories import EVERYWHERE, append, recall_of, tiers
 from given import message
 from ollama_server import VERSION, Behaviour, OllamaServer, ollama_server
+from pauses import Pauses
 
+from app.breakers import BreakerPolicy
 from app.chat import OllamaChat
 from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer, OllamaSummarizer
-from app.embedding.breaker import BreakerPolicy
 from app.embedding.chain import EmbedderChain
 from app.embedding.hashing import HashingEmbedder
 from app.embedding.ollama import OllamaEmbedder
@@ -145,20 +145,23 @@ async def test_ping_asks_for_the_model(embedder: OllamaEmbedder, server: OllamaS
 async def test_a_chain_survives_an_outage_and_comes_back(
     client: httpx.AsyncClient, server: OllamaServer, behaviour: Behaviour
 ) -> None:
-    """While Ollama misbehaves the fallback answers, in its own space; after the rest Ollama does again, in its own."""
-    clock = SetClock()
-    policy = BreakerPolicy(failure_threshold=1, reset_after=timedelta(seconds=10))
+    """While Ollama misbehaves the fallback answers, in its own space; once a probe is embedded Ollama does, in its own."""
+    pauses = Pauses()
+    policy = BreakerPolicy(failure_threshold=1)
     ollama = OllamaEmbedder(client, server.url, "all-minilm", timeout=SHORT)
-    chain = EmbedderChain([ollama, HashingEmbedder()], breaker=policy, clock=clock)
+    chain = EmbedderChain([ollama, HashingEmbedder()], breaker=policy, pause=pauses)
     server.behaviour = behaviour
     during = [await chain.embed(["cat"]) for _ in range(3)]
     server.behaviour = Behaviour.OK
     ollama._timeout = httpx.Timeout(5)  # a busy machine may take longer than the hang was given
     resting = await chain.embed(["cat"])
-    clock.advance(timedelta(seconds=10))
+    await pauses.end()
+    probing = chain._links[0].guard._probing
+    assert probing is not None
+    await probing
     after = await chain.embed(["cat"])
     assert [a.space for a in (*during, resting, after)] == [Space("hashing", 384)] * 4 + [MINILM]
-    assert len(server.embedded()) == 2
+    assert len(server.embedded()) == 3
     await chain.close()
 
 

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
+import psutil
 import pytest
 from databases import administrate
 from given import NOW, SCOPE, SESSION, claimed, episode, filed, knowledge, message, queued, stored, upsert
 from prometheus_client import REGISTRY
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.episodic.engine import connected, create_engine
+from app.breakers import BreakerPolicy
+from app.embedded import start_postgres
+from app.episodic.engine import _Connection, connected, create_engine, guarded
 from app.episodic.repository import PostgresRepository
-from app.errors import HybridMemoryError, InvalidInput, TierUnavailable
+from app.errors import EngineRefused, HybridMemoryError, InvalidInput, TierUnavailable
 from app.records import Query, RecordKind, Scope
 
 
@@ -82,9 +87,9 @@ async def _lose_connection(repository: PostgresRepository, engine: AsyncEngine) 
 
 
 async def test_a_slow_statement_is_given_up(database_url: str) -> None:
-    """A statement that takes longer than the timeout fails as the tier being unavailable."""
+    """A statement that takes longer than the timeout is refused by a server that is there."""
     engine = create_engine(database_url, statement_timeout=timedelta(milliseconds=50))
-    with pytest.raises(TierUnavailable, match="statement timeout"):
+    with pytest.raises(EngineRefused, match="statement timeout"):
         async with connected(engine) as session:
             await session.run("sleep", text("SELECT pg_sleep(5)"))
     await engine.dispose()
@@ -95,7 +100,7 @@ async def test_an_exhausted_pool_is_unavailability(database_url: str) -> None:
     engine = create_engine(database_url, pool_size=1, connect_timeout=timedelta(milliseconds=50))
     memory = PostgresRepository(engine)
     async with memory.reading():
-        with pytest.raises(TierUnavailable):
+        with pytest.raises(EngineRefused, match="all connections are in use"):
             await _read(memory)
     await _read(memory)
     await engine.dispose()
@@ -110,6 +115,51 @@ async def test_a_cancelled_call_gives_its_connection_back(database_url: str) -> 
                 await session.run("sleep", text("SELECT pg_sleep(5)"))
     await _read(PostgresRepository(engine))
     await engine.dispose()
+
+
+async def test_a_slow_statement_opens_no_breaker(database_url: str) -> None:
+    """A server that answers a ping is there, however long one of its statements takes, and however full the pool is."""
+    unguarded = create_engine(database_url, pool_size=1)
+    engine, guard = guarded(unguarded, BreakerPolicy(late_after=timedelta(0)))
+    async with connected(engine) as session:
+        await session.run("sleep", text("SELECT pg_sleep(0.05)"))
+        assert guard._looking is not None
+        await guard._looking
+    assert guard.is_closed
+    await unguarded.dispose()
+
+
+async def test_a_connection_that_is_given_up_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A cancelled caller's connection is closed without waiting for the goodbye of a server that hangs."""
+    async with stoppable_server(tmp_path) as (url, stop, resume):
+        sockets = str(make_url(url).query["host"])
+        connection = await asyncpg.connect(host=sockets, user="postgres", connection_class=_Connection)
+        stop()
+        asked = asyncio.create_task(connection.execute("SELECT 1"))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await connection.close(timeout=600)
+        is_waiting = not connection._goodbye.done()
+        resume()
+        await connection._goodbye
+    assert (is_waiting, connection.is_closed()) == (True, True)
+
+
+@asynccontextmanager
+async def stoppable_server(path: Path) -> AsyncIterator[tuple[str, Callable[[], None], Callable[[], None]]]:
+    """A server of the test's own: its URL, how to stop it with all its processes, and how to let it go on."""
+    server = await asyncio.to_thread(start_postgres, path / "cluster")
+    head = psutil.Process(server.process.pid)
+
+    def each(do: Callable[[psutil.Process], None]) -> None:
+        for process in [head, *head.children(recursive=True)]:
+            do(process)
+
+    try:
+        yield server.url, lambda: each(psutil.Process.suspend), lambda: each(psutil.Process.resume)
+    finally:
+        each(psutil.Process.resume)
+        await asyncio.to_thread(server.stop)
 
 
 @pytest.mark.parametrize(

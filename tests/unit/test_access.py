@@ -67,8 +67,8 @@ async def test_a_key_is_shown_once_and_kept_as_a_hash(access: AccessControl) -> 
 
 async def test_a_key_identifies_its_caller(access: AccessControl) -> None:
     """A bearer key stands for the permissions and namespaces it was made with."""
-    _, secret = await access.make("notebook", [READ, Permission.WRITE], ["acme", "beta"], None)
-    assert await access.identify(secret) == Caller(frozenset({READ, Permission.WRITE}), frozenset({"acme", "beta"}))
+    key, secret = await access.make("notebook", [READ, Permission.WRITE], ["acme", "beta"], None)
+    assert await access.identify(secret) == Caller(frozenset({READ, Permission.WRITE}), frozenset({"acme", "beta"}), key.id)
 
 
 @pytest.mark.parametrize("bearer", ["", "hm_", "hm_wrong", "notebook"])

@@ -18,7 +18,7 @@ QUERY = Query("what about the boiler", Scope(SESSION.namespace))
 
 def assembly_of(tiers: Tiers) -> ContextAssembly:
     reader = SessionReader(tiers.working, tiers.episodic, preference=ReadPreference.REDIS_FIRST)
-    return ContextAssembly(tiers.working, reader, recall_of(tiers), shares=ContextShares(), recent_limit=10)
+    return ContextAssembly(reader, recall_of(tiers), shares=ContextShares(), recent_limit=10)
 
 
 async def test_state_and_recent_messages_come_together() -> None:

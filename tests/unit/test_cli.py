@@ -72,31 +72,34 @@ def test_the_books_show_every_tier() -> None:
         "backlog": {"sessions": 0, "oldest_at": None},
         "outbox": {"depth": 1, "dead_letters": 0},
         "indexed_points": 1,
+        "misplaced_points": 0,
         "drift": 1,
         "embedding": {"space": "hashing__384"},
     }
     assert printed(status_table(status)) == [
-        "records    message       2",
-        "backlog    sessions      0",
-        "           oldest at     –",
-        "outbox     depth         1",
-        "           dead letters  0",
-        "index      points        1",
-        "           drift         1",
-        "embedding  space         hashing__384",
+        "records    message           2",
+        "backlog    sessions          0",
+        "           oldest at         –",
+        "outbox     depth             1",
+        "           dead letters      0",
+        "index      indexed points    1",
+        "           misplaced points  0",
+        "           drift             1",
+        "embedding  space             hashing__384",
     ]
 
 
 def test_the_books_name_what_is_away() -> None:
     """A tier that did not answer has no figures, and none are made up."""
-    away = dict.fromkeys(("records", "backlog", "outbox", "indexed_points", "drift", "embedding"))
+    away = dict.fromkeys(("records", "backlog", "outbox", "indexed_points", "misplaced_points", "drift", "embedding"))
     assert printed(status_table(away)) == [
-        "records            the episodic tier is away",
-        "backlog            the working tier is away",
-        "outbox             the episodic tier is away",
-        "index      points  –",
-        "           drift   –",
-        "embedding          no provider has answered yet",
+        "records                      the episodic tier is away",
+        "backlog                      the working tier is away",
+        "outbox                       the episodic tier is away",
+        "index      indexed points    –",
+        "           misplaced points  –",
+        "           drift             –",
+        "embedding                    no provider has answered yet",
     ]
 
 

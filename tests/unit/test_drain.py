@@ -88,7 +88,7 @@ async def test_a_drained_session_is_clean_and_expires() -> None:
     await drain_of(given, DrainPolicy(ttl=GAP)).drain(SESSION)
     backlog = await given.working.backlog()
     assert (backlog.sessions, backlog.messages, await given.working.dirty_sessions(9)) == (0, 0, ())
-    assert await record_of(given) == SessionRecord(SESSION, SessionState(goal="move"), NOW, NOW, None)
+    assert await record_of(given) == SessionRecord(SESSION, SessionState(goal="move", version=1), NOW, NOW, None)
     given.clock.advance(GAP)
     assert await given.working.read(SESSION, after=0, limit=9) == ()
 

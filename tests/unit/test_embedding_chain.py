@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import pytest
-from embedders import MINILM_SPACE, SetClock, StandIn
+from embedders import MINILM_SPACE, StandIn
+from pauses import Pauses
 from structlog.testing import capture_logs
 
-from app.embedding.breaker import BreakerPolicy
+from app.breakers import BreakerPolicy, BreakerState
 from app.embedding.chain import PROBE, EmbedderChain
 from app.errors import EmbedderUnavailable
 from app.observability import EMBEDDED_TEXTS, EMBEDDER_IN_USE
 from app.records import Space
 
 OTHER_SPACE = Space("mpnet", 384)
-POLICY = BreakerPolicy(failure_threshold=2, reset_after=timedelta(seconds=10))
+POLICY = BreakerPolicy(failure_threshold=2)
 
 
 @dataclass
 class Rig:
-    """A chain of two, and its clock."""
+    """A chain of two, and the pauses between its probes."""
 
     ollama: StandIn = field(default_factory=lambda: StandIn("ollama"))
     local: StandIn = field(default_factory=lambda: StandIn("local"))
-    clock: SetClock = field(default_factory=SetClock)
+    pauses: Pauses = field(default_factory=Pauses)
 
     def __post_init__(self) -> None:
-        self.chain = EmbedderChain([self.ollama, self.local], breaker=POLICY, clock=self.clock)
+        self.chain = EmbedderChain([self.ollama, self.local], breaker=POLICY, pause=self.pauses)
 
     async def answer(self) -> tuple[str, Space]:
         answer = await self.chain.embed(["cat"])
         return answer.provider, answer.space
+
+    async def recover(self) -> None:
+        """Let the primary be probed until it is asked again."""
+        probing = self.chain._links[0].guard._probing
+        assert probing is not None
+        await self.pauses.end()
+        await probing
 
     async def compare(self) -> None:
         """Embed with both up, and wait until the two were compared."""
@@ -66,31 +72,41 @@ async def test_a_provider_that_keeps_failing_is_left_alone() -> None:
 
 
 async def test_the_primary_is_used_again_once_it_is_back() -> None:
-    """After the rest one call tries it, and by its success everybody goes there again."""
+    """A sentence embedded in the background, at no caller's expense, brings everybody back to it."""
     rig = Rig()
     rig.ollama.is_up = False
     await rig.answer()
     await rig.answer()
     rig.ollama.is_up = True
     resting = await rig.answer()
-    rig.clock.advance(timedelta(seconds=10))
-    assert [resting[0], (await rig.answer())[0], (await rig.answer())[0]] == ["local", "ollama", "ollama"]
+    await rig.recover()
+    assert [resting[0], (await rig.answer())[0], rig.chain.state] == ["local", "ollama", BreakerState.CLOSED]
 
 
-async def test_while_one_call_tries_the_primary_the_others_do_not_wait() -> None:
-    """Half open, one call bears the risk of a timeout."""
+async def test_a_server_that_only_answers_pings_is_not_back() -> None:
+    """What embeds nothing is not asked again, however healthy it claims to be."""
+    rig = Rig()
+    rig.ollama.refused = {"cat", PROBE}
+    await rig.answer()
+    await rig.answer()
+    await rig.pauses.end()
+    await rig.pauses.begun()
+    assert (await rig.answer(), rig.ollama.calls) == (("local", MINILM_SPACE), [["cat"], ["cat"], [PROBE]])
+    await rig.chain.close()
+
+
+async def test_while_the_primary_is_probed_nobody_waits() -> None:
+    """No caller bears the risk of a timeout."""
     rig = Rig()
     rig.ollama.is_up = False
     await rig.answer()
     await rig.answer()
-    rig.clock.advance(timedelta(seconds=10))
     rig.ollama.gate.clear()
     rig.ollama.called.clear()
-    trial = asyncio.create_task(rig.answer())
+    await rig.pauses.end()
     await rig.ollama.called.wait()
     assert await rig.answer() == ("local", MINILM_SPACE)
-    rig.ollama.gate.set()
-    assert await trial == ("local", MINILM_SPACE)
+    await rig.chain.close()
 
 
 async def test_with_nobody_up_each_problem_is_named() -> None:
@@ -156,7 +172,7 @@ async def test_no_known_space_is_an_error() -> None:
 
 
 async def test_ping_answers_for_whoever_is_up() -> None:
-    """Health asks the providers themselves, not the breakers."""
+    """Health asks one provider after the other."""
     rig = Rig()
     rig.ollama.is_up = False
     assert await rig.chain.ping() == "local 1.0"
@@ -186,3 +202,12 @@ async def test_close_ends_a_comparison_that_hangs() -> None:
     await rig.chain.close()
     assert rig.chain._comparison is not None
     assert rig.chain._comparison.cancelled()
+
+
+async def test_the_primarys_own_space_is_never_a_fallbacks() -> None:
+    """Before the primary has told its space nobody else's stands for it, so that nothing is moved to a fallback's."""
+    rig = Rig(ollama=StandIn("ollama", None), local=StandIn("local", OTHER_SPACE))
+    with pytest.raises(EmbedderUnavailable):
+        rig.chain.primary_space()
+    await rig.answer()
+    assert rig.chain.primary_space() == MINILM_SPACE

@@ -18,11 +18,11 @@ from factories import (
     recall_of,
     tiers,
 )
-from given import SESSION, knowledge, queued, stored, upsert
+from given import NOW, SESSION, episode, knowledge, queued, stored, upsert
 
 from app.errors import InvalidInput, TierUnavailable
 from app.ports import OutboxOp
-from app.records import ForgetReceipt, Query, Scope, SessionKey, SessionState, Tier
+from app.records import ForgetReceipt, LoggedEpisode, Query, Scope, SessionKey, SessionState, Tier
 from app.testing.faults import away
 
 OTHER = SessionKey(SESSION.namespace, "s2")
@@ -136,3 +136,12 @@ async def test_without_redis_or_postgres_nothing_is_promised(tier: Tier) -> None
     assert [m.content for m in await history_of(given)] == ["key of acme s1"]
     assert (await forgetting_of(given).forget(THIS_SESSION)).remaining == 0
     assert not any("s1" in text for text in await found(given))
+
+
+async def test_logged_episodes_are_forgotten_too() -> None:
+    """An episode that is still on its way to Postgres does not arrive after its session was forgotten."""
+    given, logged = tiers(), LoggedEpisode(episode(), (), NOW)
+    await given.working.log_episode(logged)
+    assert await forgetting_of(given).forget(THIS_SESSION) == ForgetReceipt({"buffered": 1}, remaining=0)
+    await consolidation_of(given).run()
+    assert (await episodes_of(given), await given.working.logged_episode("acme", logged.episode.id)) == ((), None)

@@ -281,6 +281,22 @@ async def test_a_fallbacks_vectors_go_to_its_own_space_and_stay_owed() -> None:
     assert await indexed(given) == {fact.id: "fact"}
 
 
+async def test_a_record_lies_in_one_space() -> None:
+    """Written into a space it leaves all others, whichever model comes after which, and records that stay are untouched."""
+    given, moves, stays = tiers(), knowledge("moves"), knowledge("stays")
+    fallen_back = replace(given, embedder=FallenBack())
+    await owed(given, moves, stays)
+    await indexer_of(fallen_back).index_batch()
+    given.clock.advance(timedelta(minutes=1))
+    async with given.episodic.writing() as tx:
+        await tx.complete_outbox([e for e in await outbox_of(given) if e.record_uid == stays.id])
+    assert await indexer_of(given).index_batch() == Batch(1, 1)
+    assert (await indexed(given), await indexed(given, FALLBACK)) == ({moves.id: "moves"}, {stays.id: "stays"})
+    await owed(given, moves)
+    await indexer_of(fallen_back).index_batch()
+    assert (await indexed(given), await given.semantic.count(FALLBACK)) == ({}, 2)
+
+
 async def test_a_message_is_indexed_with_its_author_and_home() -> None:
     """A hit from the index is the message as it was said, under the message's own id."""
     given = tiers()

@@ -11,12 +11,12 @@ import pytest
 from factories import Tiers, outbox_of, tiers
 from given import NOW, SCOPE, episode, knowledge, stored
 
-from app.errors import InvalidInput, NotFound, TierUnavailable
-from app.ingestion.episodes import RecordIngestion
+from app.errors import InvalidInput, NotFound, TierUnavailable, VersionMismatch
+from app.ingestion.episodes import RecordIngestion, applied
 from app.ingestion.limits import Limits
 from app.ports import OutboxOp
-from app.records import Episode, EpisodeKind, EpisodeStep, Knowledge, RecordKind, Scope, Tier
-from app.testing.faults import away
+from app.records import Episode, EpisodeKind, EpisodeStep, Knowledge, RecordKind, Scope, Success, Tier, new_id
+from app.testing.faults import COMMIT, Fault, away, troubled
 
 LIMITS = Limits(message_bytes=50, document_bytes=100, document_depth=2, steps_per_call=2, label_length=10)
 HOUR = timedelta(hours=1)
@@ -113,7 +113,7 @@ async def test_an_outcome_replaces_the_one_before_and_is_indexed_again() -> None
     await records.store_episode(record)
     await records.record_outcome("acme", record.id, {"deal": False}, 0.2)
     told = await records.record_outcome("acme", record.id, {"deal": True}, None)
-    assert told == replace(record, outcome={"deal": True}, outcome_quality=None)
+    assert told == replace(record, outcome={"deal": True}, outcome_quality=None, version=3)
     assert await kept(given, record) == told
     (entry,) = await outbox_of(given)
     assert (entry.op, entry.record_uid, entry.generation) == (OutboxOp.UPSERT, record.id, 3)
@@ -124,7 +124,7 @@ async def test_an_open_episodes_outcome_waits_for_its_end() -> None:
     given, record = tiers(), episode(is_open=True)
     await stored(given.episodic, record)
     await records_of(given).record_outcome("acme", record.id, {"deal": True}, 1.0)
-    assert await kept(given, record) == replace(record, outcome={"deal": True}, outcome_quality=1.0)
+    assert await kept(given, record) == replace(record, outcome={"deal": True}, outcome_quality=1.0, version=2)
     assert await waiting(given) == []
 
 
@@ -183,10 +183,147 @@ async def test_another_namespaces_record_is_not_found(use: Callable[[RecordInges
     assert (await kept(given, record), await steps_of(given, record)) == (record, ())
 
 
-@pytest.mark.parametrize("call", ["save_episode", "append_steps", "enqueue", "commit"])
+@pytest.mark.parametrize("call", ["insert_episode", "append_steps", "enqueue", "commit"])
 async def test_postgres_lost_half_way_leaves_nothing(call: str) -> None:
     """When Postgres goes away in the middle, neither the row nor a step nor an outbox entry stays."""
     given, record = tiers(), decision()
     with pytest.raises(TierUnavailable):
         await records_of(replace(given, episodic=away(given.episodic, Tier.EPISODIC, call))).store_episode(record, [{}])
     assert (await kept(given, record), await steps_of(given, record), await waiting(given)) == (None, (), [])
+
+
+async def test_a_repeated_call_changes_nothing_more() -> None:
+    """What a named call does is done once: repeated, it answers with what is there, and owes the index nothing more."""
+    given, record, fact = tiers(), decision(), knowledge()
+    records, calls = records_of(given), [new_id() for _ in range(5)]
+
+    async def all_of_them() -> list[object]:
+        return [
+            await records.store_episode(replace(record, id=new_id()), [{"say": "yes"}], call=calls[0]),
+            await records.append_steps("acme", made.id, [{"say": "no"}], call=calls[1]),
+            await records.record_outcome("acme", made.id, {"deal": True}, 0.5, call=calls[2]),
+            await records.store_knowledge(replace(fact, id=new_id()), call=calls[3]),
+            await records.apply_knowledge("acme", known.id, Success.FAILURE, call=calls[4]),
+        ]
+
+    made = await records.store_episode(record, [{"say": "yes"}], call=calls[0])
+    known = await records.store_knowledge(fact, call=calls[3])
+    first = await all_of_them()
+    queued = await waiting(given)
+    again = await all_of_them()
+    judged = replace(record, outcome={"deal": True}, outcome_quality=0.5, version=2)
+    applied_once = replace(fact, times_applied=1, failure_count=1, version=2)
+    steps = (EpisodeStep(0, {"say": "yes"}, NOW), EpisodeStep(1, {"say": "no"}, NOW))
+    assert first == [made, steps[1:], judged, known, applied_once]
+    assert again == [judged, steps[1:], judged, applied_once, applied_once]
+    assert (await kept(given, made), await kept(given, known), await steps_of(given, made)) == (judged, applied_once, steps)
+    assert await waiting(given) == queued
+
+
+async def test_a_repeated_call_does_not_bring_back_what_was_deleted() -> None:
+    """A record that is gone since the call made it is not found, and not made anew."""
+    given, call = tiers(), new_id()
+    made = await records_of(given).store_knowledge(knowledge(), call=call)
+    await records_of(given).delete(RecordKind.KNOWLEDGE, "acme", made.id)
+    with pytest.raises(NotFound):
+        await records_of(given).store_knowledge(knowledge(), call=call)
+
+
+async def test_a_call_that_failed_was_not_made() -> None:
+    """When the transaction fails its note goes with it, and the call can be made again."""
+    given, record, call = tiers(), decision(), new_id()
+    troubled_tiers = replace(given, episodic=troubled(given.episodic, Fault(TierUnavailable(Tier.EPISODIC, "away"), COMMIT)))
+    with pytest.raises(TierUnavailable):
+        await records_of(troubled_tiers).store_episode(record, call=call)
+    assert await records_of(given).store_episode(record, call=call) == record
+
+
+async def test_notes_of_calls_are_retired() -> None:
+    """Once its note is dropped, a call's name is as good as new."""
+    given, call = tiers(), new_id()
+    records = records_of(given)
+    await records.store_knowledge(knowledge(), call=call)
+    assert [await records.retire_calls(NOW), await records.retire_calls(NOW + HOUR)] == [0, 1]
+    fresh = knowledge()
+    assert await records.store_knowledge(fresh, call=call) == fresh
+
+
+async def test_a_change_is_stored_and_indexed_again() -> None:
+    """What a change makes of a record replaces it and is queued; a change that changes nothing is none."""
+    given, record, fact = tiers(), decision(), knowledge()
+    await stored(given.episodic, record, fact)
+    records = records_of(given)
+    assert await records.change_episode("acme", record.id, lambda e: replace(e, summary=e.summary)) == record
+    assert await records.change_knowledge("acme", fact.id, lambda k: replace(k, confidence=k.confidence)) == fact
+    assert await waiting(given) == []
+    changed = await records.change_episode("acme", record.id, lambda e: replace(e, summary="shorter"), expected_version=1)
+    doubted = await records.change_knowledge("acme", fact.id, lambda k: replace(k, confidence=0.5), expected_version=1)
+    assert changed == replace(record, summary="shorter", version=2)
+    assert doubted == replace(fact, confidence=0.5, version=2)
+    assert (await kept(given, record), await kept(given, fact)) == (changed, doubted)
+    assert await waiting(given) == [
+        (OutboxOp.UPSERT, RecordKind.EPISODE, "acme", record.id),
+        (OutboxOp.UPSERT, RecordKind.KNOWLEDGE, "acme", fact.id),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (lambda e: replace(e, id=NOBODY), "id: cannot be changed"),
+        (lambda e: replace(e, scope=Scope("other")), "scope: cannot be changed"),
+        (lambda e: replace(e, kind=EpisodeKind.TASK), "kind: cannot be changed"),
+        (lambda e: replace(e, last_sequence=9), "last_sequence: cannot be changed"),
+        (lambda e: replace(e, quality=2.0), "quality: must be between 0 and 1, is 2.0"),
+        (lambda e: replace(e, perception={"a": {"b": {}}}), "perception: must be nested at most 2 levels deep"),
+    ],
+)
+async def test_a_bad_change_is_refused(change: Callable[[Episode], Episode], refusal: str) -> None:
+    """A change may break no limit, and may not make another episode of it."""
+    given, record = tiers(), decision()
+    await stored(given.episodic, record)
+    with pytest.raises(InvalidInput, match=refusal):
+        await records_of(given).change_episode("acme", record.id, change)
+    assert (await kept(given, record), await waiting(given)) == (record, [])
+
+
+async def test_another_version_is_left_alone() -> None:
+    """Whoever expects a version that the record does not have is told the one it has, and nothing happens."""
+    given, record = tiers(), decision()
+    await stored(given.episodic, record)
+    records = records_of(given)
+    for attempt in (
+        records.change_episode("acme", record.id, lambda e: replace(e, summary="x"), expected_version=2),
+        records.delete(RecordKind.EPISODE, "acme", record.id, expected_version=2),
+    ):
+        with pytest.raises(VersionMismatch, match="version: the episode is at version 1") as refused:
+            await attempt
+        assert refused.value.current == 1
+    assert await kept(given, record) == record
+    await records.delete(RecordKind.EPISODE, "acme", record.id, expected_version=1)
+    assert await kept(given, record) is None
+
+
+async def test_knowledge_does_not_supersede_itself() -> None:
+    """What takes its place is another piece of knowledge of the same namespace."""
+    given, fact, theirs = tiers(), knowledge(), knowledge(scope=Scope("other"))
+    await stored(given.episodic, fact, theirs)
+    for successor in (fact.id, theirs.id, NOBODY):
+        with pytest.raises(InvalidInput, match="superseded_by: must be"):
+            await records_of(given).change_knowledge("acme", fact.id, superseding(successor))
+    assert await kept(given, fact) == fact
+
+
+def superseding(successor: UUID) -> Callable[[Knowledge], Knowledge]:
+    return lambda fact: replace(fact, superseded_by=successor)
+
+
+def test_evidence_is_bounded() -> None:
+    """An episode is evidence once; of more than the limit the newest stay; the other side is not touched."""
+    first, second, third = (new_id() for _ in range(3))
+    fact = knowledge()
+    for episode_id in (first, second, second, third, None):
+        fact = applied(fact, Success.SUCCESS, episode_id, most_episodes=2)
+    fact = applied(fact, Success.FAILURE, first, most_episodes=2)
+    assert (fact.supporting_episodes, fact.contradicting_episodes) == ((second, third), (first,))
+    assert (fact.times_applied, fact.success_count, fact.failure_count, fact.success_rate) == (6, 5, 1, 5 / 6)

@@ -100,7 +100,7 @@ async def test_the_same_id_in_two_sessions_is_two_messages() -> None:
     given = tiers()
     for session_id in ("s1", "s2"):
         await ingestion_of(given).append(Scope("acme", session_id=session_id), [Draft(Role.USER, "the keys", id=UUID(int=7))])
-    hits = (await ask(given, "keys")).hits
+    hits = (await ask(given, "keys", is_collapsed=False)).hits
     assert sorted((h.id, h.scope.session_id) for h in hits) == [(UUID(int=7), "s1"), (UUID(int=7), "s2")]
 
 
@@ -202,10 +202,19 @@ async def test_only_the_kinds_asked_for_are_found() -> None:
 async def test_the_limit_holds_over_all_tiers() -> None:
     """However many tiers answer, the best `limit` hits are returned."""
     given = tiers()
-    await append(given, "key", "key", "key")
+    await append(given, *(f"key {n}" for n in range(3)))
     await index(given)
-    await append(given, "key", "key", "key")
+    await append(given, *(f"key {n}" for n in range(3, 6)))
     assert len((await ask(given, "key", limit=4)).hits) == 4
+
+
+async def test_repetitions_in_the_index_do_not_use_up_the_places() -> None:
+    """The index is asked for more until other hits fill the places, or there are none."""
+    given = tiers()
+    await append(given, *["key"] * 20, "the key", "a key")
+    await index(given)
+    hits = (await ask(given, "key", limit=3)).hits
+    assert ({h.text for h in hits}, max(len(h.duplicates) for h in hits)) == ({"key", "the key", "a key"}, 19)
 
 
 async def test_nothing_found_is_an_empty_answer() -> None:

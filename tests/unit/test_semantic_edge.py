@@ -68,7 +68,7 @@ def serving_pid(repository: EdgeRepository) -> int:
 
 
 async def stored(repository: EdgeRepository) -> dict[int, str]:
-    return {i.int: sha async for batch in repository.scroll(SPACE) for i, sha in batch}
+    return {p.uid.int: p.content_sha256 for p in await repository.scroll(SPACE, limit=1_000_000)}
 
 
 async def is_found(repository: EdgeRepository) -> bool:

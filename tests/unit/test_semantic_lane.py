@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 
 import pytest
@@ -83,3 +84,18 @@ async def test_who_is_cancelled_disturbs_nobody() -> None:
     with pytest.raises(asyncio.CancelledError):
         await tasks[2]
     assert (await tasks[1], await tasks[3], engine.batches) == (1, 9, [[0], [1], [3]])
+
+
+async def test_an_error_that_nobody_waits_for_is_no_complaint() -> None:
+    """When all who asked have gone, the failure of their batch is nobody's business any more."""
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    engine = Engine()
+    (task,) = await waiting(SearchLane(engine.ask), engine, [-1])
+    task.cancel()
+    engine.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+    gc.collect()
+    assert complaints == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import numpy as np
@@ -25,7 +26,7 @@ POINT = Point(
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
-def connected(answer: Answer, **options: int) -> QdrantRepository:
+def connected(answer: Answer, **options: Any) -> QdrantRepository:
     """A repository whose server is `answer`."""
     client = AsyncQdrantClient(url="http://qdrant.test", check_compatibility=False, transport=httpx.MockTransport(answer))
     return QdrantRepository(client, encoder=Bm25Encoder(), **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,9 @@ from app.records import (
     AssembledContext,
     Draft,
     EpisodeKind,
+    EpisodeReceipt,
     FilterTerm,
+    FindingKind,
     ForgetReceipt,
     Hit,
     Knowledge,
@@ -28,6 +31,7 @@ from app.records import (
     Mode,
     Query,
     Recollection,
+    Reconciliation,
     RecordKind,
     Role,
     RunReport,
@@ -37,6 +41,7 @@ from app.records import (
     SessionState,
     Stage,
     Tier,
+    TierHealth,
 )
 
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -218,19 +223,31 @@ def test_records_are_written_with_their_scope_beside_the_rest() -> None:
     assert set(written) == {f for f in episode().__dataclass_fields__ if f != "scope"} | set(owner)
     known = records.KnowledgeOut.of(knowledge(id=ID)).model_dump()
     assert {name: known[name] for name in owner} == owner
-    assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner)
+    assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner) | {"success_rate"}
 
 
 def test_hits_are_written_with_what_made_their_score() -> None:
     """A hit's components and tier go out with it, its namespace does not."""
     hit = Hit(
-        ID, RecordKind.MESSAGE, "hi", 0.75, {"dense": 0.5, "bm25": 0.25}, Tier.WORKING, SCOPE, NOW, {"n": 1}, "user", "Ana", 4
+        ID,
+        RecordKind.MESSAGE,
+        "hi",
+        0.75,
+        {"dense": 0.5, "bm25": 0.25},
+        Tier.WORKING,
+        SCOPE,
+        NOW,
+        {"n": 1},
+        "user",
+        "Ana",
+        4,
+        (ID,),
     )
     assert recall.SearchOut.of(Recollection((hit,), ("embedder",), 1.23456)).model_dump(mode="json") == {
         "hits": [{
             "id": str(ID), "kind": "message", "text": "hi", "score": 0.75, "components": {"dense": 0.5, "bm25": 0.25},
             "tier": "working", "session_id": "s1", "created_at": "2026-05-04T12:00:00Z", "author": "Ana", "role": "user",
-            "sequence": 4, "metadata": {"n": 1},
+            "sequence": 4, "metadata": {"n": 1}, "duplicates": [str(ID)], "episode_id": None, "neighbours": [],
         }],
         "degraded": ["embedder"],
         "latency_ms": 1.235,
@@ -248,13 +265,15 @@ def test_a_context_is_written_with_its_account() -> None:
 
 
 def test_a_session_is_written_with_its_state() -> None:
-    """Session, state and times."""
-    state = SessionState("move", {"a": 1}, ("one",), (ID,))
-    record = SessionRecord(SessionKey("acme", "s1"), state, NOW, LATER, None)
+    """Session, state with its version, and times."""
+    state = SessionState("move", {"a": 1}, ("one",), (ID,), version=3)
+    record = SessionRecord(SessionKey("acme", "s1"), state, NOW, LATER, None, ("working",))
     assert sessions.SessionOut.of(record).model_dump(mode="json") == {
         "session_id": "s1", "namespace": "acme",
         "state": {"goal": "move", "active_context": {"a": 1}, "thoughts": ["one"], "related_episodes": [str(ID)]},
+        "version": 3,
         "created_at": "2026-05-04T12:00:00Z", "last_message_at": "2026-05-04T13:00:00Z", "ended_at": None,
+        "degraded": ["working"],
     }  # fmt: skip
 
 
@@ -270,16 +289,32 @@ def test_a_status_names_the_tiers_that_are_away() -> None:
     """What a tier would have said is null, and the tier is in `degraded`."""
     store = StoreStatus(3, 1, {RecordKind.MESSAGE: 5, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 0}, NOW)
     embedding = operations.EmbeddingOut(space="m__3", model="m", dimension=3, provider=None)
-    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW), store, 4), embedding)
+    whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW, 3), store, 4, 1), embedding)
     assert whole.model_dump(mode="json") == {
-        "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z"},
+        "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z", "episodes": 3},
         "outbox": {"depth": 3, "dead_letters": 1, "oldest_at": "2026-05-04T12:00:00Z"},
-        "records": {"message": 5, "episode": 2, "knowledge": 0}, "indexed_points": 4, "drift": 3,
+        "records": {"message": 5, "episode": 2, "knowledge": 0}, "indexed_points": 4, "misplaced_points": 1,
+        "drift": 3,
         "embedding": {"space": "m__3", "model": "m", "dimension": 3, "provider": None}, "degraded": [],
     }  # fmt: skip
-    nothing = {"backlog", "outbox", "records", "indexed_points", "drift", "embedding"}
+    nothing = {"backlog", "outbox", "records", "indexed_points", "misplaced_points", "drift", "embedding"}
     assert operations.StatusOut.of(ConsolidationStatus(None, None, None), None).model_dump() == {
         **dict.fromkeys(nothing), "degraded": ["working", "episodic", "semantic"],
+    }  # fmt: skip
+
+
+def test_a_reconciliation_is_written_with_every_kind() -> None:
+    """What was found of each kind, also nothing, with examples; where it stands in the ids and who holds it stays inside."""
+    run = Reconciliation(
+        ID, "acme", is_repair=True, space="m__3", started_at=NOW, total=9, checked=5, findings={FindingKind.STALE: 1},
+        examples={FindingKind.STALE: (ID,)}, pending=2, dead_letters=3, cursor=ID, leased_until=LATER, generation=2,
+    )  # fmt: skip
+    assert operations.ReconcileOut.of(run).model_dump(mode="json") == {
+        "id": str(ID), "namespace": "acme", "repair": True, "space": "m__3", "state": "running",
+        "started_at": "2026-05-04T12:00:00Z", "finished_at": None, "is_resumed": True, "checked": 5, "total": 9,
+        "findings": {"missing": 0, "orphaned": 0, "stale": 1, "wrong_space": 0},
+        "examples": {"missing": [], "orphaned": [], "stale": [str(ID)], "wrong_space": []},
+        "pending": 2, "dead_letters": 3,
     }  # fmt: skip
 
 
@@ -297,3 +332,19 @@ def test_a_forget_receipt_is_written_whole() -> None:
     assert operations.ForgetOut.of(ForgetReceipt({"messages": 2}, 1, ("semantic",))).model_dump() == {
         "removed": {"messages": 2}, "remaining": 1, "degraded": ["semantic"],
     }  # fmt: skip
+
+
+def test_a_stored_episode_says_where_it_is() -> None:
+    """The episode as it is read later, and beside it how far it came and who could not take part."""
+    stored = episode(kind=EpisodeKind.TASK)
+    receipt = EpisodeReceipt(stored, Tier.WORKING, ("episodic",))
+    written = records.EpisodeStoredOut.of_receipt(receipt).model_dump(mode="json")
+    read = records.EpisodeOut.of(stored).model_dump(mode="json")
+    assert written == read | {"stored_in": "working", "degraded": ["episodic"]}
+
+
+def test_health_says_whether_an_engine_is_asked() -> None:
+    """A tier that is left alone is told from one that failed a ping."""
+    tier = TierHealth("episodic", False, 0.1, "hangs", "open")
+    written = operations.TierOut(**asdict(tier)).model_dump(mode="json")
+    assert written == {"name": "episodic", "is_up": False, "latency_ms": 0.1, "detail": "hangs", "breaker": "open"}

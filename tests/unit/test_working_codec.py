@@ -54,11 +54,9 @@ def test_a_message_comes_back_whole(message: Message) -> None:
 
 
 @given(STATES)
-def test_a_state_comes_back_whole_and_as_the_same_bytes(state: SessionState) -> None:
-    """A state read and written again is byte for byte the one that was stored, whatever the order of its keys."""
-    raw = encode_state(state)
-    assert decode_state(raw) == state
-    assert encode_state(decode_state(raw)) == raw
+def test_a_state_comes_back_whole(state: SessionState) -> None:
+    """Every field survives; the version comes from where it is counted."""
+    assert decode_state(encode_state(state), version=state.version) == state
 
 
 @given(JSON)

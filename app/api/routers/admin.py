@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from app.api.dependencies import MayAdmin, Service, installation_of
-from app.api.openapi import ANY, BODY
+from app.api.idempotency import Once, once
+from app.api.openapi import ANY, BODY, ONCE
 from app.api.wire.operations import (
     ConsolidateIn,
     EmbeddingOut,
@@ -15,6 +16,9 @@ from app.api.wire.operations import (
     ForgetOut,
     OutboxEntryOut,
     OutboxOut,
+    ReconcileIn,
+    ReconcileOut,
+    ReconciliationsOut,
     RetryIn,
     RetryOut,
     RunOut,
@@ -29,8 +33,9 @@ router = APIRouter(prefix="/v1/admin", tags=["operations"], responses=ANY)
 Limit = Annotated[int, Query()]
 
 
-@router.post("/consolidate", summary="Consolidate until nothing is left to do", responses=BODY)
-async def consolidate(service: Service, access: MayAdmin, body: ConsolidateIn | None = None) -> RunOut:
+@router.post("/consolidate", summary="Consolidate until nothing is left to do", responses=BODY | ONCE)
+@once
+async def consolidate(service: Service, access: MayAdmin, _: Once, body: ConsolidateIn | None = None) -> RunOut:
     asked = body or ConsolidateIn()
     access.check(asked.namespace)
     if asked.namespace is None:
@@ -54,6 +59,24 @@ async def list_runs(service: Service, access: MayAdmin, limit: Limit = 20) -> Ru
     return RunsOut(runs=[RunOut.of(run) for run in await service.list_runs(limit)])
 
 
+@router.post("/reconcile", summary="Compare the index with PostgreSQL, record by record", responses=BODY | ONCE)
+@once
+async def reconcile(service: Service, access: MayAdmin, _: Once, body: ReconcileIn | None = None) -> ReconcileOut:
+    """Reports what is missing, orphaned, stale or in the wrong space; with `repair` it is queued for the indexer as well.
+
+    Returns when everything was compared. One that was interrupted is gone on with; 409 while another one runs.
+    """
+    asked = body or ReconcileIn()
+    access.check(asked.namespace)
+    return ReconcileOut.of(await service.reconcile(is_repair=asked.repair, namespace=asked.namespace))
+
+
+@router.get("/reconcile", summary="The newest comparisons, also one that is running")
+async def list_reconciliations(service: Service, access: MayAdmin, limit: Limit = 20) -> ReconciliationsOut:
+    access.check(None)
+    return ReconciliationsOut(runs=[ReconcileOut.of(run) for run in await service.list_reconciliations(limit)])
+
+
 @router.get("/outbox", summary="Records waiting to be indexed, and dead letters with their reason")
 async def list_outbox(
     service: Service, access: MayAdmin, is_dead: Annotated[bool | None, Query()] = None, limit: Limit = 100
@@ -63,14 +86,16 @@ async def list_outbox(
     return OutboxOut(entries=[OutboxEntryOut.of(e) for e in entries])
 
 
-@router.post("/outbox/retry", summary="Make dead letters due again", responses=BODY)
-async def retry_dead_letters(service: Service, access: MayAdmin, body: RetryIn | None = None) -> RetryOut:
+@router.post("/outbox/retry", summary="Make dead letters due again", responses=BODY | ONCE)
+@once
+async def retry_dead_letters(service: Service, access: MayAdmin, _: Once, body: RetryIn | None = None) -> RetryOut:
     access.check(None)
     return RetryOut(retried=await service.retry_dead_letters(None if body is None else body.ids))
 
 
-@router.post("/forget", summary="Remove a session, or a whole namespace, from all tiers", responses=BODY)
-async def forget(body: ForgetIn, service: Service, access: MayAdmin) -> ForgetOut:
+@router.post("/forget", summary="Remove a session, or a whole namespace, from all tiers", responses=BODY | ONCE)
+@once
+async def forget(body: ForgetIn, service: Service, access: MayAdmin, _: Once) -> ForgetOut:
     """The receipt counts what was removed and what a second look still found."""
     access.check(body.namespace)
     return ForgetOut.of(await service.forget(Scope(body.namespace, session_id=body.session_id)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -22,7 +24,7 @@ async def ready(service: Service, response: Response) -> HealthOut:
     tiers = await service.health()
     is_ready = all(t.is_up for t in tiers)
     response.status_code = 200 if is_ready else 503
-    out = [TierOut(name=t.name, is_up=t.is_up, latency_ms=round(t.latency_ms, 3), detail=t.detail) for t in tiers]
+    out = [TierOut(**asdict(replace(t, latency_ms=round(t.latency_ms, 3)))) for t in tiers]
     return HealthOut(status="ready" if is_ready else "degraded", tiers=out)
 
 

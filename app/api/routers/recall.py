@@ -5,17 +5,18 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from app.api.dependencies import MayRead, Service
+from app.api.idempotency import TAKES_KEY
 from app.api.openapi import ANY, BODY
 from app.api.wire.recall import ContextIn, ContextOut, SearchIn, SearchOut
 
-router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY)
+router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY, dependencies=[TAKES_KEY])
 
 
 @router.post("/search", summary="The best hits of all tiers, also of what was said a moment ago", responses=BODY)
 async def search(body: SearchIn, service: Service, access: MayRead) -> SearchOut:
     """Scores are the sum of their `components`; what did not answer within the deadline is named in `degraded`."""
     access.check(body.namespace)
-    return SearchOut.of(await service.search(body.query(body.limit, body.mode)))
+    return SearchOut.of(await service.search(body.asked()))
 
 
 @router.post("/context", summary="Text for a prompt, packed into a token budget", responses=BODY)

@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
-from app.api.openapi import ANY, BODY, NOT_FOUND
+from app.api.idempotency import Once, once
+from app.api.openapi import ANY, BODY, CHANGED, NOT_FOUND, NOT_MODIFIED, ONCE
+from app.api.versions import IfMatch, IfNoneMatch, is_known, not_modified, tag
 from app.api.wire.records import (
+    ApplicationIn,
     EpisodeIn,
     EpisodeOut,
+    EpisodePatch,
     EpisodesOut,
+    EpisodeStoredOut,
     KnowledgeIn,
     KnowledgeListOut,
     KnowledgeOut,
+    KnowledgePatch,
     OutcomeIn,
     StepOut,
     StepsIn,
     StepsOut,
 )
-from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, utc_now
+from app.records import DEFAULT_NAMESPACE, EpisodeKind, KnowledgeKind, Wait, utc_now
 
 router = APIRouter(prefix="/v1", responses=ANY)
 Namespace = Annotated[str, Query()]
 Limit = Annotated[int, Query()]
+Shown = TypeVar("Shown", EpisodeOut, KnowledgeOut)
 
 
-@router.post("/episodes", status_code=201, tags=["episodes"], summary="Store a decision, negotiation or task", responses=BODY)
-async def store_episode(body: EpisodeIn, service: Service, access: MayWrite) -> EpisodeOut:
+@router.post(
+    "/episodes", status_code=201, tags=["episodes"], summary="Store a decision, negotiation or task", responses=BODY | ONCE
+)
+@once
+async def store_episode(
+    body: EpisodeIn, service: Service, access: MayWrite, attempt: Once, wait: Annotated[Wait, Query()] = Wait.STORED
+) -> EpisodeStoredOut:
+    """On 201 the episode survives the death of any process and is found by its id.
+
+    `wait=none` answers as soon as it is logged in Redis, `wait=stored` once it is in Postgres, `wait=indexed` once a search
+    finds it. While Postgres is away it is logged in any case: `stored_in` says how far it came. With an `Idempotency-Key` it
+    goes to Postgres first, where the key is noted with it.
+    """
     access.check(body.namespace)
-    return EpisodeOut.of(await service.store_episode(body.episode(utc_now()), body.steps))
+    episode = body.episode(utc_now())
+    return EpisodeStoredOut.of_receipt(await service.store_episode(episode, body.steps, wait=wait, call=attempt.effect))
 
 
 @router.get("/episodes", tags=["episodes"], summary="Episodes, newest first, paged")
@@ -44,32 +63,57 @@ async def list_episodes(
     return EpisodesOut(episodes=[EpisodeOut.of(e) for e in found], next=found[-1].id if len(found) == limit else None)
 
 
-@router.get("/episodes/{episode_id}", tags=["episodes"], summary="One episode", responses=NOT_FOUND)
+@router.get("/episodes/{episode_id}", tags=["episodes"], summary="One episode", responses=NOT_FOUND | NOT_MODIFIED)
 async def get_episode(
-    episode_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
+    episode_id: UUID, service: Service, access: MayRead, response: Response, held: IfNoneMatch,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+) -> EpisodeOut:  # fmt: skip
+    access.check(namespace)
+    episode = await service.get_episode(namespace, episode_id)
+    return _shown(response, EpisodeOut.of(episode), held)
+
+
+@router.patch(
+    "/episodes/{episode_id}", tags=["episodes"], summary="Change fields of an episode", responses=BODY | NOT_FOUND | CHANGED
+)
+async def change_episode(
+    episode_id: UUID, body: EpisodePatch, service: Service, access: MayWrite, response: Response, expected: IfMatch
 ) -> EpisodeOut:
-    access.check(namespace)
-    return EpisodeOut.of(await service.get_episode(namespace, episode_id))
-
-
-@router.delete("/episodes/{episode_id}", tags=["episodes"], status_code=204, summary="Delete an episode", responses=NOT_FOUND)
-async def delete_episode(episode_id: UUID, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
-    access.check(namespace)
-    await service.delete_episode(namespace, episode_id)
-
-
-@router.post("/episodes/{episode_id}/outcome", tags=["episodes"], summary="Say how it turned out", responses=BODY | NOT_FOUND)
-async def record_outcome(episode_id: UUID, body: OutcomeIn, service: Service, access: MayWrite) -> EpisodeOut:
+    """What is given replaces what is there; what an episode is (its kind, scope and span) stays."""
     access.check(body.namespace)
-    return EpisodeOut.of(await service.record_outcome(body.namespace, episode_id, body.outcome, body.outcome_quality))
+    changed = await service.change_episode(body.namespace, episode_id, body.applied_to, expected_version=expected.version)
+    tag(response, changed.version)
+    return EpisodeOut.of(changed)
+
+
+@router.delete(
+    "/episodes/{episode_id}", tags=["episodes"], status_code=204, summary="Delete an episode", responses=NOT_FOUND | CHANGED
+)
+async def delete_episode(
+    episode_id: UUID, service: Service, access: MayWrite, expected: IfMatch, namespace: Namespace = DEFAULT_NAMESPACE
+) -> None:
+    access.check(namespace)
+    await service.delete_episode(namespace, episode_id, expected_version=expected.version)
 
 
 @router.post(
-    "/episodes/{episode_id}/steps", tags=["episodes"], status_code=201, summary="Append steps", responses=BODY | NOT_FOUND
+    "/episodes/{episode_id}/outcome", tags=["episodes"], summary="Say how it turned out", responses=BODY | NOT_FOUND | ONCE
 )
-async def append_steps(episode_id: UUID, body: StepsIn, service: Service, access: MayWrite) -> StepsOut:
+@once
+async def record_outcome(episode_id: UUID, body: OutcomeIn, service: Service, access: MayWrite, attempt: Once) -> EpisodeOut:
     access.check(body.namespace)
-    steps = await service.append_steps(body.namespace, episode_id, body.steps)
+    return EpisodeOut.of(
+        await service.record_outcome(body.namespace, episode_id, body.outcome, body.outcome_quality, call=attempt.effect)
+    )
+
+
+@router.post(
+    "/episodes/{episode_id}/steps", tags=["episodes"], status_code=201, summary="Append steps", responses=BODY | NOT_FOUND | ONCE
+)
+@once
+async def append_steps(episode_id: UUID, body: StepsIn, service: Service, access: MayWrite, attempt: Once) -> StepsOut:
+    access.check(body.namespace)
+    steps = await service.append_steps(body.namespace, episode_id, body.steps, call=attempt.effect)
     return StepsOut(steps=[StepOut.of(s) for s in steps], next=None)
 
 
@@ -84,11 +128,13 @@ async def list_steps(
 
 
 @router.post(
-    "/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…", responses=BODY
-)
-async def store_knowledge(body: KnowledgeIn, service: Service, access: MayWrite) -> KnowledgeOut:
+    "/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…",
+    responses=BODY | ONCE,
+)  # fmt: skip
+@once
+async def store_knowledge(body: KnowledgeIn, service: Service, access: MayWrite, attempt: Once) -> KnowledgeOut:
     access.check(body.namespace)
-    return KnowledgeOut.of(await service.store_knowledge(body.knowledge(utc_now())))
+    return KnowledgeOut.of(await service.store_knowledge(body.knowledge(utc_now()), call=attempt.effect))
 
 
 @router.get("/knowledge", tags=["knowledge"], summary="Knowledge, newest first, paged")
@@ -101,19 +147,59 @@ async def list_knowledge(
     return KnowledgeListOut(knowledge=[KnowledgeOut.of(k) for k in found], next=found[-1].id if len(found) == limit else None)
 
 
-@router.get("/knowledge/{knowledge_id}", tags=["knowledge"], summary="One piece of knowledge", responses=NOT_FOUND)
+@router.get("/knowledge/{knowledge_id}", tags=["knowledge"], summary="One piece of knowledge", responses=NOT_FOUND | NOT_MODIFIED)
 async def get_knowledge(
-    knowledge_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
-) -> KnowledgeOut:
+    knowledge_id: UUID, service: Service, access: MayRead, response: Response, held: IfNoneMatch,
+    namespace: Namespace = DEFAULT_NAMESPACE,
+) -> KnowledgeOut:  # fmt: skip
     access.check(namespace)
-    return KnowledgeOut.of(await service.get_knowledge(namespace, knowledge_id))
+    knowledge = await service.get_knowledge(namespace, knowledge_id)
+    return _shown(response, KnowledgeOut.of(knowledge), held)
+
+
+@router.patch(
+    "/knowledge/{knowledge_id}", tags=["knowledge"], summary="Change fields of a piece of knowledge",
+    responses=BODY | NOT_FOUND | CHANGED,
+)  # fmt: skip
+async def change_knowledge(
+    knowledge_id: UUID, body: KnowledgePatch, service: Service, access: MayWrite, response: Response, expected: IfMatch
+) -> KnowledgeOut:
+    """What is given replaces what is there; kind, scope and what was counted stay."""
+    access.check(body.namespace)
+    changed = await service.change_knowledge(body.namespace, knowledge_id, body.applied_to, expected_version=expected.version)
+    tag(response, changed.version)
+    return KnowledgeOut.of(changed)
+
+
+@router.post(
+    "/knowledge/{knowledge_id}/applications", tags=["knowledge"], summary="Say that it was applied, and how that went",
+    responses=BODY | NOT_FOUND | ONCE,
+)  # fmt: skip
+@once
+async def apply_knowledge(
+    knowledge_id: UUID, body: ApplicationIn, service: Service, access: MayWrite, attempt: Once
+) -> KnowledgeOut:
+    """Counted once a call; `episode_id` joins the episodes that support it, or those that contradict it."""
+    access.check(body.namespace)
+    return KnowledgeOut.of(
+        await service.apply_knowledge(body.namespace, knowledge_id, body.outcome, episode_id=body.episode_id, call=attempt.effect)
+    )
 
 
 @router.delete(
-    "/knowledge/{knowledge_id}", tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge", responses=NOT_FOUND
-)
+    "/knowledge/{knowledge_id}", tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge",
+    responses=NOT_FOUND | CHANGED,
+)  # fmt: skip
 async def delete_knowledge(
-    knowledge_id: UUID, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE
+    knowledge_id: UUID, service: Service, access: MayWrite, expected: IfMatch, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> None:
     access.check(namespace)
-    await service.delete_knowledge(namespace, knowledge_id)
+    await service.delete_knowledge(namespace, knowledge_id, expected_version=expected.version)
+
+
+def _shown(response: Response, record: Shown, held: frozenset[int] | None) -> Shown:
+    """The record with its `ETag`, or 304 for a caller who has this version."""
+    if is_known(record.version, held):
+        return cast(Shown, not_modified(record.version))  # a response goes out as it is
+    tag(response, record.version)
+    return record

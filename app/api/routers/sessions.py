@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from app.api.dependencies import MayRead, MayWrite, Service
-from app.api.openapi import ANY, BODY, CONFLICT, NOT_FOUND
+from app.api.idempotency import Once, once
+from app.api.openapi import ANY, BODY, CHANGED, NOT_FOUND, ONCE
+from app.api.versions import IfMatch, tag
 from app.api.wire.messages import AppendIn, AppendOut, HistoryOut, MessageOut, RecentOut
 from app.api.wire.sessions import ScratchIn, ScratchOut, SessionOut, StateIn, StatePatch
-from app.errors import NotFound
+from app.errors import NotFound, VersionMismatch
 from app.records import DEFAULT_NAMESPACE, Scope, Wait
 
 router = APIRouter(prefix="/v1/sessions/{session_id}", responses=ANY)
@@ -18,17 +20,19 @@ Namespace = Annotated[str, Query()]
 
 
 @router.post(
-    "/messages", status_code=201, tags=["messages"], summary="Append one message or many, all or none", responses=BODY | CONFLICT
+    "/messages", status_code=201, tags=["messages"], summary="Append one message or many, all or none", responses=BODY | ONCE
 )
+@once
 async def append_messages(
-    session_id: str, body: AppendIn, service: Service, access: MayWrite, wait: Annotated[Wait, Query()] = Wait.NONE
-) -> AppendOut:
+    session_id: str, body: AppendIn, service: Service, access: MayWrite, attempt: Once,
+    wait: Annotated[Wait, Query()] = Wait.NONE,
+) -> AppendOut:  # fmt: skip
     """On 201 the messages survive the death of any process and are found by the next search.
 
     `wait=stored` also drains the session into Postgres, `wait=indexed` also indexes it.
     """
     access.check(body.namespace)
-    drafts = [m.draft() for m in body.messages]
+    drafts = [m.draft(attempt.id(position)) for position, m in enumerate(body.messages)]
     return AppendOut.of(await service.append_messages(body.scope(session_id), drafts, wait=wait))
 
 
@@ -58,30 +62,46 @@ async def fetch_recent_context(
 
 @router.get("", tags=["sessions"], summary="The session and its state", responses=NOT_FOUND)
 async def load_session(
-    session_id: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
+    session_id: str, service: Service, access: MayRead, response: Response, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> SessionOut:
+    """`ETag` is the version of the state; 0 when none was saved yet."""
     access.check(namespace)
-    return SessionOut.of(await service.load_session(_scope(namespace, session_id)))
+    record = await service.load_session(_scope(namespace, session_id))
+    tag(response, record.state.version)
+    return SessionOut.of(record)
 
 
-@router.put("", tags=["sessions"], status_code=204, summary="Replace the session's state", responses=BODY)
-async def replace_state(session_id: str, body: StateIn, service: Service, access: MayWrite) -> None:
-    access.check(body.namespace)
-    await service.save_session_state(_scope(body.namespace, session_id), body.state())
-
-
-@router.patch("", tags=["sessions"], status_code=204, summary="Change parts of the session's state", responses=BODY | NOT_FOUND)
-async def change_state(session_id: str, body: StatePatch, service: Service, access: MayWrite) -> None:
+@router.put("", tags=["sessions"], status_code=204, summary="Replace the session's state", responses=BODY | CHANGED)
+async def replace_state(
+    session_id: str, body: StateIn, service: Service, access: MayWrite, response: Response, expected: IfMatch
+) -> None:
     access.check(body.namespace)
     scope = _scope(body.namespace, session_id)
-    record = await service.load_session(scope)
-    await service.save_session_state(scope, body.applied_to(record.state))
+    if expected.must_exist:
+        await _require(service, scope)
+    tag(response, await service.save_session_state(scope, body.state(), expected_version=expected.version))
 
 
-@router.delete("", tags=["sessions"], status_code=204, summary="End the session: drained, not lost", responses=NOT_FOUND)
-async def end_session(session_id: str, service: Service, access: MayWrite, namespace: Namespace = DEFAULT_NAMESPACE) -> None:
+@router.patch(
+    "", tags=["sessions"], status_code=204, summary="Change parts of the session's state", responses=BODY | NOT_FOUND | CHANGED
+)
+async def change_state(
+    session_id: str, body: StatePatch, service: Service, access: MayWrite, response: Response, expected: IfMatch
+) -> None:
+    """Of several changes at once none is lost, with `If-Match` or without."""
+    access.check(body.namespace)
+    scope = _scope(body.namespace, session_id)
+    tag(response, await service.change_session_state(scope, body.applied_to, expected_version=expected.version))
+
+
+@router.delete(
+    "", tags=["sessions"], status_code=204, summary="End the session: drained, not lost", responses=NOT_FOUND | CHANGED
+)
+async def end_session(
+    session_id: str, service: Service, access: MayWrite, expected: IfMatch, namespace: Namespace = DEFAULT_NAMESPACE
+) -> None:
     access.check(namespace)
-    await service.end_session(_scope(namespace, session_id))
+    await service.end_session(_scope(namespace, session_id), expected_version=expected.version)
 
 
 @router.put(
@@ -109,6 +129,14 @@ async def delete_scratchpad(
 ) -> None:
     access.check(namespace)
     await service.delete_scratchpad(_scope(namespace, session_id), key)
+
+
+async def _require(service: Service, scope: Scope) -> None:
+    """`If-Match: *` is not met by what does not exist."""
+    try:
+        await service.load_session(scope)
+    except NotFound as missing:
+        raise VersionMismatch("state", 0) from missing
 
 
 def _scope(namespace: str, session_id: str) -> Scope:

@@ -30,8 +30,9 @@ class MessageIn(Body):
     created_at: Moment | None = Field(default=None, description="When it was said; now, if left out")
     metadata: JsonObject = Field(default_factory=dict)
 
-    def draft(self) -> Draft:
-        return Draft(self.role, self.content, self.name, self.id, self.created_at, self.metadata)
+    def draft(self, fallback_id: UUID | None = None) -> Draft:
+        """`fallback_id` is for a message that brings none."""
+        return Draft(self.role, self.content, self.name, self.id or fallback_id, self.created_at, self.metadata)
 
 
 class AppendIn(Scoped):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from app.api.wire.base import Body, FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.api.wire.messages import MessageOut
 from app.ranking import (
     DEFAULT_RANKING,
     LARGEST_RRF_K,
@@ -103,6 +104,23 @@ class SearchIn(Question):
 
     limit: StrictInt = 10
     mode: Mode = Mode.HYBRID
+    kind_limits: dict[RecordKind, StrictInt] = Field(
+        default_factory=dict,
+        description="The most hits of a kind. If left out, episodes and knowledge leave room for messages where there are any",
+        examples=[{"episode": 2}],
+    )
+    collapse: StrictBool = Field(default=True, description="Of exact repetitions only the best is given, with `duplicates`")
+    group_by_episode: StrictBool = Field(default=False, description="Hits of one episode stand together")
+    neighbours: StrictInt = Field(default=0, description="Messages before and after each message hit, given beside it")
+
+    def asked(self) -> Query:
+        return replace(
+            self.query(self.limit, self.mode),
+            kind_limits=tuple(self.kind_limits.items()),
+            is_collapsed=self.collapse,
+            is_grouped=self.group_by_episode,
+            neighbours=self.neighbours,
+        )
 
 
 class HitOut(BaseModel):
@@ -118,6 +136,9 @@ class HitOut(BaseModel):
     role: str | None
     sequence: int | None
     metadata: JsonObject
+    duplicates: list[UUID] = Field(description="Other records that say exactly the same")
+    episode_id: UUID | None = Field(description="Where hits are grouped by episode")
+    neighbours: list[MessageOut] = Field(description="The messages around it, where they were asked for")
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
@@ -134,6 +155,9 @@ class HitOut(BaseModel):
             role=hit.role,
             sequence=hit.sequence,
             metadata=dict(hit.metadata),
+            duplicates=list(hit.duplicates),
+            episode_id=hit.episode_id,
+            neighbours=[MessageOut.of(m) for m in hit.neighbours],
         )
 
 

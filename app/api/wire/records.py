@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -20,9 +20,11 @@ from app.records import (
     DEFAULT_NAMESPACE,
     Episode,
     EpisodeKind,
+    EpisodeReceipt,
     EpisodeStep,
     Knowledge,
     KnowledgeKind,
+    Success,
     new_id,
 )
 
@@ -90,10 +92,39 @@ class EpisodeOut(BaseModel):
     last_sequence: int
     metadata: JsonObject
     schema_version: int
+    version: int = Field(description="What `ETag` says: one more after each change")
 
     @classmethod
     def of(cls, episode: Episode) -> Self:
         return cls.model_validate(_flat(episode))
+
+
+class EpisodePatch(Body):
+    """Only what is given changes, each field as a whole."""
+
+    model_config = example(summary="Nine stories were planned, eight were done.", outcome={"done": 8}, outcome_quality=0.9)
+
+    namespace: StrictStr = DEFAULT_NAMESPACE
+    perception: JsonObject = Field(default_factory=dict)
+    reasoning: JsonObject = Field(default_factory=dict)
+    action: JsonObject = Field(default_factory=dict)
+    outcome: JsonObject | None = None
+    outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
+    summary: StrictStr = ""
+    metadata: JsonObject = Field(default_factory=dict)
+
+    def applied_to(self, episode: Episode) -> Episode:
+        return replace(episode, **_given(self))
+
+
+class EpisodeStoredOut(EpisodeOut):
+    stored_in: str = Field(examples=["episodic"])
+    degraded: list[str]
+
+    @classmethod
+    def of_receipt(cls, receipt: EpisodeReceipt) -> Self:
+        where = {"stored_in": receipt.stored_in.value, "degraded": list(receipt.degraded)}
+        return cls.model_validate({**_flat(receipt.episode), **where})
 
 
 class EpisodesOut(BaseModel):
@@ -172,19 +203,51 @@ class KnowledgeOut(BaseModel):
     times_applied: int
     success_count: int
     failure_count: int
+    success_rate: float | None = Field(description="Successes among the applications; null before the first")
     created_at: datetime
     valid_from: datetime | None
     valid_to: datetime | None
     superseded_by: UUID | None
+    version: int = Field(description="What `ETag` says: one more after each change")
 
     @classmethod
     def of(cls, knowledge: Knowledge) -> Self:
-        return cls.model_validate(_flat(knowledge))
+        return cls.model_validate({**_flat(knowledge), "success_rate": knowledge.success_rate})
+
+
+class KnowledgePatch(Body):
+    """Only what is given changes, each field as a whole."""
+
+    model_config = example(description="Mara is allergic to walnuts and pecans.", confidence=0.95)
+
+    namespace: StrictStr = DEFAULT_NAMESPACE
+    description: StrictStr = ""
+    content: JsonObject = Field(default_factory=dict)
+    confidence: StrictFloat = Field(default=1.0, description="In [0, 1]")
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    superseded_by: UUID | None = Field(default=None, description="Newer knowledge; this one is kept, and no longer recalled")
+
+    def applied_to(self, knowledge: Knowledge) -> Knowledge:
+        return replace(knowledge, **_given(self))
+
+
+class ApplicationIn(Body):
+    model_config = example(outcome="success")
+
+    namespace: StrictStr = DEFAULT_NAMESPACE
+    outcome: Success
+    episode_id: UUID | None = Field(default=None, description="The episode in which it was applied")
 
 
 class KnowledgeListOut(BaseModel):
     knowledge: list[KnowledgeOut]
     next: UUID | None = Field(description="Pass as `before` for the next page; null on the last one")
+
+
+def _given(patch: EpisodePatch | KnowledgePatch) -> dict[str, Any]:
+    """The fields that the caller gave."""
+    return {name: getattr(patch, name) for name in patch.model_fields_set if name != "namespace"}
 
 
 def _flat(record: Episode | Knowledge) -> Mapping[str, Any]:

@@ -60,9 +60,11 @@ class SessionOut(BaseModel):
     session_id: str
     namespace: str
     state: StateFields
+    version: int = Field(description="Of the state: rises with every save, 0 before the first")
     created_at: datetime
     last_message_at: datetime | None
     ended_at: datetime | None
+    degraded: list[str]
 
     @classmethod
     def of(cls, record: SessionRecord) -> Self:
@@ -75,9 +77,11 @@ class SessionOut(BaseModel):
                 thoughts=list(record.state.thoughts),
                 related_episodes=list(record.state.related_episodes),
             ),
+            version=record.state.version,
             created_at=record.created_at,
             last_message_at=record.last_message_at,
             ended_at=record.ended_at,
+            degraded=list(record.degraded),
         )
 
 

@@ -41,6 +41,26 @@ async def downgrade(engine: AsyncEngine, revision: str) -> None:
     await _migrate(engine, partial(command.downgrade, revision=revision))
 
 
+def upgrade_within(connection: Connection, revision: str = "head") -> None:
+    """Migrate up to `revision` in the transaction of `connection`, which its owner commits."""
+    _run(connection, partial(command.upgrade, revision=revision))
+
+
+def downgrade_within(connection: Connection, revision: str) -> None:
+    """Migrate back to `revision` in the transaction of `connection`, which its owner commits."""
+    _run(connection, partial(command.downgrade, revision=revision))
+
+
+def revision_of(connection: Connection) -> str:
+    """The revision that the database is at; empty for one that was never migrated."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version of the program has the migration of this name."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(_configuration()).walk_revisions()}
+
+
 async def is_current(engine: AsyncEngine) -> bool:
     """Whether the database is at the newest revision this version knows; false for an empty one too.
 

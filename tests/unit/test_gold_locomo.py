@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.errors import InvalidInput
-from app.locomo import Category, LocomoConversation, LocomoQuestion, LocomoTurn, load_locomo, repair_evidence
+from app.gold import GoldConversation, GoldMessage, GoldQuestion
+from app.gold.locomo import load_answerable, load_locomo, repair_evidence
+from app.records import Role
 
 KNOWN = ("D1:1", "D4:4", "D4:6", "D8:6", "D9:1", "D9:17", "D11:26", "D30:5")
 MORNING = datetime(2024, 3, 1, 9, 5, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 EVENING = datetime(2024, 4, 12, 19, 30, tzinfo=UTC)
 
 SAMPLE: dict[str, Any] = {
@@ -62,28 +65,35 @@ def test_malformed_evidence_is_repaired(evidence: list[str], ids: tuple[str, ...
 
 
 def test_a_file_is_read_into_conversations(tmp_path: Path) -> None:
-    """Sessions come by number, captions end the text, and a question that no turn answers is left out."""
+    """Sessions come by number, turns a second apart, captions end the text; what no turn answers is left out, and all else
+    is asked when the last turn was said."""
     path = tmp_path / "locomo.json"
     path.write_text(json.dumps([SAMPLE]))
     assert load_locomo(path) == (
-        LocomoConversation(
+        GoldConversation(
             id="tiny",
-            speakers=("Ines", "Tom"),
-            turns=(
-                LocomoTurn("D2:1", 2, "Ines", "Look at this! [image: a red kayak on a lawn]", MORNING),
-                LocomoTurn("D2:2", 2, "Tom", "Is it yours?", MORNING),
-                LocomoTurn("D10:1", 10, "Tom", "The kayak is sold.", EVENING),
+            messages=(
+                GoldMessage("D2:1", "2", Role.USER, "Ines", "Look at this! [image: a red kayak on a lawn]", MORNING),
+                GoldMessage("D2:2", "2", Role.USER, "Tom", "Is it yours?", MORNING + SECOND),
+                GoldMessage("D10:1", "10", Role.USER, "Tom", "The kayak is sold.", EVENING),
             ),
             questions=(
-                LocomoQuestion("tiny/q0", "What happened to the kayak?", ("D2:1", "D10:1"), Category.MULTI_HOP, "sold"),
-                LocomoQuestion("tiny/q2", "When did Ines sell it?", ("D10:1",), Category.ADVERSARIAL, "2024"),
+                GoldQuestion("tiny/q0", "What happened to the kayak?", ("D2:1", "D10:1"), "multi-hop", EVENING),
+                GoldQuestion("tiny/q2", "When did Ines sell it?", ("D10:1",), "adversarial", EVENING),
             ),
         ),
     )
 
 
+def test_adversarial_questions_can_be_left_out(tmp_path: Path) -> None:
+    """Who is asked about the wrong person should find nothing: such questions count only when asked for."""
+    path = tmp_path / "locomo.json"
+    path.write_text(json.dumps([SAMPLE]))
+    assert [question.id for conversation in load_answerable(path) for question in conversation.questions] == ["tiny/q0"]
+
+
 @pytest.mark.parametrize(
-    "content", ["no json", "[3]", '[{"conversation": {}}]', json.dumps([SAMPLE | {"qa": [{"category": 6}]}])]
+    "content", ["no json", "[3]", '[{"conversation": {}}]', json.dumps([SAMPLE | {"qa": [{"question": "Why?", "category": 6}]}])]
 )
 def test_another_format_is_named_as_such(tmp_path: Path, content: str) -> None:
     """A file in any other format is refused with its path, instead of a stray KeyError."""

@@ -1,0 +1,174 @@
+"""What may be imported (pure): each record within the limits, and all of them fitting together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from app.errors import InvalidInput
+from app.ingestion.limits import Limits, check_document, check_label, check_scope, check_text, check_time
+from app.ports import SessionRecord
+from app.records import Episode, EpisodeKind, Knowledge, Message, SessionKey, SessionState
+from app.transfer.reading import MessageOf, Placed, Record, StepOf
+
+_DOCUMENTS: Final = ("perception", "reasoning", "action", "outcome", "metadata")
+
+
+@dataclass(slots=True)
+class Admission:
+    """Looks at the records of one file in order. What it remembers grows with episodes and sessions, not with messages."""
+
+    limits: Limits
+    now: datetime
+    _homes: dict[UUID, str | None] = field(default_factory=dict)
+    _steps: tuple[UUID, int] | None = None
+    _sessions: set[str] = field(default_factory=set)
+    _last: Message | None = None
+    _ids: set[UUID] = field(default_factory=set)
+
+    def admit(self, placed: Placed) -> None:
+        """
+        Raises:
+            InvalidInput: names the line, the field and the limit.
+        """
+        with at(placed.line):
+            check_record(placed.record, self.limits, self.now)
+            self._fit(placed.record)
+
+    def _fit(self, record: Record) -> None:
+        match record:
+            case Episode():
+                self._homes[record.id] = record.scope.session_id if record.kind is EpisodeKind.CONVERSATION else None
+            case StepOf():
+                self._fit_step(record)
+            case MessageOf():
+                self._fit_message(record)
+            case _:
+                pass
+
+    def _fit_step(self, step: StepOf) -> None:
+        if step.episode_id not in self._homes:
+            raise InvalidInput("episode_id", "must be that of an episode on a line before")
+        expected = self._steps[1] + 1 if self._steps is not None and self._steps[0] == step.episode_id else 0
+        if step.step.index != expected:
+            raise InvalidInput("index", f"must be {expected}, is {step.step.index}: steps stand together and count from 0")
+        self._steps = (step.episode_id, expected)
+
+    def _fit_message(self, filed: MessageOf) -> None:
+        message, session_id = filed.message, filed.message.session.session_id
+        if filed.episode_id is not None and self._homes.get(filed.episode_id) != session_id:
+            raise InvalidInput("episode_id", "must be that of a conversation of this session on a line before")
+        if self._last is None or self._last.session != message.session:
+            self._begin_session(session_id)
+        elif message.sequence <= self._last.sequence:
+            raise InvalidInput("sequence", f"must be above {self._last.sequence}, that of the message before")
+        if message.id in self._ids:
+            raise InvalidInput("id", "is that of another message of this session")
+        self._ids.add(message.id)
+        self._last = message
+
+    def _begin_session(self, session_id: str) -> None:
+        if session_id in self._sessions:
+            raise InvalidInput("session_id", "came before: the messages of a session stand together")
+        self._sessions.add(session_id)
+        self._ids.clear()
+
+
+@contextmanager
+def at(line: int) -> Iterator[None]:
+    """Have a refusal name the line."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise InvalidInput(f"line {line}, {error.field}", error.problem) from None
+
+
+def check_record(record: Record, limits: Limits, now: datetime) -> None:
+    """
+    Raises:
+        InvalidInput: the first field found to break a limit.
+    """
+    match record:
+        case SessionRecord():
+            _check_session(record, limits, now)
+        case Knowledge():
+            _check_knowledge(record, limits, now)
+        case Episode():
+            _check_episode(record, limits, now)
+        case StepOf():
+            _check_object("content", record.step.content, limits)
+            check_time("created_at", record.step.created_at, limits, now)
+        case MessageOf():
+            _check_message(record.message, limits, now)
+
+
+def _check_session(record: SessionRecord, limits: Limits, now: datetime) -> None:
+    _check_session_key(record.session, limits)
+    _check_state(record.state, limits)
+    _check_times(record, limits, now, "created_at", "last_message_at", "ended_at")
+
+
+def _check_session_key(session: SessionKey, limits: Limits) -> None:
+    check_label("session_id", session.session_id, limits)
+
+
+def _check_state(state: SessionState, limits: Limits) -> None:
+    if state.goal is not None:
+        check_text("goal", state.goal, limits.message_bytes)
+    for name, items in (("thoughts", state.thoughts), ("related_episodes", state.related_episodes)):
+        if len(items) > limits.state_items:
+            raise InvalidInput(name, f"must have at most {limits.state_items} items, has {len(items)}")
+    for position, thought in enumerate(state.thoughts):
+        check_text(f"thoughts[{position}]", thought, limits.message_bytes)
+    check_document("active_context", state.active_context, max_bytes=limits.message_bytes, max_depth=limits.document_depth)
+
+
+def _check_knowledge(knowledge: Knowledge, limits: Limits, now: datetime) -> None:
+    check_scope(knowledge.scope, limits)
+    check_text("description", knowledge.description, limits.message_bytes)
+    _check_object("content", knowledge.content, limits)
+    _check_share("confidence", knowledge.confidence)
+    _check_times(knowledge, limits, now, "created_at")
+    _check_times(knowledge, limits, None, "valid_from", "valid_to")
+
+
+def _check_episode(episode: Episode, limits: Limits, now: datetime) -> None:
+    check_scope(episode.scope, limits)
+    if episode.kind is EpisodeKind.CONVERSATION and episode.scope.session_id is None:
+        raise InvalidInput("session_id", "must be given for a conversation")
+    for name in _DOCUMENTS:
+        if (document := getattr(episode, name)) is not None:
+            _check_object(name, document, limits)
+    if episode.summary:
+        check_text("summary", episode.summary, limits.document_bytes)
+    _check_share("outcome_quality", episode.outcome_quality)
+    _check_share("quality", episode.quality)
+    _check_times(episode, limits, now, "started_at", "ended_at")
+
+
+def _check_message(message: Message, limits: Limits, now: datetime) -> None:
+    check_scope(message.scope, limits)
+    check_text("content", message.content, limits.message_bytes)
+    if message.name is not None:
+        check_label("name", message.name, limits)
+    check_document("metadata", message.metadata, max_bytes=limits.metadata_bytes, max_depth=limits.metadata_depth)
+    _check_times(message, limits, now, "created_at")
+
+
+def _check_times(record: object, limits: Limits, now: datetime | None, *fields: str) -> None:
+    for name in fields:
+        if (moment := getattr(record, name)) is not None:
+            check_time(name, moment, limits, now)
+
+
+def _check_object(name: str, document: object, limits: Limits) -> None:
+    check_document(name, document, max_bytes=limits.document_bytes, max_depth=limits.document_depth)
+
+
+def _check_share(name: str, value: float | None) -> None:
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise InvalidInput(name, f"must be between 0 and 1, is {value}")
