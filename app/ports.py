@@ -821,6 +821,26 @@ class Summarizer(Protocol):
         ...
 
 
+class Reranker(Protocol):
+    async def scores(self, question: str, texts: Sequence[str]) -> Vector:
+        """How well each text answers the question, from 0 to 1 and finite; shape (len(texts),), in order.
+
+        Raises:
+            TierUnavailable, EmbedderUnavailable: the model could not be loaded, or makes no sense of this.
+        """
+        ...
+
+
+class Rephraser(Protocol):
+    async def rephrase(self, question: str) -> tuple[str, ...]:
+        """A few other wordings or parts of the question, none equal to it; possibly none at all.
+
+        Raises:
+            TierUnavailable: ("expand") the model did not answer, or not with anything that makes sense.
+        """
+        ...
+
+
 class SparseEncoder(Protocol):
     """Tokenizes as the index does, so that a buffer can be ranked in the index's terms."""
 

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import ConfigurationError
@@ -64,9 +64,11 @@ class Settings(BaseSettings):
     ollama_url: str = "http://127.0.0.1:11434"
     ollama_embedding_model: str = "all-minilm"
     ollama_summary_model: str | None = None
-    """A chat model for summaries; extractive summaries without one."""
+    """A chat model for summaries and the stage `expand`; extractive summaries without one."""
     local_model: str | None = None
     """A directory or hub name of a sentence-transformers model; the packaged all-MiniLM-L6-v2 without one."""
+    cross_encoder: DirectoryPath | None = None
+    """A local sentence-transformers cross-encoder, for searches that ask for one; there is none without it."""
     embedder_timeout_seconds: float = Field(default=30.0, gt=0)
     embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0)
 

@@ -26,6 +26,7 @@ from app.ingestion.messages import MessageIngestion
 from app.ports import Embedder, EpisodicMemory, OutboxEntry, SemanticMemory, Summarizer, WorkingMemory
 from app.records import Draft, Episode, Message, Query, RecordKind, Role, Scope, SessionKey, new_id
 from app.retrieval.recall import Recall, RecallPolicy
+from app.retrieval.stages import Stages
 from app.semantic.bm25 import Bm25Encoder
 from app.testing.clock import FixedClock
 from app.testing.episodic import InMemoryEpisodicMemory
@@ -105,7 +106,7 @@ def reconcile_of(tiers: Tiers, policy: ReconcilePolicy | None = None) -> Reconci
     )
 
 
-def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recall:
+def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5), stages: Stages | None = None) -> Recall:
     return Recall(
         tiers.working,
         tiers.episodic,
@@ -113,6 +114,7 @@ def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recal
         tiers.embedder,
         encoder=Bm25Encoder(),
         policy=RecallPolicy(deadline=deadline),
+        stages=stages,
     )
 
 
