@@ -34,6 +34,7 @@ from app.episodic.keys import PostgresKeyStore
 from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
 from app.errors import ConfigurationError, DataDirectoryInUse, StartupError, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
@@ -90,15 +91,19 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
     """
     async with AsyncExitStack() as stack:
         urls = await _open_servers(settings, address, stack)
+        await reached(FaultPoint.START_SERVERS)
         redis = await stack.enter_async_context(connect(urls.redis))
         engine = create_engine(urls.postgres)
         stack.push_async_callback(engine.dispose)
         await _bring_schema_up_to_date(engine, is_ours=settings.postgres_url is None)
+        await reached(FaultPoint.START_MIGRATED)
         episodic = PostgresRepository(engine)
         if settings.postgres_url is None:
             await episodic.void_leases()  # nobody else works here: whoever held them was killed
+        await reached(FaultPoint.START_LEASES_VOIDED)
         encoder = Bm25Encoder()
         semantic = await _open_semantic(settings, encoder, stack)
+        await reached(FaultPoint.START_INDEX_OPENED)
         embedder, chain = await _open_embedder(settings, redis, stack)
         tiers = _Tiers(RedisRepository(redis), episodic, semantic, embedder, encoder)
         summarizer = _summarizer(settings, embedder, await _http_client(stack))

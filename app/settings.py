@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import ConfigurationError
+from app.faultpoints import parse_plan
 from app.records import ReadPreference
 
 
@@ -33,6 +34,13 @@ def _asyncpg(url: str | None) -> str | None:
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
         raise ValueError("must start with postgresql+asyncpg:// (or postgresql://)")
     return f"postgresql+asyncpg://{rest}"
+
+
+def _plan(text: str | None) -> str | None:
+    """Refuse a fault that could never happen."""
+    if text is not None:
+        parse_plan(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -89,6 +97,9 @@ class Settings(BaseSettings):
     max_metadata_depth: int = Field(default=8, ge=1)
     max_request_bytes: int = Field(default=16_777_216, ge=1024)
     max_clock_skew_seconds: float = Field(default=60.0, ge=0)
+
+    faultpoint: Annotated[str | None, AfterValidator(_plan)] = None
+    """For the fault harness alone: `point:occurrence:action`, where the process dies, fails or hangs on purpose."""
 
     @cached_property
     def is_loopback(self) -> bool:

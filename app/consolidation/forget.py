@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from app.errors import InvalidInput, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.ports import EpisodicMemory, SemanticMemory, WorkingMemory
 from app.records import ForgetReceipt, Scope, SessionKey, Tier
 
@@ -25,13 +26,17 @@ class Forgetting:
             TierUnavailable: Redis or Postgres is away; nothing, or only buffers, were removed. Repeat the call.
         """
         buffered = await self._forget_buffers(scope)
+        await reached(FaultPoint.FORGET_BUFFERS_GONE)
         async with self._episodic.writing() as tx:
             removed = await tx.forget(scope)
+            await reached(FaultPoint.FORGET_ROWS_GONE)
+        await reached(FaultPoint.FORGET_COMMITTED)
         degraded: tuple[str, ...] = ()
         try:
             await self._semantic.forget(scope)
         except TierUnavailable:
             degraded = (Tier.SEMANTIC.value,)  # the delete entries in the outbox finish the work
+        await reached(FaultPoint.FORGET_POINTS_GONE)
         counts = Counter({kind.value: count for kind, count in removed.items()}) + Counter(buffered=buffered)
         return ForgetReceipt(dict(counts), await self._remaining(scope), degraded)
 

@@ -16,6 +16,7 @@ import structlog
 from app.consolidation.drain import Drain
 from app.consolidation.indexing import Indexer
 from app.errors import HybridMemoryError, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.observability import (
     BACKGROUND_ERRORS,
     BACKLOG_MESSAGES,
@@ -116,6 +117,7 @@ class Consolidation:
             await self._until_done(run)
             report = RunReport(new_id(), started_at, self._clock(), dict(run.counts), tuple(run.errors))
             CONSOLIDATION_SECONDS.observe(time.perf_counter() - started)
+            await reached(FaultPoint.RUN_DONE)
             await self._record(report)
             return report
 
@@ -223,10 +225,12 @@ class Consolidation:
             return 0
         async with self._episodic.reading() as reader:
             through = await reader.indexed_through(sessions)
+        await reached(FaultPoint.RELEASE_READ)
         released = [
             await self._working.release(session, through=sequence, retain=self._policy.retain)
             for session, sequence in through.items()
         ]
+        await reached(FaultPoint.RELEASE_RELEASED)
         return sum(released)
 
     async def _open_entries(self, uids: Sequence[UUID]) -> int:
@@ -246,6 +250,7 @@ class Consolidation:
         try:
             async with self._episodic.writing() as tx:
                 await tx.record_run(report)
+            await reached(FaultPoint.RUN_RECORDED)
         except TierUnavailable as error:
             log.warning("run_not_recorded", run_id=str(report.id), problem=str(error))
 

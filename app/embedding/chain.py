@@ -12,6 +12,7 @@ import structlog
 
 from app.embedding.breaker import Breaker, BreakerPolicy
 from app.errors import EmbedderUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.observability import EMBEDDED_TEXTS, EMBEDDER_IN_USE
 from app.ports import Clock, Embedder
 from app.records import Embedded, Space, utc_now
@@ -103,6 +104,7 @@ class EmbedderChain:
             raise EmbedderUnavailable(name, f"left alone after {link.breaker.failures} failures in a row")
         link.breaker = link.breaker.tried(self._clock())
         try:
+            await reached(FaultPoint.EMBED_ASKING)
             answer = await link.provider.embed(texts)
         except EmbedderUnavailable as error:
             link.breaker = link.breaker.failed(self._clock())
