@@ -21,7 +21,8 @@ CALL: Final = re.compile(r"await reached\(FaultPoint\.(\w+)\)")
 
 def test_every_point_stands_at_one_place() -> None:
     """The list of points is the list of calls: no name without a place, and none that stands for two."""
-    called = Counter(name for source in APP.rglob("*.py") for name in CALL.findall(source.read_text(encoding="utf-8")))
+    sources = (path for path in APP.rglob("*.py") if path.name != "faultpoints.py")
+    called = Counter(name for source in sources for name in CALL.findall(source.read_text(encoding="utf-8")))
     assert called == Counter(point.name for point in FaultPoint)
 
 
