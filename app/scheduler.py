@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 _GAUGES_EVERY: Final = timedelta(seconds=15)
 _RETENTION_EVERY: Final = timedelta(hours=1)
+_CANCEL_AGAIN_AFTER: Final = timedelta(milliseconds=100)
 
 
 @asynccontextmanager
@@ -42,9 +43,7 @@ async def running_jobs(service: HybridMemoryService, *, consolidate_every: timed
     finally:
         tasks = list(under_way.values())
         scheduler.shutdown(wait=False)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(tasks)
 
 
 @asynccontextmanager
@@ -68,6 +67,19 @@ async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterat
     every = timedelta(seconds=settings.consolidation_interval_seconds)
     async with running_jobs(installation.service, consolidate_every=every):
         yield
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: a cancellation that arrives together with the answer awaited is lost in `asyncio.wait_for` before
+    Python 3.12, on which the Redis client builds (https://github.com/python/cpython/issues/86296).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_AFTER.total_seconds())
 
 
 async def _run_alone(name: str, job: Callable[[], Awaitable[object]], under_way: dict[str, asyncio.Task[object]]) -> None:
