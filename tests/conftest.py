@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 
 from app.embedded import start_postgres, start_valkey
 
+pytest.register_assert_rewrite("fault_checks", "fault_run", "factories")
 pytest_plugins = ["databases", "served"]
 
 

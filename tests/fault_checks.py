@@ -15,12 +15,21 @@ from app.records import Episode, Message, Query, RecordKind, Scope, SessionKey
 async def check_talk(tiers: Tiers, talk: Talk) -> None:
     """Each promise kept once and in order, nothing half there, nothing forgotten seen again."""
     messages = await history_of(tiers, talk.session)
-    assert [m.id for m in messages] == expected_history(talk, [m.id for m in messages])
+    assert [m.id for m in messages] == expected_history(talk, [m.id for m in messages]), _account(talk, messages)
     assert {m.id: m.content for m in messages}.items() <= contents(talk).items()
     assert all(before.sequence < after.sequence for before, after in pairwise(messages))
     assert await tiers.working.unsettled(talk.session, 1) == ()
     await _check_episodes(tiers, talk.session, messages)
     await _check_search(tiers, talk)
+
+
+def _account(talk: Talk, messages: Sequence[Message]) -> str:
+    """Each message that is there, and what its client knows of it."""
+    known = {said.id: "acknowledged" for said in talk.acknowledged} | {said.id: "FORGOTTEN" for said in talk.forgotten}
+    known |= {said.id: f"doubtful {n}" for n, batch in enumerate(talk.doubtful) for said in batch}
+    missing = [str(said.id) for said in talk.acknowledged if said.id not in {m.id for m in messages}]
+    there = [f"{m.sequence} {m.id} {known.get(m.id, 'UNKNOWN')}" for m in messages]
+    return "\n".join([f"{talk.session} holds", *there, f"and lacks {missing}"])
 
 
 async def _check_episodes(tiers: Tiers, session: SessionKey, messages: Sequence[Message]) -> None:

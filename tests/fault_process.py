@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -81,6 +81,8 @@ class Worker:
 
     tiers: Tiers
     mishap: Mishap | None = None
+    stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be something for jobs to do, here or elsewhere."""
     death: asyncio.Event = field(default_factory=asyncio.Event)
     has_happened: bool = False
     points: Counter[FaultPoint] = field(default_factory=Counter)
@@ -123,23 +125,21 @@ class Worker:
         return drain_of(self.tiers, _SMALL_BATCHES, _SMALL_EPISODES)
 
     async def run_jobs(self) -> None:
-        """Consolidate for ever, whatever a run fails with."""
+        """Consolidate whenever a client took a step, whatever a run fails with."""
         consolidation = self.consolidation
         while True:
-            try:
+            with suppress(HybridMemoryError, FaultInjected):
                 await consolidation.run()
-            except (HybridMemoryError, FaultInjected):
-                pass
-            await asyncio.sleep(0)
+            await self.stirred.wait()
+            self.stirred.clear()
 
     async def converse(self, talk: Talk) -> None:
         """Answer one client until its talk is over."""
         answers = Answers(self)
         while not talk.is_over:
-            try:
+            with suppress(Unanswered):
                 await talk.next(answers)
-            except Unanswered:
-                await asyncio.sleep(0)
+            self.stirred.set()
 
 
 class Answers:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from app.records import SessionKey, Wait
 
-BEGIN: Final = datetime.fromisoformat("2026-05-04T08:00:00+00:00")
+BEGIN: Final = datetime.fromisoformat("2024-05-06T08:00:00+00:00")
 """All that is said is dated after this, and less than a week after it."""
 _GAPS: Final = (timedelta(seconds=5), timedelta(seconds=5), timedelta(minutes=2), timedelta(hours=2), timedelta(minutes=-3))
 
@@ -75,9 +75,9 @@ class Memory(Protocol):
 
 
 def talks(random: Random, name: str) -> list[Talk]:
-    """Two to four sessions in one or two namespaces, with up to nine steps each; the same for the same generator."""
+    """One to three sessions in one or two namespaces, with a few steps each; the same for the same generator."""
     namespaces = [f"{name}-{letter}" for letter in "ab"[: random.randint(1, 2)]]
-    sessions = [SessionKey(random.choice(namespaces), f"s{number}") for number in range(random.randint(2, 4))]
+    sessions = [SessionKey(random.choice(namespaces), f"s{number}") for number in range(random.randint(1, 3))]
     return [Talk(session, _script(random), Random(random.random())) for session in sessions]
 
 
@@ -85,9 +85,9 @@ def _script(random: Random) -> list[Step]:
     said: list[Said] = []
     at = BEGIN
     script: list[Step] = []
-    for _ in range(random.randint(3, 9)):
+    for _ in range(random.randint(2, 6)):
         new = []
-        for _ in range(random.choice([1, 1, 2, 3, 8])):
+        for _ in range(random.choice([1, 1, 2, 5])):
             at = max(BEGIN, at + random.choice(_GAPS))
             new.append(Said(UUID(int=random.getrandbits(128), version=4), f"x{random.getrandbits(48):012x}", at))
         script += _turn(random, said, new)
@@ -182,7 +182,9 @@ def expected_history(talk: Talk, seen: Sequence[UUID]) -> list[UUID]:
     Doubtful batches are in it, whole, if their first message was seen; where the order is known the acknowledged messages
     stand in it.
     """
-    admitted = {m.id for m in talk.acknowledged} | {m.id for batch in talk.doubtful if batch and batch[0].id in seen for m in batch}
+    admitted = {m.id for m in talk.acknowledged} | {
+        m.id for batch in talk.doubtful if batch and batch[0].id in seen for m in batch
+    }
     places = [i for i in dict.fromkeys(seen) if i in admitted]
     places += [m.id for m in talk.acknowledged if m.id not in places]
     places += [m.id for batch in talk.doubtful for m in batch if m.id in admitted and m.id not in places]

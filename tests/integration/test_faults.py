@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from random import Random
 from typing import Final
+from uuid import UUID
 
 import pytest
 from factories import Tiers
-from fault_process import Kind, Mishap
+from fault_process import Kind, Mishap, Outage
 from fault_run import NOW, POINTS, Life, Plan, Run, planned
 from fault_talk import BEGIN, Append, Consolidate, End, Forget, Said, Step, Talk
 from sqlalchemy.ext.asyncio import AsyncEngine
 from volatile import volatile_directory
-from random import Random
-from uuid import UUID
-from datetime import timedelta
 
+from app.embedding.chain import EmbedderChain
+from app.embedding.hashing import HashingEmbedder
 from app.episodic.repository import PostgresRepository
 from app.faultpoints import FaultPoint
-from app.records import SessionKey, Wait
+from app.records import SessionKey, Tier, Wait
 from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
 from app.testing.clock import FixedClock
@@ -36,7 +39,13 @@ async def engines(redis_url: str, engine: AsyncEngine) -> AsyncIterator[Tiers]:
         index = await EdgeRepository.open(directory, encoder=Bm25Encoder())
         async with connect(redis_url) as client:
             working = RedisRepository(client, clock=clock)
-            yield Tiers(clock=clock, working=working, episodic=PostgresRepository(engine), semantic=index)
+            yield Tiers(
+                clock=clock,
+                working=working,
+                episodic=PostgresRepository(engine),
+                semantic=index,
+                embedder=EmbedderChain([HashingEmbedder()]),
+            )
         await index.close()
 
 
@@ -46,16 +55,54 @@ async def test_what_was_acknowledged_survives_whatever_the_seed_brings(
     engines: Tiers, fault_seeds: Sequence[int], chunk: int
 ) -> None:
     """Each acknowledged message in one episode, in order, indexed once and found; nothing half there; nothing comes back."""
-    broken = {}
     for seed in fault_seeds[chunk::CHUNKS]:
-        try:
+        with replayable(seed):
             await Run(engines, planned(seed)).carry_out()
-        except AssertionError as error:
-            broken[seed] = str(error)
-            break  # what is left of it would be taken for the next one's
-    assert broken == {}, replay(broken)
 
 
-def replay(broken: dict[int, str]) -> str:
-    command = "python -m pytest tests/integration/test_faults.py -k whatever_the_seed_brings --fault-seed"
-    return "\n".join(f"seed {seed} breaks a promise; to replay it: {command} {seed}\n{why}" for seed, why in broken.items())
+@contextmanager
+def replayable(seed: int) -> Iterator[None]:
+    """Have a failure say which seed it was, and how to see it again."""
+    try:
+        yield
+    except BaseException as failure:
+        failure.add_note(f"seed {seed}; to replay it: python -m pytest {__file__} -k the_seed_brings --fault-seed {seed}")
+        raise
+
+
+@pytest.mark.timeout(600)
+async def test_dying_at_any_arrow_breaks_no_promise(engines: Tiers) -> None:
+    """A process dies at each point once, another takes over: every promise is kept, and every point was really reached."""
+    untouched = []
+    for point in POINTS:
+        lives = [Life(Mishap(point, 1, Kind.DIE), _OUTAGES.get(point))]
+        run = Run(engines, Plan([everything(f"at-{point}")], lives))
+        await run.carry_out()
+        untouched += [] if run.happened else [point]
+    assert untouched == []
+
+
+_REDIS_AWAY: Final = Outage(Tier.WORKING, 6, 1)
+_OUTAGES: Final[dict[FaultPoint, Outage]] = {}
+
+
+def everything(name: str) -> Talk:
+    """A talk in which all happens that can: new and old sessions, idle episodes, ends, and something to forget."""
+    random = Random(name)
+    said = [
+        Said(UUID(int=random.getrandbits(128), version=4), f"x{random.getrandbits(48):012x}", BEGIN + timedelta(hours=3 * n))
+        for n in range(12)
+    ]
+    script: list[Step] = [
+        Append(tuple(said[:5]), Wait.INDEXED),
+        Append(tuple(said[4:7]), Wait.NONE),
+        Consolidate(),
+        Append(tuple(said[7:9]), Wait.STORED),
+        End(),
+        Consolidate(),
+        Forget(),
+        Consolidate(),
+        Append(tuple(said[9:]), Wait.NONE),
+        Consolidate(),
+    ]
+    return Talk(SessionKey(name, "s"), script, random)
