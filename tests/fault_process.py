@@ -83,6 +83,9 @@ class Worker:
     mishap: Mishap | None = None
     stirred: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when there may be something for jobs to do, here or elsewhere."""
+    is_patient: bool = False
+    """Whether its jobs end their last run; else they are cancelled wherever they are, as a service that stops does."""
+    is_retiring: bool = False
     death: asyncio.Event = field(default_factory=asyncio.Event)
     has_happened: bool = False
     points: Counter[FaultPoint] = field(default_factory=Counter)
@@ -127,11 +130,12 @@ class Worker:
     async def run_jobs(self) -> None:
         """Consolidate whenever a client took a step, whatever a run fails with."""
         consolidation = self.consolidation
-        while True:
+        while not self.is_retiring:
             with suppress(HybridMemoryError, FaultInjected):
                 await consolidation.run()
-            await self.stirred.wait()
-            self.stirred.clear()
+            if not self.is_retiring:
+                await self.stirred.wait()
+                self.stirred.clear()
 
     async def converse(self, talk: Talk) -> None:
         """Answer one client until its talk is over."""
@@ -211,6 +215,10 @@ async def live(worker: Worker, work: Sequence[Coroutine[Any, Any, None]], jobs: 
     working = asyncio.gather(*tasks[: len(work)], return_exceptions=True)
     dying = asyncio.create_task(worker.death.wait())
     await asyncio.wait([working, dying], return_when=asyncio.FIRST_COMPLETED)
+    if worker.is_patient:
+        worker.is_retiring = True
+        worker.stirred.set()
+        await asyncio.wait(tasks)
     await cancelled([*tasks, dying])
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if outcome is not None and not isinstance(outcome, Killed | asyncio.CancelledError):

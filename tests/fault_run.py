@@ -29,7 +29,7 @@ _WILD_SKEWS: Final = (timedelta(0), timedelta(minutes=-10), timedelta(minutes=10
 """Clocks by which a worker takes another's lease for run out: both do the work, and whoever is last has it done again.
 
 Who is overtaken and dies in just that moment cannot: what it wrote last stays until `reconcile` looks. So in runs with such
-clocks nobody dies.
+clocks nobody dies, or is cancelled.
 """
 
 
@@ -40,10 +40,11 @@ class Life:
     mishap: Mishap | None = None
     outage: Outage | None = None
     skew: timedelta = timedelta(0)
+    is_patient: bool = False
 
     def worker(self, tiers: Tiers, stirred: asyncio.Event) -> Worker:
         skewed = replace(tiers, clock=FixedClock(tiers.clock() + self.skew))
-        return Worker(skewed if self.outage is None else with_outage(skewed, self.outage), self.mishap, stirred)
+        return Worker(skewed if self.outage is None else with_outage(skewed, self.outage), self.mishap, stirred, self.is_patient)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _life(random: Random, *, is_wild: bool) -> Life:
     mishap = Mishap(random.choice(POINTS), random.choice([1, 1, 1, 2, 3]), random.choice(kinds))
     tier = random.choice([Tier.WORKING, Tier.EPISODIC, Tier.SEMANTIC])
     outage = Outage(tier, random.randint(0, 30), random.choice([1, 3, 20]))
-    return Life(mishap, outage if random.random() < 0.3 else None, random.choice(_WILD_SKEWS if is_wild else _SKEWS))
+    return Life(mishap, outage if random.random() < 0.3 else None, random.choice(_WILD_SKEWS if is_wild else _SKEWS), is_wild)
 
 
 @dataclass(slots=True)
