@@ -134,12 +134,32 @@ async def live(home: Home, talks: Sequence[Talk], fault: Fault) -> None:
         async with home.client() as client:
             await until(lambda: _has_come_up_or_ended(client, serving))
             await _converse(client, serving, talks, _Striker(home, client, serving, fault))
+            if isinstance(fault, AtPoint):  # the jobs may come to it yet
+                await until(lambda: _has_settled_or_ended(client, serving))
     finally:
         await serving.kill()
 
 
 async def _has_come_up_or_ended(client: httpx.AsyncClient, serving: Serving) -> bool:
     return serving.ending.done() or await is_up(client)
+
+
+async def _has_settled_or_ended(client: httpx.AsyncClient, serving: Serving) -> bool:
+    with suppress(httpx.TransportError):
+        return serving.ending.done() or await _is_settled(client)
+    return False
+
+
+async def die(home: Home, planned: Planned, talks: Sequence[Talk]) -> None:
+    """One life of a service that comes to its end at `planned` for certain."""
+    serving = await home.with_(MEMORY_FAULTPOINT=str(planned)).starting("serve")
+    try:
+        async with home.client() as client:
+            await until(lambda: _has_come_up_or_ended(client, serving))
+            await _converse(client, serving, talks, _nothing)
+            await serving.ending
+    finally:
+        await serving.kill()
 
 
 async def _converse(client: httpx.AsyncClient, serving: Serving, talks: Sequence[Talk], count: Counted) -> None:
@@ -239,8 +259,12 @@ async def _check_talk(client: httpx.AsyncClient, talk: Talk) -> None:
 
 def _words(talk: Talk) -> list[tuple[str, list[str]]]:
     """What to search for, and what has to be found."""
-    kept = [(said.word, [str(said.id)]) for said in talk.acknowledged[::4]]
-    return kept + [(said.word, []) for said in talk.forgotten[::4]]
+    kept = [(said.word, [str(said.id)]) for said in _some(talk.acknowledged)]
+    return kept + [(said.word, []) for said in _some(talk.forgotten)]
+
+
+def _some(items: Sequence[Said]) -> Sequence[Said]:
+    return items[:: max(1, len(items) // 3)]
 
 
 async def _found(client: httpx.AsyncClient, talk: Talk, word: str) -> list[str]:

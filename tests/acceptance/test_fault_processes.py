@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
+from uuid import UUID
 
 import pytest
-from fault_service import AtPoint, Fault, check, fault, live
-from fault_talk import Talk, talks
+from fault_service import AtPoint, Fault, check, die, fault, live
+from fault_talk import BEGIN, Append, Said, Talk, talks
 from service_process import Home, kill_all, running_in
 from volatile import volatile_directory
 
 from app.faultpoints import Action, FaultPoint, Planned
+from app.records import SessionKey, Wait
 
 REACHED_SOON: Final = tuple(point for point in FaultPoint if not point.startswith("edge."))
 """Points that a talk of a few messages can come to; an index is rebuilt after thousands."""
@@ -56,6 +58,22 @@ async def test_what_was_acknowledged_survives_the_lives_of_a_seed(home: Home, fa
             f"{seed}; to replay it: python -m pytest {Path(__file__)} -k lives_of_a_seed --fault-seed {fault_seeds[number]}"
         )
         raise
+
+
+@pytest.mark.timeout(300)
+async def test_an_index_being_rebuilt_survives_a_kill_at_each_of_its_steps(home: Home) -> None:
+    """Copied, indexed, caught up, handed over: wherever the service dies, the next one finds all points and begins anew."""
+    heard = [_bulk(number) for number in range(3)]
+    for point in (FaultPoint.EDGE_COPIED, FaultPoint.EDGE_INDEXED, FaultPoint.EDGE_CAUGHT_UP, FaultPoint.EDGE_HANDED_OVER):
+        await die(home, Planned(point, 1, Action.KILL), heard)
+    await check(home, heard)
+
+
+def _bulk(number: int) -> Talk:
+    """A client that has 800 things to say at once: three of them say more than an index leaves unindexed."""
+    random = Random(number)
+    said = [Said(UUID(int=random.getrandbits(128), version=4), f"x{random.getrandbits(48):012x}", BEGIN) for _ in range(800)]
+    return Talk(SessionKey("bulk", f"s{number}"), [Append(tuple(said), Wait.NONE)], random)
 
 
 @pytest.mark.slow
