@@ -214,7 +214,8 @@ async def live(worker: Worker, work: Sequence[Coroutine[Any, Any, None]], jobs: 
     tasks = [asyncio.create_task(_as(worker, duty)) for duty in (*work, *jobs)]
     working = asyncio.gather(*tasks[: len(work)], return_exceptions=True)
     dying = asyncio.create_task(worker.death.wait())
-    await asyncio.wait([working, dying], return_when=asyncio.FIRST_COMPLETED)
+    both: list[asyncio.Future[Any]] = [working, dying]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if worker.is_patient:
         worker.is_retiring = True
         worker.stirred.set()

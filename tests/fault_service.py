@@ -64,7 +64,8 @@ def fault(random: Random, points: Sequence[FaultPoint]) -> Fault:
     """A fault for one life of the service: at one of `points` more often than not."""
     words, steps = random.choice(ENGINES), random.randint(1, 8)
     at_point = AtPoint(Planned(random.choice(points), random.choice([1, 1, 2, 3]), Action.KILL))
-    return random.choice([at_point, at_point, AfterSteps(steps), EngineKilled(words, steps), EngineStopped(words, steps)])
+    chances: list[Fault] = [at_point, at_point, AfterSteps(steps), EngineKilled(words, steps), EngineStopped(words, steps)]
+    return random.choice(chances)
 
 
 class Counted(Protocol):
@@ -245,7 +246,7 @@ async def _is_settled(client: httpx.AsyncClient) -> bool:
 
 
 async def _check_talk(client: httpx.AsyncClient, talk: Talk) -> None:
-    parameters = {"namespace": talk.session.namespace, "limit": 1000}
+    parameters: dict[str, str | int] = {"namespace": talk.session.namespace, "limit": 1000}
     path = f"/v1/sessions/{talk.session.session_id}/messages"
     kept = (await client.get(path, params=parameters)).raise_for_status().json()["messages"]
     expected = [str(i) for i in expected_history(talk, [UUID(m["id"]) for m in kept])]

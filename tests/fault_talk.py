@@ -99,7 +99,8 @@ def _turn(random: Random, said: Sequence[Said], new: Sequence[Said]) -> list[Ste
     """Something new, sometimes with something that was said before, and then perhaps another call."""
     repeated = random.sample(said, min(len(said), random.choice([0, 0, 0, 2])))
     wait = random.choice([Wait.NONE, Wait.NONE, Wait.NONE, Wait.STORED, Wait.INDEXED])
-    further: list[Step] = random.choices([[], [End()], [Consolidate()], [Forget()]], [12, 2, 2, 1])[0]
+    choices: list[list[Step]] = [[], [End()], [Consolidate()], [Forget()]]
+    (further,) = random.choices(choices, [12, 2, 2, 1])
     return [Append((*repeated, *new), wait), *further]
 
 
