@@ -42,6 +42,7 @@ from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
 from app.episodic.whole import PostgresTables
 from app.errors import ConfigurationError, DataDirectoryInUse, EmbedderUnavailable, StartupError, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
@@ -121,19 +122,23 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
     """
     async with AsyncExitStack() as stack:
         urls = await _open_servers(settings, address, stack)
+        await reached(FaultPoint.START_SERVERS)
         redis = await stack.enter_async_context(connect(urls.redis, deadline=timedelta(seconds=settings.redis_deadline_seconds)))
         redis_guard = guard_of(redis, _breaker(settings))
         stack.push_async_callback(redis_guard.close)
         unguarded = create_engine(urls.postgres, statement_timeout=timedelta(seconds=settings.postgres_deadline_seconds))
         stack.push_async_callback(unguarded.dispose)
         await _bring_schema_up_to_date(unguarded, is_ours=settings.postgres_url is None)
+        await reached(FaultPoint.START_MIGRATED)
         engine, postgres_guard = guarded(unguarded, _breaker(settings))
         stack.push_async_callback(postgres_guard.close)
         episodic = PostgresRepository(engine)
         if settings.postgres_url is None:
             await episodic.void_leases()  # nobody else works here: whoever held them was killed
+        await reached(FaultPoint.START_LEASES_VOIDED)
         encoder = Bm25Encoder(settings.language)
         semantic = await _open_semantic(settings, encoder, stack)
+        await reached(FaultPoint.START_INDEX_OPENED)
         local = _open_local_model(settings, stack)
         embedder, chain = await _open_embedder(settings, local, redis, redis_guard, stack)
         breakers = {

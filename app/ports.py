@@ -580,13 +580,20 @@ class EpisodicWriter(EpisodicReader, Protocol):
         ...
 
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
-        """Remove these entries, except those whose generation has moved on."""
+        """Remove these entries, except those whose generation has moved on: they are due at once.
+
+        So is an entry that another worker removed meanwhile: the caller, whose lease had run out, may have been the
+        last to write to the index, and perhaps not the truth.
+        """
         ...
 
     async def release_outbox(
         self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
     ) -> None:
-        """Give failed entries back with their error, to be tried again at `next_attempt_at`, or as dead letters."""
+        """Give failed entries back with their error, to be tried again at `next_attempt_at`, or as dead letters.
+
+        Entries that are no longer the caller's are treated as in `complete_outbox`.
+        """
         ...
 
     async def retry_dead(self, ids: Sequence[int] | None, now: datetime) -> int:

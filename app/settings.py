@@ -15,6 +15,7 @@ from pydantic import AfterValidator, DirectoryPath, Field, SecretStr, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import ConfigurationError
+from app.faultpoints import parse_plan
 from app.records import ReadPreference
 
 
@@ -33,6 +34,13 @@ def _asyncpg(url: str | None) -> str | None:
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
         raise ValueError("must start with postgresql+asyncpg:// (or postgresql://)")
     return f"postgresql+asyncpg://{rest}"
+
+
+def _plan(text: str | None) -> str | None:
+    """Refuse a fault that could never happen."""
+    if text is not None:
+        parse_plan(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -108,6 +116,9 @@ class Settings(BaseSettings):
     max_import_bytes: int = Field(default=1_073_741_824, ge=1024)
     """Of a file sent to be imported; it is kept in a temporary file, not in memory."""
     max_clock_skew_seconds: float = Field(default=60.0, ge=0)
+
+    faultpoint: Annotated[str | None, AfterValidator(_plan)] = None
+    """For the fault harness alone: `point:occurrence:action`, where the process dies, fails or hangs on purpose."""
 
     @cached_property
     def is_loopback(self) -> bool:

@@ -25,6 +25,7 @@ from app.consolidation.representation import (
     sum_rows,
 )
 from app.errors import EmbedderUnavailable, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.observability import BACKGROUND_ERRORS, CONSOLIDATED
 from app.ports import Clock, Embedder, EpisodicMemory, OutboxEntry, OutboxOp, SemanticMemory, Summarizer
 from app.records import Episode, EpisodeKind, Message, RecordKind, Space, utc_now
@@ -75,6 +76,7 @@ class Indexer:
         """Work off one batch of what is due."""
         async with self._episodic.writing() as tx:
             entries = await tx.claim_outbox(self._policy.batch, lease=self._policy.lease, now=self._clock())
+        await reached(FaultPoint.INDEX_CLAIMED)
         return Batch(len(entries), await self._attempt(entries) if entries else 0)
 
     async def _attempt(self, entries: Sequence[OutboxEntry]) -> int:
@@ -104,6 +106,7 @@ class Indexer:
             by_op[entry.op].append(entry)
         if deletes := by_op[OutboxOp.DELETE]:
             await self._semantic.delete([e.record_uid for e in deletes])
+            await reached(FaultPoint.INDEX_DELETED)
         space = await self._upsert(by_op[OutboxOp.UPSERT])
         if space not in {None, self._embedder.space}:
             # Findable for now through the fallback's own collection; still owed to the primary's.
@@ -111,23 +114,29 @@ class Indexer:
             entries = by_op[OutboxOp.DELETE]
         async with self._episodic.writing() as tx:
             await tx.complete_outbox(entries)
+            await reached(FaultPoint.INDEX_TICKED_OFF)
+        await reached(FaultPoint.INDEX_COMPLETED)
         CONSOLIDATED.labels("indexed").inc(len(by_op[OutboxOp.UPSERT]))
         return len(entries)
 
     async def _upsert(self, entries: Sequence[OutboxEntry]) -> Space | None:
         """Bring the records' points up to date; returns the space they went to, None when there was nothing to embed."""
         drafts = await self._draft(entries)
+        await reached(FaultPoint.INDEX_DRAFTED)
         gone = {e.record_uid for e in entries} - {d.point.id for d in drafts}
         if gone:
             await self._semantic.delete(list(gone))
+            await reached(FaultPoint.INDEX_GONE_DELETED)
         if not drafts:
             return None
         embedded = await self._embedder.embed([text for draft in drafts for text in draft.texts])
+        await reached(FaultPoint.INDEX_EMBEDDED)
         dense = sum_rows(embedded.vectors, drafts)
         points = [replace(draft.point, dense=row) for draft, row in zip(drafts, dense, strict=True)]
         await self._semantic.upsert(embedded.space, points)
         # Written first, so that there is no moment without a point. A record with one in each of two spaces is found once.
         await self._semantic.delete([point.id for point in points], keep=embedded.space)
+        await reached(FaultPoint.INDEX_UPSERTED)
         return embedded.space
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
@@ -153,7 +162,9 @@ class Indexer:
         async with self._episodic.reading() as reader:
             said = {e.id: await reader.episode_messages(e.id) for e in unsummarised}
         made = {e.id: await self._summarize(e, said[e.id]) for e in unsummarised if said[e.id]}
+        await reached(FaultPoint.INDEX_SUMMARISED)
         gone = await self._save_summaries([e for e in unsummarised if e.id in made], made)
+        await reached(FaultPoint.INDEX_SUMMARIES_SAVED)
         return [made.get(e.id, e) for e in episodes if e.id not in gone]
 
     async def _summarize(self, episode: Episode, messages: Sequence[Message]) -> Episode:
@@ -181,3 +192,5 @@ class Indexer:
         due = self._clock() + self._policy.retry_after(attempts, chance)
         async with self._episodic.writing() as tx:
             await tx.release_outbox(entries, error=error, next_attempt_at=due, is_dead=is_dead)
+            await reached(FaultPoint.INDEX_GIVING_BACK)
+        await reached(FaultPoint.INDEX_GIVEN_BACK)

@@ -162,6 +162,13 @@ class Books:
             ref = (entry.kind, entry.record_uid)
             self.outbox[ref] = self._renewed(self.outbox[ref], entry) if ref in self.outbox else self._opened(entry)
 
+    def overtaken(self, entry: OutboxEntry) -> None:
+        """Open the record's entry again for whoever lost it, and so that nobody else who is at work ticks it off."""
+        ref = (entry.kind, entry.record_uid)
+        queued = self.outbox.get(ref) or self._opened(replace(entry, op=OutboxOp.UPSERT))
+        generation = queued.entry.generation + (queued.entry.attempts > 0)
+        self.outbox[ref] = Queued(replace(queued.entry, generation=generation), queued.created_at)
+
     def _opened(self, entry: OutboxEntry) -> Queued:
         self.last_outbox_id += 1
         return Queued(_fresh(entry, self.last_outbox_id, generation=1), utc_now())

@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.consolidation.drain import DrainPolicy
 from app.consolidation.segmentation import SegmentationPolicy
 from app.episodic.repository import PostgresRepository
-from app.records import ForgetReceipt, Tier
+from app.faultpoints import FaultPoint, armed
+from app.records import ForgetReceipt, Scope, Tier
 from app.testing.clock import FixedClock
 from app.testing.faults import Fault, away, troubled
 from app.working import RedisRepository, connect
@@ -94,6 +95,25 @@ async def test_what_was_consolidated_can_be_forgotten(engines: Tiers) -> None:
     receipt = await forgetting_of(engines).forget(EVERYWHERE)
     assert receipt == ForgetReceipt({"message": 2, "episode": 1, "buffered": 2}, remaining=0)
     assert (await contents_of(engines), await engines.semantic.count()) == ([], 0)
+
+
+async def test_a_drain_under_way_does_not_bring_back_what_is_forgotten(engines: Tiers) -> None:
+    """Whoever forgets a session waits for the drain that has read its buffer, also for the first one of the session."""
+    await append(engines, "a secret")
+    drain_has_read, forgetting_waits = asyncio.Event(), Reached("lock_checkpoint")
+
+    async def hold_the_drain(point: FaultPoint) -> None:
+        if point is FaultPoint.DRAIN_READ:
+            drain_has_read.set()
+            await forgetting_waits.event.wait()
+
+    with armed(hold_the_drain):
+        draining = asyncio.create_task(drain_of(engines).drain(SESSION))
+        await drain_has_read.wait()
+        watched = replace(engines, episodic=troubled(engines.episodic, forgetting_waits))
+        receipt = await forgetting_of(watched).forget(Scope(SESSION.namespace, session_id=SESSION.session_id))
+        await draining
+    assert (receipt.remaining, await contents_of(engines)) == (0, [])
 
 
 class Killed(Exception):
