@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from app.access import AccessControl
 from app.breakers import BreakerPolicy, BreakerState, Guard
+from app.chat import OllamaChat
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.erasures import Erasures
 from app.consolidation.forget import Forgetting
@@ -33,7 +34,9 @@ from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer
 from app.embedding.batching import BatchingEmbedder
 from app.embedding.cache import CachedEmbedder, RedisCache
 from app.embedding.chain import EmbedderChain
+from app.embedding.cross_encoder import CrossEncoderReranker
 from app.embedding.hashing import HashingEmbedder
+from app.embedding.late_interaction import LateInteraction
 from app.embedding.ollama import OllamaEmbedder
 from app.embedding.sentence_transformer import SentenceTransformerEmbedder
 from app.episodic.engine import create_engine, guarded
@@ -42,6 +45,7 @@ from app.episodic.migrations import is_current, upgrade
 from app.episodic.repository import PostgresRepository
 from app.episodic.whole import PostgresTables
 from app.errors import ConfigurationError, DataDirectoryInUse, EmbedderUnavailable, StartupError, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
@@ -52,18 +56,21 @@ from app.ports import (
     Embedder,
     EpisodicMemory,
     Pingable,
+    Reranker,
     SemanticMemory,
     SparseEncoder,
     Summarizer,
     TableStore,
     WorkingMemory,
 )
-from app.records import new_id, utc_now
+from app.records import Stage, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.episodes import EpisodeReader
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
+from app.retrieval.rephrasing import OllamaRephraser
+from app.retrieval.stages import Stages
 from app.retrieval.surroundings import Surroundings
 from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
@@ -118,20 +125,25 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
     """
     async with AsyncExitStack() as stack:
         urls = await _open_servers(settings, address, stack)
+        await reached(FaultPoint.START_SERVERS)
         redis = await stack.enter_async_context(connect(urls.redis, deadline=timedelta(seconds=settings.redis_deadline_seconds)))
         redis_guard = guard_of(redis, _breaker(settings))
         stack.push_async_callback(redis_guard.close)
         unguarded = create_engine(urls.postgres, statement_timeout=timedelta(seconds=settings.postgres_deadline_seconds))
         stack.push_async_callback(unguarded.dispose)
         await _bring_schema_up_to_date(unguarded, is_ours=settings.postgres_url is None)
+        await reached(FaultPoint.START_MIGRATED)
         engine, postgres_guard = guarded(unguarded, _breaker(settings))
         stack.push_async_callback(postgres_guard.close)
         episodic = PostgresRepository(engine)
         if settings.postgres_url is None:
             await episodic.void_leases()  # nobody else works here: whoever held them was killed
+        await reached(FaultPoint.START_LEASES_VOIDED)
         encoder = Bm25Encoder(settings.language)
         semantic = await _open_semantic(settings, encoder, stack)
-        embedder, chain = await _open_embedder(settings, redis, redis_guard, stack)
+        await reached(FaultPoint.START_INDEX_OPENED)
+        local = _open_local_model(settings, stack)
+        embedder, chain = await _open_embedder(settings, local, redis, redis_guard, stack)
         breakers = {
             "working": lambda: redis_guard.state,
             "episodic": lambda: postgres_guard.state,
@@ -140,8 +152,10 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         }
         working = RedisRepository(redis, guard=redis_guard)
         spaces = Spaces(semantic, chain.primary_space)
-        tiers = _Tiers(working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers)
-        summarizer = _summarizer(settings, embedder, await _http_client(stack))
+        client = await _http_client(stack)
+        stages = _open_stages(settings, local, client, stack)
+        tiers = _Tiers(working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages)
+        summarizer = _summarizer(settings, embedder, client)
         answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None, guard=redis_guard)
         yield Installation(
             service=HybridMemoryService(_compose(settings, tiers, summarizer, answers)),
@@ -196,6 +210,7 @@ class _Tiers:
     spaces: Spaces
     tables: TableStore
     breakers: Mapping[str, Callable[[], BreakerState]]
+    stages: Stages
 
 
 def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
@@ -210,6 +225,7 @@ def _compose(settings: Settings, tiers: _Tiers, summarizer: Summarizer, answers:
         tiers.embedder,
         encoder=tiers.encoder,
         policy=policy,
+        stages=tiers.stages,
     )
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
     records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
@@ -448,10 +464,37 @@ def _connect_qdrant(settings: Settings, url: str, encoder: Bm25Encoder, stack: A
     return repository
 
 
+def _open_local_model(settings: Settings, stack: AsyncExitStack) -> SentenceTransformerEmbedder | None:
+    """The model in this process, which loads in the background; None where another one is chosen."""
+    if settings.embedder not in {EmbedderChoice.AUTO, EmbedderChoice.LOCAL}:
+        return None
+    local = SentenceTransformerEmbedder(settings.local_model)
+    stack.push_async_callback(local.close)
+    local.start_loading()
+    return local
+
+
+def _open_stages(
+    settings: Settings, local: SentenceTransformerEmbedder | None, client: httpx.AsyncClient, stack: AsyncExitStack
+) -> Stages:
+    rerankers: dict[Stage, Reranker] = {}
+    if local is not None:
+        rerankers[Stage.LATE_INTERACTION] = LateInteraction(local)
+    if settings.cross_encoder is not None:
+        cross_encoder = CrossEncoderReranker(settings.cross_encoder)
+        stack.push_async_callback(cross_encoder.close)
+        cross_encoder.start_loading()
+        rerankers[Stage.CROSS_ENCODER] = cross_encoder
+    if settings.ollama_summary_model is None:
+        return Stages(rerankers)
+    chat = OllamaChat(client, settings.ollama_url, settings.ollama_summary_model, stage=Stage.EXPAND)
+    return Stages(rerankers, OllamaRephraser(chat))
+
+
 async def _open_embedder(
-    settings: Settings, redis: Client, guard: Guard, stack: AsyncExitStack
+    settings: Settings, local: SentenceTransformerEmbedder | None, redis: Client, guard: Guard, stack: AsyncExitStack
 ) -> tuple[Embedder, EmbedderChain]:
-    chain = EmbedderChain(await _providers(settings, stack), breaker=_breaker(settings))
+    chain = EmbedderChain(await _providers(settings, local, stack), breaker=_breaker(settings))
     stack.push_async_callback(chain.close)
     if settings.embedder is EmbedderChoice.HASHING:
         return chain, chain  # hashing a text costs less than asking a cache for it
@@ -459,7 +502,7 @@ async def _open_embedder(
     return CachedEmbedder(BatchingEmbedder(chain), RedisCache(redis, guard=guard), ttl=ttl), chain
 
 
-async def _providers(settings: Settings, stack: AsyncExitStack) -> list[Embedder]:
+async def _providers(settings: Settings, local: SentenceTransformerEmbedder | None, stack: AsyncExitStack) -> list[Embedder]:
     providers: list[Embedder] = []
     if settings.embedder in {EmbedderChoice.AUTO, EmbedderChoice.OLLAMA}:
         client = await _http_client(stack)
@@ -469,10 +512,7 @@ async def _providers(settings: Settings, stack: AsyncExitStack) -> list[Embedder
                 timeout=timedelta(seconds=settings.embedder_timeout_seconds),
             )
         )  # fmt: skip
-    if settings.embedder in {EmbedderChoice.AUTO, EmbedderChoice.LOCAL}:
-        local = SentenceTransformerEmbedder(settings.local_model)
-        stack.push_async_callback(local.close)
-        local.start_loading()
+    if local is not None:
         providers.append(local)
     if settings.embedder is EmbedderChoice.HASHING:
         providers.append(HashingEmbedder())

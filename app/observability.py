@@ -29,7 +29,7 @@ BREAKER_STATE: Final = Gauge(
 )
 RECALL_LATENCY: Final = Histogram(
     "memory_recall_latency_seconds",
-    "Time of a recall, by stage (total, embed, semantic, buffer, text)",
+    "Time of a recall, by stage (total, or total_with_stages where stages were asked for; embedder, a tier, a stage)",
     ["stage"],
     buckets=_LATENCY_SECONDS,
 )

@@ -743,7 +743,11 @@ class EpisodicWriter(EpisodicReader, Protocol):
         ...
 
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
-        """Remove these entries, except those whose generation has moved on."""
+        """Remove these entries, except those whose generation has moved on: they are due at once.
+
+        So is an entry that another worker removed meanwhile: the caller, whose lease had run out, may have been the
+        last to write to the index, and perhaps not the truth.
+        """
         ...
 
     async def delay_outbox(self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime) -> None:
@@ -753,7 +757,10 @@ class EpisodicWriter(EpisodicReader, Protocol):
     async def release_outbox(
         self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
     ) -> None:
-        """Give entries back that failed on their own account: tried again at `next_attempt_at`, or as dead letters."""
+        """Give entries back that failed on their own account: tried again at `next_attempt_at`, or as dead letters.
+
+        Entries that are no longer the caller's are treated as in `complete_outbox`.
+        """
         ...
 
     async def retry_dead(self, ids: Sequence[int] | None, now: datetime, *, namespace: str | None = None) -> int:
@@ -1034,6 +1041,26 @@ class Summary:
 class Summarizer(Protocol):
     async def summarize(self, messages: Sequence[Message]) -> Summary:
         """A few sentences that say what a stretch of conversation was about; never longer than the conversation."""
+        ...
+
+
+class Reranker(Protocol):
+    async def scores(self, question: str, texts: Sequence[str]) -> Vector:
+        """How well each text answers the question, from 0 to 1 and finite; shape (len(texts),), in order.
+
+        Raises:
+            TierUnavailable, EmbedderUnavailable: the model could not be loaded, or makes no sense of this.
+        """
+        ...
+
+
+class Rephraser(Protocol):
+    async def rephrase(self, question: str) -> tuple[str, ...]:
+        """A few other wordings or parts of the question, none equal to it; possibly none at all.
+
+        Raises:
+            TierUnavailable: ("expand") the model did not answer, or not with anything that makes sense.
+        """
         ...
 
 

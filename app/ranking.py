@@ -42,11 +42,12 @@ class Fusion(StrEnum):
 class Ranking:
     """The weights of the terms; 0 switches a term off.
 
-    `bm25`: per unit of BM25. `author`: the one person whom the question names said it. `date`: its day lies in a stretch
-    of time that the question names. `session`: times the best content score in the same session. `assistant`: taken from
-    long messages of an unnamed assistant. `recency`: the most that age can give, halved every `half_life_days`.
-    `quality`: times an episode's quality or a piece of knowledge's confidence. `names_out`: participants' names are taken
-    out of the dense query. `rrf_k`: the constant of `Fusion.RRF`.
+        `bm25`: per unit of BM25. `author`: the one person whom the question names said it. `date`: its day lies in a stretch
+        of time that the question names. `session`: times the best content score in the same session. `assistant`: taken from
+        long messages of an unnamed assistant. `recency`: the most that age can give, halved every `half_life_days`.
+        `quality`: times an episode's quality or a piece of knowledge's confidence. `names_out`: participants' names are taken
+        out of the dense query. `rrf_k`: the constant of `Fusion.RRF`. `expand`, `late_interaction`, `cross_encoder`: times what
+    these stages say (0 to 1), where they are asked for.
     """
 
     fusion: Fusion = Fusion.LINEAR
@@ -61,6 +62,9 @@ class Ranking:
     rrf_k: int = 60
     names_out: bool = True
     prefetch: int = 200
+    expand: float = 0.4
+    late_interaction: float = 0.5
+    cross_encoder: float = 5.0
 
 
 DEFAULT_RANKING: Final = Ranking()
@@ -167,7 +171,18 @@ def out_of_bounds(ranking: Ranking) -> tuple[str, str] | None:
     return None
 
 
-_WEIGHTS: Final = ("bm25", "author", "date", "session", "assistant", "recency", "quality")
+_WEIGHTS: Final = (
+    "bm25",
+    "author",
+    "date",
+    "session",
+    "assistant",
+    "recency",
+    "quality",
+    "expand",
+    "late_interaction",
+    "cross_encoder",
+)
 
 
 def _code(codes: dict[str, int], value: str | None) -> int:

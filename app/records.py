@@ -84,6 +84,14 @@ class Mode(StrEnum):
     EXACT = "exact"
 
 
+class Stage(StrEnum):
+    """What a search may add at a price: more wordings of the question, or a closer look at the best hits."""
+
+    EXPAND = "expand"
+    LATE_INTERACTION = "late_interaction"
+    CROSS_ENCODER = "cross_encoder"
+
+
 class ReadPreference(StrEnum):
     """Where recent context is read: Redis with Postgres as the fallback, or one of them alone."""
 
@@ -363,6 +371,7 @@ class Query:
     is_collapsed: bool = True
     is_grouped: bool = False
     neighbours: int = 0
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -24,6 +24,7 @@ _GAUGES_EVERY: Final = timedelta(seconds=15)
 _RETENTION_EVERY: Final = timedelta(hours=1)
 _RECONCILE_LOOK_EVERY: Final = timedelta(seconds=15)
 """How soon an interrupted run is gone on with, and a new embedding model answered."""
+_CANCEL_AGAIN_AFTER: Final = timedelta(milliseconds=100)
 
 
 @asynccontextmanager
@@ -54,9 +55,7 @@ async def running_jobs(
     finally:
         tasks = list(under_way.values())
         scheduler.shutdown(wait=False)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(tasks)
 
 
 @asynccontextmanager
@@ -81,6 +80,19 @@ async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterat
     reconcile_every = timedelta(hours=settings.reconcile_interval_hours) or None
     async with running_jobs(installation.service, consolidate_every=every, reconcile_every=reconcile_every):
         yield
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended.
+
+    Once is not enough: a cancellation that arrives together with the answer awaited is lost in `asyncio.wait_for` before
+    Python 3.12, on which the Redis client builds (https://github.com/python/cpython/issues/86296).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_AFTER.total_seconds())
 
 
 async def _run_alone(name: str, job: Callable[[], Awaitable[object]], under_way: dict[str, asyncio.Task[object]]) -> None:

@@ -11,10 +11,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.errors import ConfigurationError
+from app.faultpoints import parse_plan
 from app.records import ReadPreference
 
 
@@ -33,6 +34,13 @@ def _asyncpg(url: str | None) -> str | None:
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
         raise ValueError("must start with postgresql+asyncpg:// (or postgresql://)")
     return f"postgresql+asyncpg://{rest}"
+
+
+def _plan(text: str | None) -> str | None:
+    """Refuse a fault that could never happen."""
+    if text is not None:
+        parse_plan(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -64,9 +72,11 @@ class Settings(BaseSettings):
     ollama_url: str = "http://127.0.0.1:11434"
     ollama_embedding_model: str = "all-minilm"
     ollama_summary_model: str | None = None
-    """A chat model for summaries; extractive summaries without one."""
+    """A chat model for summaries and the stage `expand`; extractive summaries without one."""
     local_model: str | None = None
     """A directory or hub name of a sentence-transformers model; the packaged all-MiniLM-L6-v2 without one."""
+    cross_encoder: DirectoryPath | None = None
+    """A local sentence-transformers cross-encoder, for searches that ask for one; there is none without it."""
     embedder_timeout_seconds: float = Field(default=30.0, gt=0)
     embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0)
 
@@ -110,6 +120,9 @@ class Settings(BaseSettings):
     max_import_bytes: int = Field(default=1_073_741_824, ge=1024)
     """Of a file sent to be imported; it is kept in a temporary file, not in memory."""
     max_clock_skew_seconds: float = Field(default=60.0, ge=0)
+
+    faultpoint: Annotated[str | None, AfterValidator(_plan)] = None
+    """For the fault harness alone: `point:occurrence:action`, where the process dies, fails or hangs on purpose."""
 
     @cached_property
     def is_loopback(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import asyncpg
@@ -14,7 +14,21 @@ from sqlalchemy.engine import make_url
 
 from app.embedded import start_postgres, start_valkey
 
+pytest.register_assert_rewrite("fault_checks", "fault_run", "factories")
 pytest_plugins = ["databases", "served"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-runs", type=int, default=140, help="how many seeded runs of the fault harness")
+    parser.addoption("--fault-seed", type=int, help="the one seed to replay, or the first of --fault-runs")
+
+
+@pytest.fixture(scope="session")
+def fault_seeds(request: pytest.FixtureRequest) -> Sequence[int]:
+    """The seeds of this session's fault runs: the same every time unless others are asked for."""
+    first = request.config.getoption("--fault-seed")
+    is_replay = first is not None and "--fault-runs" not in " ".join(request.config.invocation_params.args)
+    return range(first or 0, (first or 0) + (1 if is_replay else request.config.getoption("--fault-runs")))
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ from app.ports import (
 )
 from app.records import Draft, Episode, Message, Query, RecordKind, Role, Scope, SessionKey, new_id
 from app.retrieval.recall import Recall, RecallPolicy
+from app.retrieval.stages import Stages
 from app.semantic.bm25 import Bm25Encoder
 from app.testing.answers import InMemoryAnswerStore
 from app.testing.clock import FixedClock
@@ -92,17 +93,17 @@ def indexer_of(tiers: Tiers, policy: IndexingPolicy | None = None, summarizer: S
     )
 
 
+def workers_of(tiers: Tiers, drain: Drain, indexer: Indexer) -> Workers:
+    erasures = Erasures(tiers.working, tiers.episodic, tiers.answers)
+    return Workers(erasures, drain, EpisodeDrain(tiers.working, tiers.episodic), indexer)
+
+
 def consolidation_of(tiers: Tiers, policy: RunPolicy | None = None) -> Consolidation:
     return Consolidation(
         tiers.working,
         tiers.episodic,
         spaces_of(tiers),
-        workers=Workers(
-            erasures=Erasures(tiers.working, tiers.episodic, tiers.answers),
-            drain=drain_of(tiers),
-            episode_drain=EpisodeDrain(tiers.working, tiers.episodic),
-            indexer=indexer_of(tiers),
-        ),
+        workers=workers_of(tiers, drain_of(tiers), indexer_of(tiers)),
         policy=policy or RunPolicy(),
         clock=tiers.clock,
     )
@@ -122,7 +123,7 @@ def reconcile_of(tiers: Tiers, policy: ReconcilePolicy | None = None) -> Reconci
     )
 
 
-def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recall:
+def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5), stages: Stages | None = None) -> Recall:
     return Recall(
         tiers.working,
         tiers.episodic,
@@ -130,6 +131,7 @@ def recall_of(tiers: Tiers, deadline: timedelta = timedelta(seconds=5)) -> Recal
         tiers.embedder,
         encoder=Bm25Encoder(),
         policy=RecallPolicy(deadline=deadline),
+        stages=stages,
     )
 
 

@@ -25,7 +25,7 @@ from app.settings import EmbedderChoice, Settings
 _NAMESPACE: Final = "demo"
 _TURN: Final = "turn"
 """The metadata key under which a message carries its id in the demo's conversation."""
-_TOP: Final = 3
+_TOP: Final = 10
 _PATIENCE_MS: Final = 5000.0
 """A busy machine may make the demo slow, not forgetful."""
 _NEWS: Final = Draft(Role.USER, "Wren, note this down: the spare key is with Mrs. Visser on the ground floor.", name="Mara")
@@ -107,7 +107,7 @@ def _is_news(hits: Sequence[Hit]) -> bool:
 
 
 async def _ask_all(service: HybridMemoryService, console: Console) -> None:
-    console.print("[bold]Said over three months[/]. A tick: the first hit answers; 2 or 3: the hit of that rank does.\n")
+    console.print("[bold]Said over three months[/]. A tick: the first hit answers; a number: the hit of that rank does.\n")
     asked: list[Asked] = []
     for question in load_questions():
         asked.append(await _ask(service, question))
@@ -173,7 +173,7 @@ def _provenance(hit: Hit) -> Text:
 
 
 def summary(asked: Sequence[Asked]) -> str:
-    """How many questions found a sentence that answers them first, and among the best three."""
+    """How many questions found a sentence that answers them first, and among those asked for."""
     first = sum(a.rank == 1 for a in asked)
     top = sum(a.rank is not None for a in asked)
     return f"{first} of {len(asked)} questions found their sentence at rank 1, {top} of {len(asked)} in the top {_TOP}."

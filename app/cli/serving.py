@@ -15,6 +15,7 @@ from app.api import create_app
 from app.bootstrap import Installation, open_installation
 from app.cli.signals import stopped_by_signal, unless
 from app.errors import ConfigurationError
+from app.faultpoints import armed_by
 from app.scheduler import jobs_of
 from app.settings import Settings
 
@@ -25,7 +26,7 @@ async def serve(settings: Settings, console: Console) -> None:
     Raises:
         StartupError: the address is taken, the engines do not start, or the API would be open to the network.
     """
-    with _bound_socket(settings) as bound:
+    with armed_by(settings.faultpoint), _bound_socket(settings) as bound:
         address = _address(settings, bound)
         async with stopped_by_signal() as stopped, AsyncExitStack() as stack:
             installation = await unless(stopped, stack.enter_async_context(open_installation(settings, address=address)))
@@ -58,6 +59,7 @@ async def work(settings: Settings, console: Console) -> None:
             "for workers set MEMORY_REDIS_URL, MEMORY_POSTGRES_URL and MEMORY_QDRANT_URL"
         )
     async with stopped_by_signal() as stopped, AsyncExitStack() as stack:
+        stack.enter_context(armed_by(settings.faultpoint))
         installation = await unless(stopped, stack.enter_async_context(open_installation(settings)))
         if installation is None:
             return

@@ -20,6 +20,7 @@ import structlog
 from app.consolidation.erasures import ALL_ERASURES
 from app.consolidation.segmentation import Segmentation, SegmentationPolicy, close, segment
 from app.errors import IdTaken, NewerRelease, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.ports import Checkpoint, Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, Settlement, WorkingMemory
 from app.records import Appended, Episode, Message, RecordKind, SessionKey, SessionState, Tier
 
@@ -110,16 +111,20 @@ class Drain:
             TierUnavailable: a tier is away, or another worker kept the session locked.
         """
         await self.drain_now(session)
+        await reached(FaultPoint.END_DRAINED)
         async with self.locked(session) as tx:
             episode = await tx.open_episode(session)
             if episode is not None:
                 await _save_closed(tx, episode)
             await tx.end_session(session, self._clock())
+            await reached(FaultPoint.END_CLOSED)
+        await reached(FaultPoint.END_COMMITTED)
 
     async def close_idle(self, now: datetime, limit: int = 1000) -> int:
         """Close open episodes whose session has been quiet for the idle gap; returns how many."""
         async with self._episodic.reading() as reader:
             idle = await reader.open_episodes(idle_since=now - self._segmentation.idle_gap, limit=limit)
+        await reached(FaultPoint.IDLE_FOUND)
         return sum([await self._close_if_idle(episode, now) for episode in idle])
 
     async def _close_if_idle(self, episode: Episode, now: datetime) -> bool:
@@ -127,11 +132,14 @@ class Drain:
         async with self._episodic.writing() as tx:
             if await tx.lock_checkpoint(session) is None:
                 return False
+            await reached(FaultPoint.IDLE_CLAIMED)
             current = await tx.open_episode(session)
             if current is None or now - current.ended_at <= self._segmentation.idle_gap:
                 return False
             await _save_closed(tx, current)
-            return True
+            await reached(FaultPoint.IDLE_CLOSED)
+        await reached(FaultPoint.IDLE_COMMITTED)
+        return True
 
     @property
     def _lock_attempts(self) -> int:
@@ -157,7 +165,9 @@ class Drain:
         total = 0
         while (drained := await self._drain_batch(session)) is not None:
             total += drained.inserted
+            await reached(FaultPoint.DRAIN_COMMITTED)
             await self._working.settle(session, drained.mark, retain=self._policy.retain, ttl=self._policy.ttl)
+            await reached(FaultPoint.DRAIN_SETTLED)
             if not drained.is_full:
                 return total, True
         return total, False
@@ -167,15 +177,19 @@ class Drain:
         async with self._episodic.writing() as tx:
             if await tx.lock_checkpoint(session) is None:
                 return None
+            await reached(FaultPoint.DRAIN_CLAIMED)
             await self._erase_owed(tx, session)
             messages = await self._working.unsettled(session, self._policy.batch)
             state = await self._state(session)
+            await reached(FaultPoint.DRAIN_READ)
             inserted = await self._insert(tx, session, messages)
             if messages or state is not None:
                 last_message_at = messages[-1].created_at if messages else None
                 await tx.save_session(session, state=state, last_message_at=last_message_at, now=self._clock())
+            await reached(FaultPoint.DRAIN_SESSION_SAVED)
             stored = await tx.last_sequence(session)
             await tx.save_checkpoint(Checkpoint(session, stored))
+            await reached(FaultPoint.DRAIN_CHECKPOINTED)
         mark = Settlement(messages[-1].sequence if messages else 0, state, stored)
         return _Drained(inserted, mark, is_full=len(messages) == self._policy.batch)
 
@@ -215,12 +229,16 @@ class Drain:
         for position in _conflicts(messages, known):
             # Acknowledged while Postgres could not be asked whether the id was taken: the caller's mistake, but say so.
             log.error("message_dropped", session=session.session_id, message=str(messages[position].id), problem="id is taken")
+        await reached(FaultPoint.DRAIN_COMPARED)
         fresh = renumber([m for m in messages if m.id not in known], await tx.last_sequence(session))
         cut = segment(await tx.open_episode(session), fresh, self._segmentation, self._new_id)
         for episode in cut.episodes:
             await tx.save_episode(episode)
+        await reached(FaultPoint.DRAIN_EPISODES_SAVED)
         await tx.insert_messages(fresh, cut.episode_ids)
+        await reached(FaultPoint.DRAIN_INSERTED)
         await tx.enqueue(_outbox_of(session, fresh, cut))
+        await reached(FaultPoint.DRAIN_ENQUEUED)
         return len(fresh)
 
 

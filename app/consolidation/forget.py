@@ -17,6 +17,7 @@ import structlog
 from app.consolidation.erasures import erase
 from app.consolidation.forgotten import buffered_texts, stored_texts, texts_of
 from app.errors import TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.ports import (
     AnswerStore,
     Clock,
@@ -75,10 +76,14 @@ class Forgetting:
             await tx.hold_namespace(scope.namespace)
             vectors = await self._evict(stored_texts(tx, scope)) + await self._evict(buffered_texts(self._working, scope))
             rows = await tx.forget(scope)
+            await reached(FaultPoint.FORGET_ROWS_GONE)
             logged = await _or_none(self._working.forget_episodes(scope))
             buffered = await self._erase(tx, Erasure(scope))
+            await reached(FaultPoint.FORGET_BUFFERS_GONE)
+        await reached(FaultPoint.FORGET_COMMITTED)
         self._on_forgotten(scope.namespace)
         is_index_done = await _is_done(self._semantic.forget(scope))  # else the outbox's delete entries finish the work
+        await reached(FaultPoint.FORGET_POINTS_GONE)
         tiers = {
             Tier.WORKING: TierReceipt(
                 _counted(message=buffered, episode=logged, vector=vectors), await _or_none(self._working.count(scope))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -26,8 +27,19 @@ from app.consolidation.representation import (
     sum_rows,
 )
 from app.errors import EmbedderUnavailable, TierUnavailable, Unreadable
+from app.faultpoints import FaultPoint, reached
 from app.observability import BACKGROUND_ERRORS, CONSOLIDATED
-from app.ports import Clock, Embedder, EpisodicMemory, EpisodicReader, OutboxEntry, OutboxOp, SemanticMemory, Summarizer
+from app.ports import (
+    Clock,
+    Embedder,
+    EpisodicMemory,
+    EpisodicReader,
+    EpisodicWriter,
+    OutboxEntry,
+    OutboxOp,
+    SemanticMemory,
+    Summarizer,
+)
 from app.records import Episode, EpisodeKind, Message, RecordKind, Space, utc_now
 
 log = structlog.get_logger(__name__)
@@ -76,6 +88,7 @@ class Indexer:
         """Work off one batch of what is due."""
         async with self._episodic.writing() as tx:
             entries = await tx.claim_outbox(self._policy.batch, lease=self._policy.lease, now=self._clock())
+        await reached(FaultPoint.INDEX_CLAIMED)
         return Batch(len(entries), await self._attempt(entries) if entries else 0)
 
     async def _attempt(self, entries: Sequence[OutboxEntry]) -> int:
@@ -105,6 +118,7 @@ class Indexer:
             by_op[entry.op].append(entry)
         if deletes := by_op[OutboxOp.DELETE]:
             await self._semantic.delete([e.record_uid for e in deletes])
+            await reached(FaultPoint.INDEX_DELETED)
         space = await self._upsert(by_op[OutboxOp.UPSERT])
         if space not in {None, self._embedder.space}:
             # Findable for now through the fallback's own collection; still owed to the primary's.
@@ -112,23 +126,29 @@ class Indexer:
             entries = by_op[OutboxOp.DELETE]
         async with self._episodic.writing() as tx:
             await tx.complete_outbox(entries)
+            await reached(FaultPoint.INDEX_TICKED_OFF)
+        await reached(FaultPoint.INDEX_COMPLETED)
         CONSOLIDATED.labels("indexed").inc(len(by_op[OutboxOp.UPSERT]))
         return len(entries)
 
     async def _upsert(self, entries: Sequence[OutboxEntry]) -> Space | None:
         """Bring the records' points up to date; returns the space they went to, None when there was nothing to embed."""
         drafts = await self._draft(entries)
+        await reached(FaultPoint.INDEX_DRAFTED)
         gone = {e.record_uid for e in entries} - {d.point.id for d in drafts}
         if gone:
             await self._semantic.delete(list(gone))
+            await reached(FaultPoint.INDEX_GONE_DELETED)
         if not drafts:
             return None
         embedded = await self._embedder.embed([text for draft in drafts for text in draft.texts])
+        await reached(FaultPoint.INDEX_EMBEDDED)
         dense = sum_rows(embedded.vectors, drafts)
         points = [replace(draft.point, dense=row) for draft, row in zip(drafts, dense, strict=True)]
         await self._semantic.upsert(embedded.space, points)
         # Written first, so that there is no moment without a point. A record with one in each of two spaces is found once.
         await self._semantic.delete([point.id for point in points], keep=embedded.space)
+        await reached(FaultPoint.INDEX_UPSERTED)
         return embedded.space
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
@@ -156,7 +176,9 @@ class Indexer:
         async with self._episodic.reading() as reader:
             said = {e.id: await reader.episode_messages(e.id) for e in unsummarised}
         made = {e.id: await self._summarize(e, said[e.id]) for e in unsummarised if said[e.id]}
+        await reached(FaultPoint.INDEX_SUMMARISED)
         gone = await self._save_summaries([e for e in unsummarised if e.id in made], made)
+        await reached(FaultPoint.INDEX_SUMMARIES_SAVED)
         return [made.get(e.id, e) for e in episodes if e.id not in gone]
 
     async def _summarize(self, episode: Episode, messages: Sequence[Message]) -> Episode:
@@ -179,15 +201,22 @@ class Indexer:
     async def _delay(self, entries: Sequence[OutboxEntry], error: str) -> None:
         """An outage ends by itself and says nothing against a record."""
         due = self._due_after(max(e.attempts for e in entries))
-        async with self._episodic.writing() as tx:
+        async with self._giving_back() as tx:
             await tx.delay_outbox(entries, error=error, next_attempt_at=due)
 
     async def _give_back(self, entry: OutboxEntry, error: str) -> None:
         """Only a record's own failures are counted, and too many of them are final."""
         is_dead = entry.failures + 1 >= self._policy.max_attempts
         due = self._due_after(entry.attempts)
-        async with self._episodic.writing() as tx:
+        async with self._giving_back() as tx:
             await tx.release_outbox([entry], error=error, next_attempt_at=due, is_dead=is_dead)
+
+    @asynccontextmanager
+    async def _giving_back(self) -> AsyncIterator[EpisodicWriter]:
+        async with self._episodic.writing() as tx:
+            yield tx
+            await reached(FaultPoint.INDEX_GIVING_BACK)
+        await reached(FaultPoint.INDEX_GIVEN_BACK)
 
     def _due_after(self, attempts: int) -> datetime:
         chance = random.random()  # noqa: S311 - jitter, not a secret

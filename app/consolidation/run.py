@@ -19,6 +19,7 @@ from app.consolidation.indexing import Indexer
 from app.consolidation.logged_episodes import EpisodeDrain
 from app.consolidation.spaces import Spaces
 from app.errors import HybridMemoryError, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.observability import (
     BACKGROUND_ERRORS,
     BACKLOG_EPISODES,
@@ -152,6 +153,7 @@ class Consolidation:
             await self._until_done(run)
             report = RunReport(new_id(), started_at, self._clock(), dict(run.counts), tuple(run.errors))
             CONSOLIDATION_SECONDS.observe(time.perf_counter() - started)
+            await reached(FaultPoint.RUN_DONE)
             await self._record(report)
             return report
 
@@ -282,10 +284,12 @@ class Consolidation:
             return 0
         async with self._episodic.reading() as reader:
             through = await reader.indexed_through(sessions)
+        await reached(FaultPoint.RELEASE_READ)
         released = [
             await self._working.release(session, through=sequence, retain=self._policy.retain)
             for session, sequence in through.items()
         ]
+        await reached(FaultPoint.RELEASE_RELEASED)
         return sum(released)
 
     async def _open_entries(self, uids: Sequence[UUID]) -> int:
@@ -314,6 +318,7 @@ class Consolidation:
         try:
             async with self._episodic.writing() as tx:
                 await tx.record_run(report)
+            await reached(FaultPoint.RUN_RECORDED)
         except TierUnavailable as error:
             log.warning("run_not_recorded", run_id=str(report.id), problem=str(error))
 

@@ -13,6 +13,7 @@ import structlog
 
 from app.breakers import BreakerPolicy, BreakerState, Guard, Pause
 from app.errors import EmbedderUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.observability import EMBEDDED_TEXTS, EMBEDDER_IN_USE
 from app.ports import Embedder
 from app.records import Embedded, Space
@@ -120,6 +121,7 @@ class EmbedderChain:
         """One provider's answer, if its guard lets it be asked."""
         async with link.guard.calling():
             try:
+                await reached(FaultPoint.EMBED_ASKING)
                 answer = await link.provider.embed(texts)
             except EmbedderUnavailable as error:
                 log.warning("embedder_failed", provider=error.provider, problem=error.problem)

@@ -21,6 +21,7 @@ from app.records import Embedded, Matrix, Space
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import Tensor
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -82,10 +83,7 @@ class SentenceTransformerEmbedder:
         Raises:
             EmbedderUnavailable: it could not be loaded.
         """
-        try:
-            model = await self._loaded()
-        except ConfigurationError as error:
-            raise EmbedderUnavailable(PROVIDER, str(error)) from error
+        model = await self._available()
         answer = np.empty((len(texts), model.space.dimension), np.float32)
         batches = iter(batches_by_length([len(text) for text in texts]))
 
@@ -97,6 +95,17 @@ class SentenceTransformerEmbedder:
         await asyncio.gather(*(encode_batches() for _ in range(self._threads)))
         return Embedded(model.space, answer, PROVIDER)
 
+    async def token_vectors(self, texts: Sequence[str]) -> list[Matrix]:
+        """The vectors of each text's tokens, (tokens, dim) float32 with unit rows, in order; texts are cut as by `embed`.
+
+        One job: the texts are few and of like length (see `batches_by_length`).
+
+        Raises:
+            EmbedderUnavailable: the model could not be loaded.
+        """
+        model = await self._available()
+        return await self._in_worker(partial(model.token_vectors, texts))
+
     async def ping(self) -> str:
         """Answers with the model's name and whether it is loaded; a load that failed raises its error."""
         if self._loading is not None and self._loading.done() and (error := self._loading.exception()) is not None:
@@ -107,6 +116,12 @@ class SentenceTransformerEmbedder:
     async def close(self) -> None:
         """Drop what is waiting and end the thread after the job it is at."""
         self._worker.shutdown(wait=False, cancel_futures=True)
+
+    async def _available(self) -> _LoadedModel:
+        try:
+            return await self._loaded()
+        except ConfigurationError as error:
+            raise EmbedderUnavailable(PROVIDER, str(error)) from error
 
     async def _loaded(self) -> _LoadedModel:
         # Shielded: a caller that gives up must not cancel the load for everybody else.
@@ -139,6 +154,18 @@ class _LoadedModel:
         Runs tokenizer and modules directly: `SentenceTransformer.encode` gives the same vectors and takes up to half
         as long again for what it does around them.
         """
+        rows: Matrix = self._read(texts)["sentence_embedding"].float().cpu().numpy()
+        return unit_rows(rows)
+
+    def token_vectors(self, texts: Sequence[str]) -> list[Matrix]:
+        """Of each text's own tokens: without padding, marks of beginning and end, and what the model has no token for."""
+        read = self._read(texts)
+        vectors: Matrix = read["token_embeddings"].float().cpu().numpy()
+        is_own = ~np.isin(read["input_ids"].cpu().numpy(), self._model.tokenizer.all_special_ids)
+        return [unit_rows(rows[own]) for rows, own in zip(vectors, is_own, strict=True)]
+
+    def _read(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """All that the model has to say about the texts."""
         import torch
 
         torch.set_num_threads(1)  # of this thread
@@ -147,8 +174,8 @@ class _LoadedModel:
                 list(texts), padding=True, truncation=True, max_length=self._model.max_seq_length, return_tensors="pt"
             )
         with torch.inference_mode():
-            rows: Matrix = self._model(dict(features.to(self._model.device)))["sentence_embedding"].float().cpu().numpy()
-        return unit_rows(rows)
+            read: dict[str, Tensor] = self._model(dict(features.to(self._model.device)))
+        return read
 
 
 def batches_by_length(lengths: Sequence[int]) -> list[list[int]]:

@@ -139,16 +139,40 @@ async def claim(session: Session, limit: int, *, lease: timedelta, now: datetime
     return rows.readable(sorted(claimed, key=lambda row: row.id), rows.outbox_entry)
 
 
-_COMPLETE: Final = text(
-    """
-    WITH finished AS (SELECT * FROM unnest(:ids, :generations) AS f (id, generation)),
-    removed AS (
-        DELETE FROM outbox USING finished WHERE outbox.id = finished.id AND outbox.generation = finished.generation
+# Whoever ends work on an entry that is not theirs any more (the lease ran out, and another worker took it and perhaps
+# ended it) may have written to the index after the other: the record is opened again, for the truth to be written last.
+# `attempts` says whether another worker claimed it since it was renewed; that one must not tick it off either.
+_OVERTAKEN: Final = f"""
+    INSERT INTO outbox (op, kind, namespace, record_uid)
+    SELECT '{OutboxOp.UPSERT.value}', kind, namespace, record_uid FROM ended WHERE id NOT IN (SELECT id FROM held)
+    ON CONFLICT (kind, record_uid) DO UPDATE SET
+        leased_until = NULL,
+        generation = outbox.generation + CASE WHEN outbox.attempts > 0 THEN 1 ELSE 0 END
+"""  # noqa: S608 - a constant of ours
+_ENDED: Final = """
+    ended AS (
+        SELECT * FROM unnest(:ids, :generations, :kinds, :namespaces, :uids)
+            AS e (id, generation, kind, namespace, record_uid)
     )
-    UPDATE outbox SET leased_until = NULL
-    FROM finished WHERE outbox.id = finished.id AND outbox.generation <> finished.generation
-    """
-).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("generations", type_=ARRAY(BigInteger)))
+"""
+_IDENTITIES: Final = (
+    bindparam("ids", type_=ARRAY(BigInteger)),
+    bindparam("generations", type_=ARRAY(BigInteger)),
+    bindparam("kinds", type_=ARRAY(Text)),
+    bindparam("namespaces", type_=ARRAY(Text)),
+    bindparam("uids", type_=ARRAY(Uuid)),
+)
+
+_COMPLETE: Final = text(
+    f"""
+    WITH {_ENDED},
+    held AS (
+        DELETE FROM outbox USING ended WHERE outbox.id = ended.id AND outbox.generation = ended.generation
+        RETURNING outbox.id
+    )
+    {_OVERTAKEN}
+    """  # noqa: S608 - parts of this module
+).bindparams(*_IDENTITIES)
 
 
 async def complete(session: Session, entries: Sequence[OutboxEntry]) -> None:
@@ -156,19 +180,18 @@ async def complete(session: Session, entries: Sequence[OutboxEntry]) -> None:
 
 
 _RELEASE: Final = text(
-    """
-    WITH failed AS (SELECT * FROM unnest(:ids, :generations) AS f (id, generation)),
-    given_back AS (
+    f"""
+    WITH {_ENDED},
+    held AS (
         UPDATE outbox SET leased_until = NULL, last_error = :error, next_attempt_at = :next_attempt_at, is_dead = :is_dead,
                           failures = failures + :own
-        FROM failed WHERE outbox.id = failed.id AND outbox.generation = failed.generation
+        FROM ended WHERE outbox.id = ended.id AND outbox.generation = ended.generation
+        RETURNING outbox.id
     )
-    UPDATE outbox SET leased_until = NULL
-    FROM failed WHERE outbox.id = failed.id AND outbox.generation <> failed.generation
-    """
+    {_OVERTAKEN}
+    """  # noqa: S608 - parts of this module
 ).bindparams(
-    bindparam("ids", type_=ARRAY(BigInteger)),
-    bindparam("generations", type_=ARRAY(BigInteger)),
+    *_IDENTITIES,
     bindparam("error", type_=Text()),
     bindparam("next_attempt_at", type_=_MOMENT),
     bindparam("is_dead", type_=Boolean()),
@@ -192,7 +215,13 @@ async def _give_back(session: Session, entries: Sequence[OutboxEntry], *, error:
 
 
 def _identified(entries: Sequence[OutboxEntry]) -> dict[str, Any]:
-    return {"ids": [entry.id for entry in entries], "generations": [entry.generation for entry in entries]}
+    return {
+        "ids": [entry.id for entry in entries],
+        "generations": [entry.generation for entry in entries],
+        "kinds": [entry.kind.value for entry in entries],
+        "namespaces": [entry.namespace for entry in entries],
+        "uids": [entry.record_uid for entry in entries],
+    }
 
 
 async def void_leases(session: Session) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from app.errors import IdTaken, TierUnavailable
+from app.faultpoints import FaultPoint, reached
 from app.ingestion.limits import Limits, admit_messages
 from app.observability import MESSAGES_APPENDED
 from app.ports import Clock, EpisodicMemory, WorkingMemory
@@ -62,7 +63,10 @@ class MessageIngestion:
             if error.tier != Tier.WORKING:
                 raise
             log.warning("append_bypasses_working_tier", problem=error.problem)
-        return AppendReceipt(await self._direct.store(session, messages), Tier.EPISODIC, (Tier.WORKING.value,))
+        await reached(FaultPoint.APPEND_BYPASSING)
+        appended = await self._direct.store(session, messages)
+        await reached(FaultPoint.APPEND_BYPASSED)
+        return AppendReceipt(appended, Tier.EPISODIC, (Tier.WORKING.value,))
 
     async def _append_working(self, session: SessionKey, messages: Sequence[Message], ids: Sequence[UUID]) -> AppendReceipt:
         """What Postgres has already is left out and keeps its sequence: Redis forgets what is drained."""
@@ -71,11 +75,14 @@ class MessageIngestion:
         known = {i: Appended(i, m.sequence) for i, m in stored.items()}
         fresh = [m for m in messages if m.id not in stored]
         if fresh:
+            await reached(FaultPoint.APPEND_BUFFERING)
             with _placed_in(messages, fresh):
                 appended = await self._working.append(session, fresh)
                 if appended is None:
                     floor, degraded = await self._floor(session)
+                    await reached(FaultPoint.APPEND_FLOOR_READ)
                     appended = await self._working.append(session, fresh, floor=floor)
+            await reached(FaultPoint.APPEND_BUFFERED)
             known |= {a.id: a for a in appended or ()}
         return AppendReceipt(tuple(known[m.id] for m in messages), Tier.WORKING if fresh else Tier.EPISODIC, degraded)
 

@@ -31,6 +31,12 @@ class Attempt:
         """The stages that did not answer, in the order they were missed."""
         return tuple(self._degraded)
 
+    def beside(self, deadline: timedelta) -> Attempt:
+        """An attempt with a deadline of its own, counted from now; what it misses is missed here too."""
+        other = Attempt(deadline)
+        other._degraded = self._degraded
+        return other
+
     @property
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self._started) * 1e3

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from app.records import Hit, Query, RecordKind, Scope
@@ -14,14 +14,16 @@ from app.records import Hit, Query, RecordKind, Scope
 _SHARES: Final[Mapping[RecordKind, float]] = {RecordKind.EPISODE: 0.3, RecordKind.KNOWLEDGE: 0.5}
 """Of the places, where nothing else is asked for: a summary says what its messages say, and must not push them out."""
 
+Record: TypeAlias = tuple[RecordKind, Scope, UUID]
+
 
 def merge(hits: Iterable[Hit]) -> tuple[Hit, ...]:
     """By falling score, ties by newest; a record found twice counts once, at its better score."""
-    best: dict[tuple[RecordKind, Scope, UUID], Hit] = {}
+    best: dict[Record, Hit] = {}
     for hit in hits:
-        known = best.get(identity := (hit.kind, _home(hit.scope), hit.id))
+        known = best.get(record := record_of(hit))
         if known is None or hit.score > known.score:
-            best[identity] = hit
+            best[record] = hit
     return tuple(sorted(best.values(), key=_rank))
 
 
@@ -87,5 +89,6 @@ def _parted(hits: Sequence[Hit], limits: Mapping[RecordKind, int]) -> tuple[list
     return within, beyond
 
 
-def _home(scope: Scope) -> Scope:
-    return Scope(namespace=scope.namespace, session_id=scope.session_id)
+def record_of(hit: Hit) -> Record:
+    """Which record this is, in whatever tier it was found."""
+    return hit.kind, Scope(namespace=hit.scope.namespace, session_id=hit.scope.session_id), hit.id

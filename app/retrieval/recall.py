@@ -31,6 +31,7 @@ from app.retrieval.matching import admits
 from app.retrieval.participants import Participants
 from app.retrieval.people import People
 from app.retrieval.spaces import KnownSpaces, on_one_scale
+from app.retrieval.stages import Found, Stages
 
 log = structlog.get_logger(__name__)
 
@@ -56,19 +57,20 @@ class RecallPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A query, what it says about its answer, and its vector (None without one)."""
+    """A query, what it says about its answer, what was embedded of it, and its vector (None without one)."""
 
     query: Query
     cues: Cues
+    meaning: str
     embedded: Embedded | None
 
 
 class Recall:
     """Answers queries from all three tiers."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what a recall is made of, put together in one place
         self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, embedder: Embedder, *,
-        encoder: SparseEncoder, policy: RecallPolicy, clock: Clock = utc_now,
+        encoder: SparseEncoder, policy: RecallPolicy, stages: Stages | None = None, clock: Clock = utc_now,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
@@ -76,6 +78,7 @@ class Recall:
         self._embedder = embedder
         self._encoder = encoder
         self._policy = policy
+        self._stages = stages or Stages()
         self._clock = clock
         self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
         self._known_spaces = KnownSpaces(semantic)
@@ -88,15 +91,23 @@ class Recall:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.
         """
         attempt = Attempt(self._policy.deadline)
+        hits = select(await self._stages.apply(attempt, query, self._find), query)
+        RECALL_LATENCY.labels("total_with_stages" if query.stages else "total").observe(attempt.elapsed_ms / 1e3)
+        log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
+        return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
+
+    async def _find(self, attempt: Attempt, query: Query) -> Found:
+        """What index and buffers have, in no order.
+
+        Raises:
+            TierUnavailable: see `recall`.
+        """
         buffered = asyncio.create_task(attempt.stage(Tier.WORKING, self._unindexed(query)))
         asked = await self._asked(attempt, query)
         indexed, ranked = await asyncio.gather(self._search(attempt, asked), self._rank(attempt, asked, buffered))
         if indexed is None and not ranked:
             raise TierUnavailable(Tier.SEMANTIC, "neither the index nor full text answered in time")
-        hits = select((*(indexed or ()), *ranked), query)
-        RECALL_LATENCY.labels("total").observe(attempt.elapsed_ms / 1e3)
-        log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
-        return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
+        return Found((*(indexed or ()), *ranked), asked.meaning)
 
     def forget(self, namespace: str) -> None:
         """Drop what is remembered of the namespace between recalls."""
@@ -113,10 +124,11 @@ class Recall:
         patience = self._policy.patience
         people = await attempt.stage(Tier.SEMANTIC, self._participants.of(query.scope.namespace), share=patience) or People()
         cues = read_cues(query, people, self._clock())
+        meaning = people.without_names(query.text) if query.ranking.names_out else query.text
         if query.mode not in _USES_VECTOR:
-            return _Asked(query, cues, None)
-        question = people.without_names(query.text) if query.ranking.names_out else query.text
-        return _Asked(query, cues, await attempt.stage(EMBEDDER, self._embedder.embed([question]), share=patience))
+            return _Asked(query, cues, meaning, None)
+        embedded = await attempt.stage(EMBEDDER, self._embedder.embed([meaning]), share=patience)
+        return _Asked(query, cues, meaning, embedded)
 
     async def _search(self, attempt: Attempt, asked: _Asked) -> Sequence[Hit] | None:
         """The index's hits, or full text's when the index is away or late; None when neither answered."""

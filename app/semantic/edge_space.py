@@ -20,6 +20,7 @@ import structlog
 
 from app.breakers import Guard
 from app.errors import HybridMemoryError
+from app.faultpoints import FaultPoint, reached
 from app.observability import BACKGROUND_ERRORS
 from app.records import Space
 from app.semantic.generations import Home, copy_shard
@@ -183,19 +184,23 @@ class EdgeSpace:
 
     async def _hand_over(self, generation: Path) -> None:
         journal = await self._copy_to(generation)
+        await reached(FaultPoint.EDGE_COPIED)
         successor = await ShardProcess.start(generation, self.space.dimension)
         try:
             await successor.call("optimize")
             self._unindexable = (await successor.call("state")).unindexed
+            await reached(FaultPoint.EDGE_INDEXED)
             await _replay(successor, journal)
             async with self._writing:
                 await _replay(successor, journal)
+                await reached(FaultPoint.EDGE_CAUGHT_UP)
                 predecessor = self._serving
                 self._home.promote(generation)
                 self._serving, self._journal = successor, None
         except BaseException:
             await successor.kill()
             raise
+        await reached(FaultPoint.EDGE_HANDED_OVER)
         log.info("indexed_aside", space=self.space.name)
         await predecessor.close()
         await asyncio.to_thread(self._home.sweep)

@@ -87,13 +87,17 @@ class Pool(Generic[Id]):
 def gaps(search: Search, pool: Pool[Id]) -> Gaps[Id]:
     """The halves to ask for: of the points that could reach the best `limit` if their missing half is all it can be.
 
-    A half that a leg did not bring is at most the worst that it did bring, and a BM25 score is never below zero.
+    A half that a leg did not bring is at most the worst that it did bring, and a BM25 score is never below zero. What the
+    others of a session may still gain is left out of account: it would open nearly all, to change next to nothing.
     """
     lacks_dense, lacks_bm25 = np.isnan(pool.dense), np.isnan(pool.bm25)
     if search.ranking.fusion is Fusion.RRF or not (lacks_dense.any() or lacks_bm25.any()):
         return Gaps([], [])
-    most = _totals(search.ranking, pool, _least(pool.dense), _least(pool.bm25))
-    is_open = most >= _bar(search, _totals(search.ranking, pool, -np.inf, 0.0))
+    least = _contents(search.ranking, pool, -np.inf, 0.0)
+    most = _contents(search.ranking, pool, _least(pool.dense), _least(pool.bm25))
+    company = session_term(search.ranking, least, pool.columns)
+    in_best_company = np.maximum(company, search.ranking.session * np.maximum(most, 0.0))
+    is_open = most + pool.cues + in_best_company >= _bar(search, least + pool.cues + company)
     return Gaps(_picked(pool.ids, is_open & lacks_dense), _picked(pool.ids, is_open & lacks_bm25))
 
 
@@ -132,12 +136,6 @@ def _content_terms(ranking: Ranking, pool: Pool[Id]) -> dict[str, Floats]:
     """The two halves of the content score, as they enter the sum."""
     nothing = np.full(len(pool.ids), np.nan if ranking.fusion is Fusion.RRF else 0.0)
     return {"dense": content(ranking, pool.dense, nothing), "bm25": content(ranking, nothing, pool.bm25)}
-
-
-def _totals(ranking: Ranking, pool: Pool[Id], dense: float, bm25: float) -> Floats:
-    """The scores if unknown halves were `dense` and `bm25`."""
-    contents = _contents(ranking, pool, dense, bm25)
-    return contents + pool.cues + session_term(ranking, contents, pool.columns)
 
 
 def _contents(ranking: Ranking, pool: Pool[Id], dense: float, bm25: float) -> Floats:

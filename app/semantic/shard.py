@@ -29,7 +29,8 @@ KEYWORDS: Final = (
 
 Found: TypeAlias = tuple[Score[UUID], dict[str, Any]]
 """A point's score, and its payload."""
-_Leg: TypeAlias = dict[UUID, float]
+_Leg: TypeAlias = dict[int, float]
+"""By the number that a point's UUID is: an int is hashed ten times as fast, and a search looks up hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Shard:
 
     def __init__(self, shard: edge.EdgeShard) -> None:
         self._shard = shard
-        self._traits: dict[UUID, Traits] = {}
+        self._traits: dict[int, Traits] = {}
 
     @classmethod
     def open(cls, directory: Path, dimension: int) -> Shard:
@@ -69,7 +70,7 @@ class Shard:
         """Write points over what was there. In the write-ahead log on return."""
         self._shard.update(edge.UpdateOperation.upsert_points([_point(row) for row in rows]))
         for row in rows:
-            self._traits.pop(row.id, None)
+            self._traits.pop(row.id.int, None)
 
     def delete(self, ids: Sequence[UUID]) -> None:
         self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
@@ -84,7 +85,7 @@ class Shard:
         self._close_gaps(searches, pools)
         scores = [best(search, pool) for search, pool in zip(searches, pools, strict=True)]
         payloads = self._payloads(scores)
-        return [[(score, payloads[score.id]) for score in found if score.id in payloads] for found in scores]
+        return [[(_named(score), payloads[score.id]) for score in found if score.id in payloads] for found in scores]
 
     def count(self, conditions: Sequence[Condition]) -> int:
         return self._shard.count(edge.CountRequest(exact=True, filter=to_filter(conditions) if conditions else None))
@@ -130,7 +131,7 @@ class Shard:
             legs.append((dense, bm25))
         return legs
 
-    def _close_gaps(self, searches: Sequence[Search], pools: Sequence[Pool[UUID]]) -> None:
+    def _close_gaps(self, searches: Sequence[Search], pools: Sequence[Pool[int]]) -> None:
         lacking = [gaps(search, pool) for search, pool in zip(searches, pools, strict=True)]
         asked = [_gap_requests(search, gap) for search, gap in zip(searches, lacking, strict=True)]
         answers = iter(self._ask([request for pair in asked for request in pair if request is not None]))
@@ -140,24 +141,24 @@ class Shard:
     def _ask(self, requests: list[edge.QueryRequest]) -> list[_Leg]:
         if not requests:
             return []
-        return [{_uuid(p.id): p.score for p in leg} for leg in self._shard.query_batch(edge.QueryBatchRequest(requests))]
+        return [{_number(p.id): p.score for p in leg} for leg in self._shard.query_batch(edge.QueryBatchRequest(requests))]
 
-    def _traits_of(self, ids: Sequence[UUID]) -> list[Traits]:
+    def _traits_of(self, ids: Sequence[int]) -> list[Traits]:
         """Remembered, because reading a payload takes longer than finding the point."""
         unknown = [i for i in ids if i not in self._traits]
         if unknown:
             if len(self._traits) + len(unknown) > _REMEMBERED_TRAITS:
                 self._traits.clear()
                 unknown = list(ids)
-            records = self._shard.retrieve([*unknown], with_payload=list(TRAITS), with_vector=False)
+            records = self._shard.retrieve([UUID(int=i) for i in unknown], with_payload=list(TRAITS), with_vector=False)
             self._traits.update(dict.fromkeys(unknown, Traits()))
-            self._traits.update((_uuid(record.id), traits_of(record.payload or {})) for record in records)
+            self._traits.update((_number(record.id), traits_of(record.payload or {})) for record in records)
         return [self._traits[i] for i in ids]
 
-    def _payloads(self, scores: Iterable[Iterable[Score[UUID]]]) -> dict[UUID, dict[str, Any]]:
+    def _payloads(self, scores: Iterable[Iterable[Score[int]]]) -> dict[int, dict[str, Any]]:
         ids = list({score.id for found in scores for score in found})
-        records = self._shard.retrieve([*ids], with_payload=True, with_vector=False) if ids else []
-        return {_uuid(record.id): record.payload or {} for record in records}
+        records = self._shard.retrieve([UUID(int=i) for i in ids], with_payload=True, with_vector=False) if ids else []
+        return {_number(record.id): record.payload or {} for record in records}
 
 
 def to_filter(conditions: Sequence[Condition]) -> edge.Filter:
@@ -191,7 +192,7 @@ def _sparse_leg(search: Search) -> edge.QueryRequest | None:
     return _sparse_request(search, to_filter(search.conditions), search.prefetch)
 
 
-def _gap_requests(search: Search, lacking: Gaps[UUID]) -> tuple[edge.QueryRequest | None, edge.QueryRequest | None]:
+def _gap_requests(search: Search, lacking: Gaps[int]) -> tuple[edge.QueryRequest | None, edge.QueryRequest | None]:
     return (
         _dense_request(search, _of_ids(lacking.dense), len(lacking.dense), is_exact=True) if lacking.dense else None,
         _sparse_request(search, _of_ids(lacking.bm25), len(lacking.bm25)) if lacking.bm25 else None,
@@ -212,8 +213,8 @@ def _sparse_request(search: Search, narrow: edge.Filter, limit: int) -> edge.Que
     return edge.QueryRequest(limit, query=query, filter=narrow, params=own_corpus, with_payload=False, with_vector=False)
 
 
-def _of_ids(ids: Sequence[UUID]) -> edge.Filter:
-    return edge.Filter(must=[edge.HasIdCondition(set(ids))])
+def _of_ids(ids: Sequence[int]) -> edge.Filter:
+    return edge.Filter(must=[edge.HasIdCondition({UUID(int=i) for i in ids})])
 
 
 def _point(row: PointRow) -> edge.Point:
@@ -222,6 +223,14 @@ def _point(row: PointRow) -> edge.Point:
 
 def _sparse_vector(weights: Mapping[int, float]) -> edge.SparseVector:
     return edge.SparseVector(list(weights), list(weights.values()))
+
+
+def _number(point_id: edge.PointId) -> int:
+    return point_id.int if isinstance(point_id, UUID) else _uuid(point_id).int
+
+
+def _named(score: Score[int]) -> Score[UUID]:
+    return Score(UUID(int=score.id), score.dense, score.bm25, score.fused, score.terms)
 
 
 def _uuid(point_id: edge.PointId) -> UUID:

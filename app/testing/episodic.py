@@ -581,15 +581,13 @@ def _dead(books: Books, ids: Sequence[int] | None, namespace: str | None) -> dic
 
 
 def _finish(books: Books, entries: Iterable[OutboxEntry], outcome: Callable[[OutboxEntry], OutboxEntry | None]) -> None:
-    """End the leases; `outcome` decides what is left of an entry, unless it was renewed meanwhile."""
+    """End the leases; `outcome` decides what is left of an entry, unless the worker was overtaken."""
     for worked_on in entries:
         ref = (worked_on.kind, worked_on.record_uid)
         queued = books.outbox.get(ref)
-        if queued is None or queued.entry.id != worked_on.id:
-            continue
-        is_same = queued.entry.generation == worked_on.generation
-        entry = outcome(queued.entry) if is_same else queued.entry
-        if entry is None:
+        if queued is None or (queued.entry.id, queued.entry.generation) != (worked_on.id, worked_on.generation):
+            books.overtaken(worked_on)
+        elif (entry := outcome(queued.entry)) is None:
             del books.outbox[ref]
         else:
             books.outbox[ref] = Kept(entry, queued.created_at)

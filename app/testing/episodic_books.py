@@ -173,6 +173,13 @@ class Books:
             ref = (entry.kind, entry.record_uid)
             self.outbox[ref] = self._renewed(self.outbox[ref], entry) if ref in self.outbox else self._opened(entry)
 
+    def overtaken(self, entry: OutboxEntry) -> None:
+        """Open the record's entry again for whoever lost it, and so that nobody else who is at work ticks it off."""
+        ref = (entry.kind, entry.record_uid)
+        kept = self.outbox.get(ref) or self._opened(replace(entry, op=OutboxOp.UPSERT))
+        generation = kept.entry.generation + (kept.entry.attempts > 0)
+        self.outbox[ref] = Kept(replace(kept.entry, generation=generation), kept.created_at)
+
     def _opened(self, entry: OutboxEntry) -> Kept:
         self.last_outbox_id += 1
         return Kept(_fresh(entry, self.last_outbox_id, generation=1), utc_now())

@@ -13,6 +13,7 @@ import structlog
 
 from app.breakers import Guard
 from app.errors import Conflict, IdTaken, NewerRelease, Unreadable, VersionMismatch
+from app.faultpoints import FaultPoint, reached
 from app.lineage import Damaged, NewerVersion
 from app.ports import Backlog, Clock, Erasure, Settlement, Window
 from app.records import Appended, LoggedEpisode, Message, Scope, SessionKey, SessionState, utc_now
@@ -87,6 +88,7 @@ class RedisRepository:
         call = Call(scripts.APPEND, _script_keys(keys), ["" if floor is None else floor, at, keys.member, *_packed(messages)])
         async with self._calling("append"):
             outcome, *facts = await run_then(self._client, call, *_listing(keys, at))
+            await reached(FaultPoint.APPEND_SCRIPTED)
             if outcome == b"ok" and facts[0] and int(facts[0]) > at:  # our clock lags behind another's
                 await self._client.execute_command(*_listing(keys, int(facts[0])))
         if outcome == b"conflict":
@@ -139,12 +141,14 @@ class RedisRepository:
         call = Call(scripts.SETTLE, _script_keys(keys), arguments)
         async with self._calling("settle"):
             at = await run(self._client, call)
+        await reached(FaultPoint.SETTLE_SCRIPTED)
         await self._unlist([(session, at)])
 
     async def release(self, session: SessionKey, *, through: int, retain: int) -> bool:
         keys = session_keys(session)
         async with self._calling("release"):
             is_last, at = await run(self._client, Call(scripts.RELEASE, _script_keys(keys), (through, retain, keys.member)))
+        await reached(FaultPoint.RELEASE_SCRIPTED)
         await self._unlist([(session, at)])
         return bool(is_last)
 

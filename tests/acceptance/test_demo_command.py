@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-_SUMMARY = re.compile(r"(\d+) of (\d+) questions found their sentence at rank 1, (\d+) of \2 in the top 3\.")
+_SUMMARY = re.compile(r"(\d+) of (\d+) questions found their sentence at rank 1, (\d+) of \2 in the top 10\.")
 
 
 @pytest.fixture

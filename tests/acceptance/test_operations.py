@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 import yaml
 from prometheus_client import Counter, Gauge, Histogram
 from snippets import ROOT, Page, Snippet, run
-from sqlalchemy import make_url
 
 from app import observability
 from app.cli.child import served
@@ -85,25 +85,41 @@ def _metrics() -> Iterator[str]:
             yield f"{family.name}_total" if isinstance(metric, Counter) else family.name
 
 
-async def test_a_copied_directory_remembers(home: Path) -> None:
-    """The copy of a stopped service's directory is a memory of its own, index and all."""
+def steps(section: str) -> list[Snippet]:
+    """The commands of a recipe, one by one."""
+    return [Snippet("sh", line) for line in recipe(section).code.splitlines()]
+
+
+async def test_a_backup_is_a_memory_of_its_own(home: Path) -> None:
+    """Made beside a running service and restored into an empty directory, it holds all there was, index and all."""
+    backup, restore = steps("Backups")
     async with served(**settings(home / ".hybrid-memory")) as address:
         await tell(address)
-    await run(recipe("Backups"), home, {})
-    async with served(**settings(home / "hybrid-memory-backup")) as address:
+        await run(backup, home, settings(home / ".hybrid-memory"))
+    await run(restore, home, settings(home / "restored"))
+    await run(Snippet("sh", "hybrid-memory consolidate"), home, settings(home / "restored"))
+    async with served(**settings(home / "restored")) as address:
+        assert await look(address) == WHOLE
+
+
+async def test_a_lost_index_is_rebuilt(home: Path) -> None:
+    """Without the directory of the index nothing is found, and after the recipe everything is."""
+    async with served(**settings(home / ".hybrid-memory")) as address:
+        await tell(address)
+    shutil.rmtree(home / ".hybrid-memory" / "qdrant")
+    async with served(**settings(home / ".hybrid-memory")) as address:
+        assert await look(address) == WHOLE | {"points": 0, "found": []}
+        await run(recipe("Rebuilding the index"), home, settings(home / ".hybrid-memory"))
         assert await look(address) == WHOLE
 
 
 async def test_an_embedded_memory_moves_to_a_server(home: Path, empty_database_url: str, redis_url: str) -> None:
-    """What an embedded memory knows is on the server after the recipe, and found once its index is rebuilt."""
-    url = make_url(empty_database_url)
-    new = {"NEW_DATABASE": f"postgresql://{url.username}@/{url.database}?host={url.query['host']}"}
+    """What an embedded memory knows is on the server after the commands of the recipe, and found once it is indexed."""
     async with served(**settings(home / ".hybrid-memory")) as address:
         await tell(address)
-        await run(recipe("From embedded to servers"), home, settings(home / ".hybrid-memory") | new)
+        await run(Snippet("sh", "hybrid-memory backup all.backup"), home, settings(home / ".hybrid-memory"))
     moved = settings(home / "moved") | {"MEMORY_POSTGRES_URL": empty_database_url, "MEMORY_REDIS_URL": redis_url}
-    await run(Snippet("sh", "hybrid-memory migrate"), home, moved)
+    for command in ("migrate", "restore all.backup", "consolidate"):
+        await run(Snippet("sh", f"hybrid-memory {command}"), home, moved)
     async with served(**moved) as address:
-        assert await look(address) == WHOLE | {"points": 0, "found": []}
-        await run(recipe("Rebuilding the index"), home, moved)
         assert await look(address) == WHOLE

@@ -133,7 +133,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 async def test_what_was_acknowledged_survives_many_kills(tmp_path: Path) -> None:
     """The same for thirty kills at random moments."""
-    await survive_kills(tmp_path, acknowledgements=[random.randint(1, 200) for _ in range(30)])  # noqa: S311
+    await survive_kills(tmp_path, acknowledgements=[random.randint(1, 200) for _ in range(30)])
 
 
 async def survive_kills(path: Path, acknowledgements: Sequence[int]) -> None:

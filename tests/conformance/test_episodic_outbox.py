@@ -6,9 +6,10 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from given import NOW, SCOPE, SESSION, claimed, filed, knowledge, message, outbox_of, queued, upsert
 
-from app.ports import EpisodicMemory, OutboxEntry, OutboxOp, OutboxQuery, OutboxState
+from app.ports import EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp, OutboxQuery, OutboxState
 from app.records import RecordKind, SessionKey, new_id, utc_now
 
 MINUTE = timedelta(minutes=1)
@@ -132,6 +133,40 @@ async def test_older_work_cannot_fail_newer(episodic: EpisodicMemory) -> None:
         await tx.enqueue([entry])
         await tx.release_outbox([older], error="too long", next_attempt_at=NOW + MINUTE, is_dead=True)
     assert await claimed(episodic) == [replace(older, generation=2, attempts=1)]
+
+
+@pytest.mark.parametrize("ending", ["complete", "release"])
+async def test_whoever_was_overtaken_leaves_the_last_word_to_the_truth(episodic: EpisodicMemory, ending: str) -> None:
+    """Work that ends after another worker finished the entry opens it again: it may have overwritten what the other wrote."""
+    removal = replace(upsert(knowledge()), op=OutboxOp.DELETE)
+    await queued(episodic, removal)
+    (slow,) = await claimed(episodic, lease=MINUTE)
+    (quick,) = await claimed(episodic, now=NOW + MINUTE)
+    async with episodic.writing() as tx:
+        await tx.complete_outbox([quick])
+        await _ended(tx, slow, ending)
+    assert await outbox_of(episodic) == {(OutboxOp.UPSERT, removal.kind, removal.record_uid)}
+
+
+@pytest.mark.parametrize("ending", ["complete", "release"])
+async def test_whoever_was_overtaken_keeps_the_other_from_ticking_off(episodic: EpisodicMemory, ending: str) -> None:
+    """While another worker is at a newer entry, older work that ends has it done again: nobody knows who wrote last."""
+    entry = upsert(knowledge())
+    await queued(episodic, entry)
+    (slow,) = await claimed(episodic, lease=MINUTE)
+    await queued(episodic, entry)
+    (quick,) = await claimed(episodic, now=NOW + MINUTE)
+    async with episodic.writing() as tx:
+        await _ended(tx, slow, ending)
+        await tx.complete_outbox([quick])
+    assert await outbox_of(episodic) == {(OutboxOp.UPSERT, entry.kind, entry.record_uid)}
+
+
+async def _ended(tx: EpisodicWriter, entry: OutboxEntry, ending: str) -> None:
+    if ending == "complete":
+        await tx.complete_outbox([entry])
+    else:
+        await tx.release_outbox([entry], error="too long", next_attempt_at=NOW + MINUTE, is_dead=True)
 
 
 async def test_dead_letters_wait_for_somebody(episodic: EpisodicMemory) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 import numpy as np
 import pytest
+from factories import EVERYWHERE, append, recall_of, tiers
 from given import message
 from ollama_server import VERSION, Behaviour, OllamaServer, ollama_server
 from pauses import Pauses
 
 from app.breakers import BreakerPolicy
+from app.chat import OllamaChat
 from app.consolidation.summaries import ExtractiveSummarizer, FallbackSummarizer, OllamaSummarizer
 from app.embedding.chain import EmbedderChain
 from app.embedding.hashing import HashingEmbedder
@@ -20,7 +23,9 @@ from app.embedding.ollama import OllamaEmbedder
 from app.embedding.sentence_transformer import SentenceTransformerEmbedder
 from app.errors import EmbedderUnavailable, TierUnavailable
 from app.ports import Summary
-from app.records import Matrix, Space
+from app.records import Matrix, Mode, Query, RecordKind, Space, Stage
+from app.retrieval.rephrasing import OllamaRephraser
+from app.retrieval.stages import Stages
 
 MINILM = Space("all-minilm-l6-v2", 384)
 SHORT = timedelta(milliseconds=100)
@@ -218,3 +223,57 @@ async def test_without_the_model_the_summary_is_extracted(
     extractive = ExtractiveSummarizer(HashingEmbedder())
     summary = await FallbackSummarizer(model, extractive).summarize(CONVERSATION)
     assert summary == await extractive.summarize(CONVERSATION)
+
+
+def rephraser(client: httpx.AsyncClient, server: OllamaServer, timeout: timedelta = timedelta(seconds=5)) -> OllamaRephraser:
+    return OllamaRephraser(OllamaChat(client, server.url, "tiny", stage=Stage.EXPAND, timeout=timeout))
+
+
+async def test_a_chat_model_rephrases(client: httpx.AsyncClient, server: OllamaServer) -> None:
+    """The model gets the question as material; its lines are the wordings, at most three."""
+    server.summary = '<think>Hmm.</think>1. "Who keeps the keys?"\n\n- Where are the keys?\n2) Rui has what?\nA fourth?'
+    wordings = await rephraser(client, server).rephrase("Who has the keys?")
+    assert wordings == ("Who keeps the keys?", "Where are the keys?", "Rui has what?")
+    ((path, body),) = server.requests
+    assert (path, body["model"], body["stream"], body["options"]["temperature"]) == ("/api/chat", "tiny", False, 0)
+    assert body["messages"][1]["content"] == "<question>\nWho has the keys?\n</question>"
+
+
+async def test_another_wording_finds_what_the_question_does_not(client: httpx.AsyncClient, server: OllamaServer) -> None:
+    """From the server's words to the hit: the stage is a component of its score."""
+    given = tiers()
+    await append(given, "the cellar is red", "Rui was here")
+    server.summary = "cellar"
+    query = Query("basement", EVERYWHERE, kinds=(RecordKind.MESSAGE,), mode=Mode.SPARSE, stages=(Stage.EXPAND,))
+    recollection = await recall_of(given, stages=Stages(rephraser=rephraser(client, server))).recall(query)
+    (hit,) = recollection.hits
+    assert (hit.text, dict(hit.components)) == ("the cellar is red", {"expand": 0.4})
+    assert recollection.degraded == ()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (Behaviour.MISSING_MODEL, ""),
+        (Behaviour.ERROR, ""),
+        (Behaviour.HANG, ""),
+        (Behaviour.NOT_JSON, ""),
+        (Behaviour.NO_OBJECT, ""),
+        (Behaviour.EMPTY, ""),
+        (Behaviour.OK, "keys"),
+        (Behaviour.OK, "?!\n\x00\n---"),
+        (Behaviour.OK, "word " * 500),
+    ],
+)
+async def test_without_another_wording_the_search_is_what_it_was(
+    client: httpx.AsyncClient, server: OllamaServer, behaviour: Behaviour, said: str
+) -> None:
+    """A server that hangs, fails or talks nonsense is named, and the hits are those of the question alone."""
+    given = tiers()
+    await append(given, "the keys are with Rui", "the cellar is red")
+    plain = Query("keys", EVERYWHERE, kinds=(RecordKind.MESSAGE,))
+    server.behaviour, server.summary = behaviour, said
+    model = rephraser(client, server, SHORT if behaviour is Behaviour.HANG else timedelta(seconds=5))
+    expanded = await recall_of(given, stages=Stages(rephraser=model)).recall(replace(plain, stages=(Stage.EXPAND,)))
+    assert expanded.hits == (await recall_of(given).recall(plain)).hits
+    assert expanded.degraded == ("expand",)

@@ -16,7 +16,8 @@ from app.consolidation.drain import DrainPolicy
 from app.consolidation.logged_episodes import EpisodeDrain
 from app.consolidation.segmentation import SegmentationPolicy
 from app.episodic.repository import PostgresRepository
-from app.records import EpisodeKind, ForgetReceipt, LoggedEpisode, Tier, TierReceipt
+from app.faultpoints import FaultPoint, armed
+from app.records import EpisodeKind, ForgetReceipt, LoggedEpisode, Scope, Tier, TierReceipt
 from app.testing.clock import FixedClock
 from app.testing.faults import Fault, away, troubled
 from app.working import RedisRepository, connect
@@ -183,6 +184,25 @@ async def test_what_was_forgotten_while_redis_was_away_never_comes_back(engines:
     async with engines.episodic.reading() as reader:
         assert (await reader.owed_erasures(9), (await reader.status()).erasures) == ((), 0)
     assert await contents_of(engines) == ["kept"]
+
+
+async def test_a_drain_under_way_does_not_bring_back_what_is_forgotten(engines: Tiers) -> None:
+    """Whoever forgets a session waits for the drain that has read its buffer, also for the first one of the session."""
+    await append(engines, "a secret")
+    drain_has_read, forgetting_waits = asyncio.Event(), Reached("hold_namespace")
+
+    async def hold_the_drain(point: FaultPoint) -> None:
+        if point is FaultPoint.DRAIN_READ:
+            drain_has_read.set()
+            await forgetting_waits.event.wait()
+
+    with armed(hold_the_drain):
+        draining = asyncio.create_task(drain_of(engines).drain(SESSION))
+        await drain_has_read.wait()
+        watched = replace(engines, episodic=troubled(engines.episodic, forgetting_waits))
+        receipt = await forgetting_of(watched).forget(Scope(SESSION.namespace, session_id=SESSION.session_id))
+        await draining
+    assert (receipt.remaining, await contents_of(engines)) == (0, [])
 
 
 class Killed(Exception):

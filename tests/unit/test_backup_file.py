@@ -77,7 +77,7 @@ def test_no_change_goes_unnoticed(tmp_path: Path) -> None:
 @given(seed=st.integers(), flips=st.integers(1, 20))
 def test_no_damage_goes_unnoticed(tmp_path_factory: pytest.TempPathFactory, seed: int, flips: int) -> None:
     """Nor do several changes at once, whatever bytes they leave."""
-    damaged, chance = bytearray(WHOLE), random.Random(seed)  # noqa: S311
+    damaged, chance = bytearray(WHOLE), random.Random(seed)
     for _ in range(flips):
         damaged[chance.randrange(len(damaged))] ^= chance.randrange(1, 256)
     if damaged == WHOLE:

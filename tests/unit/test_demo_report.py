@@ -34,7 +34,7 @@ def test_the_rank_is_that_of_the_first_gold_turn(gold: tuple[str, ...], rank: in
 def test_questions_are_counted_by_rank() -> None:
     """A question found second is among the top three and not first; one not found is neither."""
     counted = summary([_asked(1), _asked(3), _asked(None)])
-    assert counted == "1 of 3 questions found their sentence at rank 1, 2 of 3 in the top 3."
+    assert counted == "1 of 3 questions found their sentence at rank 1, 2 of 3 in the top 10."
 
 
 @pytest.mark.parametrize(("rank", "mark"), [(1, "✓"), (2, "2"), (None, "✗")])

@@ -69,7 +69,7 @@ def test_the_interval_of_two_coin_sides_is_the_one_of_two_throws() -> None:
 def test_intervals_are_those_of_resampling_one_value_after_the_other() -> None:
     """The 51st and the 1951st of 2000 resampled means, each drawn with the standard library's generator: 95 %."""
     values = [float(i % 3 == 0) for i in range(37)]
-    rng = random.Random(0)  # noqa: S311 - statistics, not secrets
+    rng = random.Random(0)
     means = sorted(sum(values[rng.randrange(37)] for _ in values) / 37 for _ in range(2000))
     assert bootstrap_intervals([values]) == (Interval(13 / 37, means[50], means[1950]),)
 

@@ -41,6 +41,7 @@ from app.records import (
     Selection,
     SessionKey,
     SessionState,
+    Stage,
     Tier,
     TierHealth,
     TierReceipt,
@@ -123,11 +124,11 @@ def test_a_question_becomes_a_query() -> None:
     asked = recall.SearchIn(
         text="q", namespace="acme", user_id="ana", agent_id="bot", project_id="move", session_id="s1",
         kinds=[RecordKind.EPISODE], filter={"author": "Ana", "metadata.n": [1, True, 2.5]}, since=NOW, until=LATER, now=LATER,
-        limit=3, mode=Mode.DENSE,
+        limit=3, mode=Mode.DENSE, stages=[Stage.EXPAND, Stage.CROSS_ENCODER, Stage.EXPAND],
     )  # fmt: skip
     assert asked.query(asked.limit, asked.mode) == Query(
         "q", SCOPE, (RecordKind.EPISODE,), (FilterTerm("author", ("Ana",)), FilterTerm("metadata.n", (1, True, 2.5))),
-        NOW, LATER, LATER, 3, Mode.DENSE,
+        NOW, LATER, LATER, 3, Mode.DENSE, stages=(Stage.EXPAND, Stage.CROSS_ENCODER),
     )  # fmt: skip
     assert recall.SearchIn(text="q").query(10) == Query("q", Scope("default"))
 

@@ -35,6 +35,7 @@ from app.records import (
     Query,
     Recollection,
     RecordKind,
+    Stage,
 )
 
 HalfLife = Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)]
@@ -57,6 +58,9 @@ class RankingIn(Body):
     quality: Weight = DEFAULT_RANKING.quality
     rrf_k: Annotated[StrictInt, Field(ge=1, le=LARGEST_RRF_K)] = DEFAULT_RANKING.rrf_k
     names_out: StrictBool = True
+    expand: Weight = DEFAULT_RANKING.expand
+    late_interaction: Weight = DEFAULT_RANKING.late_interaction
+    cross_encoder: Weight = DEFAULT_RANKING.cross_encoder
 
     def ranking(self) -> Ranking:
         return Ranking(**self.model_dump())
@@ -75,6 +79,9 @@ class Question(Scoped):
     until: Moment | None = None
     now: Moment | None = Field(default=None, description="What relative dates in the text are relative to")
     ranking: RankingIn | None = Field(default=None, description="Weights that differ from the defaults; for experiments")
+    stages: list[Stage] = Field(
+        default_factory=list, description="What to add at a price in time; what cannot take part is named in `degraded`"
+    )
 
     def query(self, limit: int, mode: Mode = Mode.HYBRID) -> Query:
         return Query(
@@ -88,6 +95,7 @@ class Question(Scoped):
             limit=limit,
             mode=mode,
             ranking=DEFAULT_RANKING if self.ranking is None else self.ranking.ranking(),
+            stages=tuple(dict.fromkeys(self.stages)),
         )
 
 
