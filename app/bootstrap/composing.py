@@ -1,0 +1,159 @@
+"""The parts of `HybridMemoryService`, put together on open tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+
+from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
+from app.breakers import BreakerState
+from app.consolidation.drain import Drain, DrainPolicy
+from app.consolidation.erasures import Erasures
+from app.consolidation.forget import Forgetting
+from app.consolidation.indexing import Indexer, IndexingPolicy
+from app.consolidation.logged_episodes import EpisodeDrain
+from app.consolidation.reconcile import Reconcile, ReconcilePolicy
+from app.consolidation.representation import ContextPolicy
+from app.consolidation.retention import Retention
+from app.consolidation.run import Consolidation, RunPolicy, Workers
+from app.consolidation.segmentation import SegmentationPolicy
+from app.consolidation.spaces import Spaces
+from app.embedding.cache import CachedEmbedder
+from app.errors import EmbedderUnavailable
+from app.ingestion.episode_log import EpisodeLog
+from app.ingestion.episodes import RecordIngestion
+from app.ingestion.messages import MessageIngestion
+from app.ingestion.sessions import SessionIngestion
+from app.ports import (
+    AnswerStore,
+    Embedder,
+    EpisodicMemory,
+    Pingable,
+    SemanticMemory,
+    SparseEncoder,
+    Summarizer,
+    TableStore,
+    WorkingMemory,
+)
+from app.records import new_id, utc_now
+from app.retrieval.assembly import ContextAssembly
+from app.retrieval.context import ContextShares
+from app.retrieval.episodes import EpisodeReader
+from app.retrieval.recall import Recall, RecallPolicy
+from app.retrieval.recent import SessionReader
+from app.retrieval.stages import Stages
+from app.retrieval.surroundings import Surroundings
+from app.service import Parts
+from app.settings import Settings
+from app.transfer.backups import Backups
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    working: WorkingMemory
+    episodic: EpisodicMemory
+    semantic: SemanticMemory
+    embedder: Embedder
+    encoder: SparseEncoder
+    spaces: Spaces
+    tables: TableStore
+    breakers: Mapping[str, Callable[[], BreakerState]]
+    stages: Stages
+
+
+def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
+    limits = limits_of(settings)
+    consolidation, drain = _consolidation(settings, tiers, summarizer, answers)
+    session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
+    policy = RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms))
+    recall = Recall(
+        tiers.working,
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        encoder=tiers.encoder,
+        policy=policy,
+        stages=tiers.stages,
+    )
+    session_ttl = timedelta(seconds=settings.session_ttl_seconds)
+    records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
+    return Parts(
+        messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
+        records=records,
+        episode_log=EpisodeLog(tiers.working, records),
+        sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
+        session_reader=session_reader,
+        episode_reader=EpisodeReader(tiers.working, tiers.episodic),
+        recall=recall,
+        surroundings=Surroundings(session_reader, tiers.episodic, deadline=policy.deadline),
+        context=ContextAssembly(session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window),
+        consolidation=consolidation,
+        forgetting=_forgetting(tiers, recall, answers),
+        retention=Retention(tiers.episodic, policy=retention_policy(settings), clock=utc_now),
+        reconcile=Reconcile(tiers.episodic, tiers.semantic, tiers.spaces, policy=ReconcilePolicy(), clock=utc_now),
+        backups=_backups(tiers, drain),
+        exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
+        importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
+        episodic=tiers.episodic,
+        dependencies=_dependencies(tiers),
+        breakers=tiers.breakers,
+        limits=limits,
+        call_ttl=call_ttl_of(settings),
+    )
+
+
+def _forgetting(tiers: Tiers, recall: Recall, answers: AnswerStore) -> Forgetting:
+    cache = tiers.embedder if isinstance(tiers.embedder, CachedEmbedder) else None
+    return Forgetting(
+        tiers.working, tiers.episodic, tiers.semantic,
+        answers=answers, cache=cache, on_forgotten=recall.forget, clock=utc_now,
+    )  # fmt: skip
+
+
+def _consolidation(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> tuple[Consolidation, Drain]:
+    drain = Drain(
+        tiers.working,
+        tiers.episodic,
+        policy=DrainPolicy(ttl=timedelta(seconds=settings.session_ttl_seconds)),
+        segmentation=SegmentationPolicy(
+            idle_gap=timedelta(minutes=settings.episode_idle_minutes),
+            max_messages=settings.episode_max_messages,
+            max_tokens=settings.episode_max_tokens,
+        ),
+        clock=utc_now,
+        new_id=new_id,
+    )
+    indexer = Indexer(
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        summarizer,
+        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts),
+        context=ContextPolicy(),
+        clock=utc_now,
+    )
+    policy = RunPolicy(retain=settings.buffer_window)
+    workers = Workers(
+        Erasures(tiers.working, tiers.episodic, answers), drain, EpisodeDrain(tiers.working, tiers.episodic), indexer
+    )
+    consolidation = Consolidation(tiers.working, tiers.episodic, tiers.spaces, workers=workers, policy=policy, clock=utc_now)
+    return consolidation, drain
+
+
+def _backups(tiers: Tiers, drain: Drain) -> Backups:
+    def space() -> str | None:
+        try:
+            return tiers.embedder.space.name
+        except EmbedderUnavailable:
+            return None
+
+    program = version("hybrid-memory")
+    return Backups(tiers.working, tiers.tables, tiers.semantic, drain, clock=utc_now, program=program, space=space)
+
+
+def _dependencies(tiers: Tiers) -> Mapping[str, Pingable]:
+    return {"working": tiers.working, "episodic": tiers.episodic, "semantic": tiers.semantic, "embedder": tiers.embedder}

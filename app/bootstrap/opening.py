@@ -1,0 +1,121 @@
+"""An installation, opened and closed in order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from app.access import AccessControl
+from app.bootstrap.composing import Tiers, compose
+from app.bootstrap.describing import describe
+from app.bootstrap.index import open_semantic
+from app.bootstrap.models import open_embedder, open_http_client, open_local_model, open_stages, summarizer_of
+from app.bootstrap.policies import breaker_policy, call_ttl_of
+from app.bootstrap.servers import bring_schema_up_to_date, open_servers, postgres_of_keys
+from app.consolidation.spaces import Spaces
+from app.episodic.engine import create_engine, guarded
+from app.episodic.keys import PostgresKeyStore
+from app.episodic.repository import PostgresRepository
+from app.episodic.whole import PostgresTables
+from app.faultpoints import FaultPoint, reached
+from app.ports import AnswerStore, Embedder
+from app.records import new_id, utc_now
+from app.semantic.bm25 import Bm25Encoder
+from app.service import HybridMemoryService
+from app.settings import Settings
+from app.working.answers import RedisAnswerStore
+from app.working.calls import guard_of
+from app.working.client import connect
+from app.working.repository import RedisRepository
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """An open memory: the service, who may use it, and what runs where (for people to read)."""
+
+    service: HybridMemoryService
+    access: AccessControl
+    embedder: Embedder
+    answers: AnswerStore
+    call_ttl: timedelta
+    engines: Mapping[str, str]
+    provider_in_use: Callable[[], str | None]
+
+
+@asynccontextmanager
+async def open_installation(settings: Settings, *, address: str | None = None) -> AsyncIterator[Installation]:
+    """Open everything the settings name, and close it again in reverse, whatever happens in between.
+
+    `address` is where this process answers over HTTP, told to a second process that wants the same data directory.
+
+    Raises:
+        StartupError: what to change is in the message; nothing is left running.
+    """
+    async with AsyncExitStack() as stack:
+        urls = await open_servers(settings, address, stack)
+        await reached(FaultPoint.START_SERVERS)
+        redis = await stack.enter_async_context(connect(urls.redis, deadline=timedelta(seconds=settings.redis_deadline_seconds)))
+        redis_guard = guard_of(redis, breaker_policy(settings))
+        stack.push_async_callback(redis_guard.close)
+        unguarded = create_engine(urls.postgres, statement_timeout=timedelta(seconds=settings.postgres_deadline_seconds))
+        stack.push_async_callback(unguarded.dispose)
+        await bring_schema_up_to_date(unguarded, is_ours=settings.postgres_url is None)
+        await reached(FaultPoint.START_MIGRATED)
+        engine, postgres_guard = guarded(unguarded, breaker_policy(settings))
+        stack.push_async_callback(postgres_guard.close)
+        episodic = PostgresRepository(engine)
+        if settings.postgres_url is None:
+            await episodic.void_leases()  # nobody else works here: whoever held them was killed
+        await reached(FaultPoint.START_LEASES_VOIDED)
+        encoder = Bm25Encoder(settings.language)
+        semantic = await open_semantic(settings, encoder, stack)
+        await reached(FaultPoint.START_INDEX_OPENED)
+        local = open_local_model(settings, stack)
+        embedder, chain = await open_embedder(settings, local, redis, redis_guard, stack)
+        breakers = {
+            "working": lambda: redis_guard.state,
+            "episodic": lambda: postgres_guard.state,
+            "semantic": lambda: semantic.guard.state,
+            "embedder": lambda: chain.state,
+        }
+        working = RedisRepository(redis, guard=redis_guard)
+        spaces = Spaces(semantic, chain.primary_space)
+        client = await open_http_client(stack)
+        stages = open_stages(settings, local, client, stack)
+        tiers = Tiers(working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages)
+        summarizer = summarizer_of(settings, embedder, client)
+        answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None, guard=redis_guard)
+        yield Installation(
+            service=HybridMemoryService(compose(settings, tiers, summarizer, answers)),
+            access=_access(settings, engine),
+            embedder=embedder,
+            answers=answers,
+            call_ttl=call_ttl_of(settings),
+            engines=describe(settings),
+            provider_in_use=lambda: chain.provider_in_use,
+        )
+
+
+@asynccontextmanager
+async def open_access(settings: Settings) -> AsyncIterator[AccessControl]:
+    """Open the keys alone. They are in PostgreSQL; an embedded one is started, or shared with the service that runs it.
+
+    Raises:
+        StartupError: what to change is in the message; nothing is left running.
+    """
+    async with AsyncExitStack() as stack:
+        url, is_ours = await postgres_of_keys(settings, stack)
+        engine = create_engine(url)
+        stack.push_async_callback(engine.dispose)
+        await bring_schema_up_to_date(engine, is_ours=is_ours)
+        yield _access(settings, engine)
+
+
+def _access(settings: Settings, engine: AsyncEngine) -> AccessControl:
+    return AccessControl(PostgresKeyStore(engine), utc_now, may_be_open=settings.is_loopback or settings.allow_open_access)

@@ -1,0 +1,75 @@
+"""The contracts between policy and engines, stated by the policy that needs them.
+
+Each port has one conformance exam (`tests/conformance`) that every implementation and the in-memory twin in
+`app.testing` sit. Implementations translate their driver's errors into `TierUnavailable` (or
+`EmbedderUnavailable`) in one place; nothing else escapes but the errors listed here.
+"""
+
+from __future__ import annotations
+
+from app.ports.answers import Answer, AnswerStore, Call, Claim
+from app.ports.engines import Clock, Pingable
+from app.ports.episodic import EpisodicMemory, EpisodicReader, EpisodicWriter
+from app.ports.filed import (
+    Checkpoint,
+    Cutoffs,
+    Expired,
+    FiledMessage,
+    Indexable,
+    MessageInContext,
+    SessionRecord,
+    StoreStatus,
+    Taken,
+)
+from app.ports.models import Cache, Embedder, EmbeddingCache, Rephraser, Reranker, SparseEncoder, Summarizer, Summary
+from app.ports.outbox import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
+from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
+from app.ports.tables import KeyStore, TableFilling, TableSnapshot, TableStore
+from app.ports.working import Backlog, Erasure, OwedErasure, Settlement, Window, WorkingMemory
+
+__all__ = [
+    "Answer",
+    "AnswerStore",
+    "Backlog",
+    "Cache",
+    "Call",
+    "Checkpoint",
+    "Claim",
+    "Clock",
+    "Cutoffs",
+    "Embedder",
+    "EmbeddingCache",
+    "EpisodicMemory",
+    "EpisodicReader",
+    "EpisodicWriter",
+    "Erasure",
+    "Expired",
+    "FiledMessage",
+    "IndexQuery",
+    "Indexable",
+    "IndexedPoint",
+    "KeyStore",
+    "MessageInContext",
+    "OutboxEntry",
+    "OutboxOp",
+    "OutboxQuery",
+    "OutboxState",
+    "OwedErasure",
+    "Pingable",
+    "Queued",
+    "Rephraser",
+    "Reranker",
+    "SemanticMemory",
+    "SessionRecord",
+    "Settlement",
+    "SparseEncoder",
+    "StoreStatus",
+    "Summarizer",
+    "Summary",
+    "TableFilling",
+    "TableSnapshot",
+    "TableStore",
+    "Taken",
+    "Window",
+    "WorkingMemory",
+]

@@ -1,0 +1,392 @@
+"""Tier 2: what the episodic memory promises, to readers and in a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from app.ports.engines import Pingable
+from app.ports.filed import (
+    Checkpoint,
+    Cutoffs,
+    Expired,
+    FiledMessage,
+    Indexable,
+    MessageInContext,
+    SessionRecord,
+    StoreStatus,
+    Taken,
+)
+from app.ports.outbox import OutboxEntry, OutboxQuery, Queued
+from app.ports.working import Erasure, OwedErasure
+from app.records import (
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    Hit,
+    Json,
+    Knowledge,
+    KnowledgeKind,
+    Message,
+    Query,
+    Reconciliation,
+    RecordKind,
+    RunReport,
+    Scope,
+    SessionKey,
+    SessionState,
+)
+
+
+class EpisodicReader(Protocol):
+    """A read session: writes nothing; each call sees one snapshot, two calls may see two."""
+
+    async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
+        """Messages with a sequence above `after`, by rising sequence, at most `limit`."""
+        ...
+
+    async def recent(self, session: SessionKey, limit: int) -> tuple[Message, ...]:
+        """The newest `limit` messages by rising sequence."""
+        ...
+
+    async def last_sequence(self, session: SessionKey) -> int:
+        """0 when the session has no message here."""
+        ...
+
+    async def messages_by_id(self, session: SessionKey, ids: Sequence[UUID]) -> Mapping[UUID, Message]: ...
+
+    async def messages_in_context(self, uids: Sequence[UUID]) -> tuple[MessageInContext, ...]:
+        """The messages with these uids that still exist, each with the two before it. Any order."""
+        ...
+
+    async def episodes_of(self, uids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """The episode each of these messages (by `uid`) belongs to; unknown ones are left out."""
+        ...
+
+    async def search_text(self, query: Query) -> tuple[Hit, ...]:
+        """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
+        ...
+
+    async def session(self, session: SessionKey) -> SessionRecord | None: ...
+
+    async def list_sessions(self, namespace: str, *, after: str, limit: int) -> tuple[SessionRecord, ...]:
+        """By session id; `after` is the last one of the page before, "" for the first page."""
+        ...
+
+    async def list_messages(self, namespace: str, *, after: tuple[str, int], limit: int) -> tuple[FiledMessage, ...]:
+        """A namespace's messages, session by session, each session by rising sequence.
+
+        `after` is (session id, sequence) of the last one of the page before, ("", 0) for the first page.
+        """
+        ...
+
+    async def episode(self, namespace: str, episode_id: UUID) -> Episode | None: ...
+
+    async def episodes_by_uid(self, uids: Sequence[UUID]) -> tuple[Episode, ...]: ...
+
+    async def list_episodes(
+        self, scope: Scope, *, kind: EpisodeKind | None, before: UUID | None, limit: int, archived: bool | None = False
+    ) -> tuple[Episode, ...]:
+        """Newest first (by id, which sorts by time); `before` is the last id of the page before.
+
+        `archived` asks for those that are not in the archive, for those that are, or (None) for both.
+        """
+        ...
+
+    async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]: ...
+
+    async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
+        """Steps with an index above `after` (-1 for the first page), by rising index."""
+        ...
+
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None: ...
+
+    async def knowledge_by_uid(self, uids: Sequence[UUID]) -> tuple[Knowledge, ...]: ...
+
+    async def list_knowledge(
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Knowledge, ...]: ...
+
+    async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
+        """Open conversation episodes whose last message is older than `idle_since` (all when None), oldest first."""
+        ...
+
+    async def indexed_through(self, sessions: Sequence[SessionKey]) -> Mapping[SessionKey, int]:
+        """For each session the sequence up to which no message has an open outbox entry (dead letters do not count)."""
+        ...
+
+    async def open_entries(self, uids: Sequence[UUID]) -> int:
+        """How many of these records still have an outbox entry that is not dead."""
+        ...
+
+    async def dead_letters(self, uids: Sequence[UUID]) -> int:
+        """How many of these records were given up on."""
+        ...
+
+    async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]: ...
+
+    async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
+        """The entries of these records, dead ones too. Any order."""
+        ...
+
+    async def scroll_indexable(self, *, after: UUID | None, limit: int, namespace: str | None) -> tuple[Indexable, ...]:
+        """The next records that belong into the index, of all kinds, by rising uid from after `after` on.
+
+        Fewer than `limit` are the last. With `namespace` only its own.
+        """
+        ...
+
+    async def indexable(self, uids: Sequence[UUID]) -> tuple[Indexable, ...]:
+        """Those of these records that exist and belong into the index. Any order."""
+        ...
+
+    async def reconciliations(self, limit: int) -> tuple[Reconciliation, ...]:
+        """The newest comparisons with the index, newest first."""
+        ...
+
+    async def next_outbox_at(self) -> datetime | None:
+        """When the earliest entry that is not dead becomes due; None when there is none."""
+        ...
+
+    async def runs(self, limit: int) -> tuple[RunReport, ...]:
+        """The newest consolidation runs, newest first."""
+        ...
+
+    async def status(self) -> StoreStatus: ...
+
+    async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
+        """How many records of each kind `scope` admits."""
+        ...
+
+    async def uids(self, kind: RecordKind, scope: Scope, *, after: UUID | None, limit: int) -> tuple[UUID, ...]:
+        """The records that `scope` admits, by rising uid above `after`, at most `limit`."""
+        ...
+
+    async def existing(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of these records that have a row in the namespace, whether or not this release can read it."""
+        ...
+
+    async def expired(self, cutoffs: Cutoffs) -> Expired:
+        """What retention would take; pinned and open episodes are not among it."""
+        ...
+
+    async def owed_erasures(self, limit: int, *, session: SessionKey | None = None) -> tuple[OwedErasure, ...]:
+        """Erasures still owed to the buffers, oldest first: all, or those that concern one session."""
+        ...
+
+
+class EpisodicWriter(EpisodicReader, Protocol):
+    """A write session: everything done in it is committed together when its context ends without an error."""
+
+    async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
+        """Lock the session's checkpoint until the transaction ends (making it, at 0, if it is new).
+
+        None when another worker holds it: skip the session, do not wait.
+        """
+        ...
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None: ...
+
+    async def insert_messages(self, messages: Sequence[Message], episode_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Insert each message into the episode of the same position; one statement for the whole batch.
+
+        A message whose `uid` is there already is left as it is. Returns the uids that were new.
+        """
+        ...
+
+    async def episode(self, namespace: str, episode_id: UUID) -> Episode | None:
+        """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
+        ...
+
+    async def save_episode(self, episode: Episode) -> Episode:
+        """Insert, or replace all but `created_at` of an episode with this id, which raises its version by one.
+
+        Returns the episode with the version it has now.
+        """
+        ...
+
+    async def insert_episode(self, episode: Episode) -> bool:
+        """Insert; False when the id is taken, in whatever namespace, and the episode there is left as it is."""
+        ...
+
+    async def open_episode(self, session: SessionKey) -> Episode | None:
+        """The session's open conversation episode; there is at most one. Locked like `episode`."""
+        ...
+
+    async def append_steps(
+        self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        """Number the new steps on from the last one. `call` names the call that brings them."""
+        ...
+
+    async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
+        """The steps that this call brought, by rising index."""
+        ...
+
+    async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
+        """Bring counts, sequences and times of those that hold messages into line with them."""
+        ...
+
+    async def save_session(
+        self, session: SessionKey, *, state: SessionState | None, last_message_at: datetime | None, now: datetime
+    ) -> None:
+        """Insert or update; None leaves what is there. A session that gets messages again is no longer ended.
+
+        A state of a lower version than the stored one's does not replace it.
+        """
+        ...
+
+    async def replace_state(
+        self, session: SessionKey, state: SessionState, *, expected: int | None, floor: int, now: datetime
+    ) -> int:
+        """Save a state as the version after the stored one or `floor`, whichever is higher; returns that version.
+
+        Raises:
+            VersionMismatch: the stored state is not at version `expected`; nothing was written.
+        """
+        ...
+
+    async def end_session(self, session: SessionKey, at: datetime) -> None: ...
+
+    async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
+        """As a reader sees it; nobody else changes or deletes it until the transaction ends."""
+        ...
+
+    async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
+        """Insert, or replace all but `created_at`; raises the version and returns it as `save_episode` does."""
+        ...
+
+    async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
+        """Note that this transaction carries out the call, on this record.
+
+        Returns None; or, when the call was carried out before, the id of the record that it was carried out on. Waits
+        for a transaction that carries out the same call right now.
+        """
+        ...
+
+    async def delete_expired_calls(self, before: datetime, limit: int) -> int:
+        """Drop the notes of calls carried out before then, the oldest first; returns how many."""
+        ...
+
+    async def enqueue(self, entries: Sequence[OutboxEntry]) -> None:
+        """Open an outbox entry for each record, or renew the open one (see `OutboxEntry`)."""
+        ...
+
+    async def claim_outbox(self, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
+        """Take up to `limit` due entries (not dead, not leased), oldest first, with SKIP LOCKED, and lease them.
+
+        `now` decides what is due. A claim counts as an attempt: `attempts` is already raised in what is returned.
+        """
+        ...
+
+    async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
+        """Remove these entries, except those whose generation has moved on: they are due at once.
+
+        So is an entry that another worker removed meanwhile: the caller, whose lease had run out, may have been the
+        last to write to the index, and perhaps not the truth.
+        """
+        ...
+
+    async def delay_outbox(self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime) -> None:
+        """Give entries back that an outage stopped: tried again at `next_attempt_at`, and nothing held against them."""
+        ...
+
+    async def release_outbox(
+        self, entries: Sequence[OutboxEntry], *, error: str, next_attempt_at: datetime, is_dead: bool
+    ) -> None:
+        """Give entries back that failed on their own account: tried again at `next_attempt_at`, or as dead letters.
+
+        Entries that are no longer the caller's are treated as in `complete_outbox`.
+        """
+        ...
+
+    async def retry_dead(self, ids: Sequence[int] | None, now: datetime, *, namespace: str | None = None) -> int:
+        """Make dead letters (all, or these; of one namespace or all) due at once, attempts and failures forgotten.
+
+        Returns how many.
+        """
+        ...
+
+    async def drop_dead(self, ids: Sequence[int], *, namespace: str | None = None) -> int:
+        """Remove these dead letters (of one namespace, or whichever); returns how many. The records stay as they are."""
+        ...
+
+    async def record_run(self, run: RunReport) -> None: ...
+
+    async def lock_reconciliation(self) -> Reconciliation | None:
+        """The one that is running, if there is one; nobody else takes it until the transaction ends."""
+        ...
+
+    async def save_reconciliation(self, run: Reconciliation) -> bool:
+        """Insert, or replace; False, and nothing is changed, if the run was taken up by somebody else meanwhile.
+
+        Raises:
+            Conflict: another one is running.
+        """
+        ...
+
+    async def delete_records(self, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
+        """Delete rows and open a delete entry in the outbox for each; returns how many rows there were.
+
+        The buffers are owed the erasure of each message deleted.
+        """
+        ...
+
+    async def hold_namespace(self, namespace: str) -> None:
+        """Wait for drains of the namespace that are under way, and keep others from beginning until the transaction ends.
+
+        Raises:
+            TierUnavailable: they took too long.
+        """
+        ...
+
+    async def share_namespace(self, namespace: str) -> None:
+        """Wait for who holds the namespace, and keep others from doing so until the transaction ends.
+
+        Raises:
+            TierUnavailable: that took too long.
+        """
+        ...
+
+    async def owe_erasure(self, erasure: Erasure) -> None:
+        """Note that the buffers are owed this erasure; its `before` has to be given."""
+        ...
+
+    async def settle_erasures(self, ids: Sequence[int]) -> None:
+        """Tick off erasures that were carried out."""
+        ...
+
+    async def archive_episodes(self, ended_before: datetime, *, at: datetime, limit: int) -> Taken:
+        """Archive up to `limit` closed episodes that are not pinned, the oldest first, with their messages.
+
+        Their points are queued for removal. Episodes that another worker holds are left to it.
+        """
+        ...
+
+    async def delete_archived(self, archived_before: datetime, *, limit: int) -> Taken:
+        """Delete up to `limit` archived episodes that are not pinned, the oldest first, like `delete_records`."""
+        ...
+
+    async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
+        """Delete every record that `scope` admits, its sessions' state and checkpoints when it names a session or
+        nothing but the namespace; opens delete entries in the outbox. Returns the rows removed by kind."""
+        ...
+
+    async def delete_expired_sessions(self, idle_since: datetime, limit: int) -> int:
+        """Drop the archived state of sessions ended or idle since before `idle_since`; their messages stay."""
+        ...
+
+
+class EpisodicMemory(Pingable, Protocol):
+    """The truth. Errors of the driver arrive as `TierUnavailable("episodic", …)` from either context."""
+
+    def reading(self) -> AbstractAsyncContextManager[EpisodicReader]: ...
+
+    def writing(self) -> AbstractAsyncContextManager[EpisodicWriter]: ...
+
+    def frozen(self) -> AbstractAsyncContextManager[EpisodicReader]:
+        """A read session whose calls all see one moment. Not for long: what was deleted since is kept for it."""
+        ...
