@@ -1,0 +1,162 @@
+"""The façade: episodes and knowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from app.errors import HybridMemoryError
+from app.ingestion.limits import check_count, check_label
+from app.records import (
+    Episode,
+    EpisodeKind,
+    EpisodeReceipt,
+    EpisodeStep,
+    Json,
+    Knowledge,
+    KnowledgeKind,
+    RecordKind,
+    Scope,
+    Success,
+    Tier,
+    Wait,
+    derived_uuid,
+    utc_now,
+)
+from app.service.parts import Side, found, scope_parts
+
+_INDEX_WAIT: Final = timedelta(seconds=60)
+
+
+class Experience(Side):
+    """Store, change and read what happened and what is known."""
+
+    # A `call` names the call that asks for a change: repeated under the same name, it changes nothing more.
+
+    async def store_episode(
+        self, episode: Episode, steps: Sequence[Json] = (), *, wait: Wait = Wait.STORED, call: UUID | None = None
+    ) -> EpisodeReceipt:
+        """Store a decision, negotiation or task with its first steps; the receipt says where it is.
+
+        Without a wait it is logged in Redis and drained soon; else it goes to Postgres, or on until it is indexed. While
+        Postgres is away it is logged in either case.
+
+        Raises:
+            Conflict: the id is taken by another episode; nothing was written.
+        """
+        receipt = await self._parts.episode_log.store(episode, steps, wait, call=call)
+        return await self._index_episode(receipt) if wait is Wait.INDEXED else receipt
+
+    async def _index_episode(self, receipt: EpisodeReceipt) -> EpisodeReceipt:
+        if receipt.stored_in is not Tier.EPISODIC:
+            return receipt
+        try:
+            is_indexed = await self._parts.consolidation.index([receipt.episode.uid], _INDEX_WAIT)
+        except HybridMemoryError:  # acknowledged already, as in `_carry_on`
+            return replace(receipt, degraded=(*receipt.degraded, "consolidation"))
+        return replace(receipt, stored_in=Tier.SEMANTIC) if is_indexed else receipt
+
+    async def get_episode(self, namespace: str, episode_id: UUID) -> Episode:
+        """The episode, drained or not."""
+        check_label("namespace", namespace, self._parts.limits)
+        return await self._parts.episode_reader.one(namespace, episode_id)
+
+    async def list_episodes(
+        self, scope: Scope, *,
+        kind: EpisodeKind | None = None, before: UUID | None = None, limit: int = 50, archived: bool = False,
+    ) -> tuple[Episode, ...]:  # fmt: skip
+        """Newest first, those in the archive or the others; `before` is the last id of the page before."""
+        self._check(scope, limit=limit)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.list_episodes(scope, kind=kind, before=before, limit=limit, archived=archived)
+
+    async def change_episode(
+        self, namespace: str, episode_id: UUID, change: Callable[[Episode], Episode], *, expected_version: int | None = None
+    ) -> Episode:
+        """Store what `change` makes of the episode; it is indexed again in the background. Identity and span stay.
+
+        Raises:
+            VersionMismatch: the episode is not at `expected_version`.
+        """
+        return await self._parts.records.change_episode(namespace, episode_id, change, expected_version=expected_version)
+
+    async def record_outcome(
+        self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
+    ) -> Episode:
+        """Say how an episode turned out; replaces what was said before."""
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
+        return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
+
+    async def append_steps(
+        self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
+    ) -> tuple[EpisodeStep, ...]:
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
+        return await self._parts.records.append_steps(namespace, episode_id, steps, call=call)
+
+    async def list_steps(self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100) -> tuple[EpisodeStep, ...]:
+        """Steps with an index above `after`, in order."""
+        check_count("limit", limit, self._parts.limits.results)
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
+        await self.get_episode(namespace, episode_id)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.steps(episode_id, after=after, limit=limit)
+
+    async def delete_episode(self, namespace: str, episode_id: UUID, *, expected_version: int | None = None) -> None:
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
+        await self._parts.records.delete(RecordKind.EPISODE, namespace, episode_id, expected_version=expected_version)
+
+    async def upsert_vector(
+        self, scope: Scope, text: str, *, record_id: UUID | None = None,
+        kind: KnowledgeKind = KnowledgeKind.FACT, content: Json | None = None,
+    ) -> Knowledge:  # fmt: skip
+        """Remember a text by its meaning, at once: stored as knowledge in Postgres, then indexed before returning.
+
+        With `record_id` an earlier text of the same namespace is replaced. Without, the same text in the same scope
+        is remembered once. The index holds nothing that is not in Postgres: it can always be rebuilt.
+        """
+        identity = record_id or derived_uuid("knowledge", *(p or "" for p in scope_parts(scope)), text)
+        knowledge = Knowledge(id=identity, kind=kind, scope=scope, description=text, created_at=utc_now(), content=content or {})
+        stored = await self.store_knowledge(knowledge)
+        await self._parts.consolidation.index([stored.uid], _INDEX_WAIT)
+        return stored
+
+    async def store_knowledge(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
+        """Store a piece of knowledge, replacing one with the same id; it is indexed in the background."""
+        return await self._parts.records.store_knowledge(knowledge, call=call)
+
+    async def change_knowledge(
+        self, namespace: str, knowledge_id: UUID, change: Callable[[Knowledge], Knowledge], *,
+        expected_version: int | None = None,
+    ) -> Knowledge:  # fmt: skip
+        """Store what `change` makes of the knowledge; it is indexed again in the background. Identity and counts stay.
+
+        Raises:
+            VersionMismatch: the knowledge is not at `expected_version`.
+        """
+        return await self._parts.records.change_knowledge(namespace, knowledge_id, change, expected_version=expected_version)
+
+    async def apply_knowledge(
+        self, namespace: str, knowledge_id: UUID, success: Success, *, episode_id: UUID | None = None, call: UUID | None = None
+    ) -> Knowledge:
+        """Count one application of the knowledge and how it went; the episode in which it happened becomes evidence."""
+        return await self._parts.records.apply_knowledge(namespace, knowledge_id, success, episode_id=episode_id, call=call)
+
+    async def get_knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge:
+        check_label("namespace", namespace, self._parts.limits)
+        async with self._parts.episodic.reading() as reader:
+            knowledge = await reader.knowledge(namespace, knowledge_id)
+        return found("knowledge", knowledge_id, knowledge)
+
+    async def list_knowledge(
+        self, scope: Scope, *, kind: KnowledgeKind | None = None, before: UUID | None = None, limit: int = 50
+    ) -> tuple[Knowledge, ...]:
+        """Newest first; `before` is the last id of the page before."""
+        self._check(scope, limit=limit)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.list_knowledge(scope, kind=kind, before=before, limit=limit)
+
+    async def delete_knowledge(self, namespace: str, knowledge_id: UUID, *, expected_version: int | None = None) -> None:
+        await self._parts.records.delete(RecordKind.KNOWLEDGE, namespace, knowledge_id, expected_version=expected_version)

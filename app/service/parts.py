@@ -1,0 +1,90 @@
+"""What the façade is made of, and what each of its sides stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from app.breakers import BreakerState
+from app.consolidation.forget import Forgetting
+from app.consolidation.reconcile import Reconcile
+from app.consolidation.retention import Retention
+from app.consolidation.run import Consolidation
+from app.errors import NotFound
+from app.ingestion.episode_log import EpisodeLog
+from app.ingestion.episodes import RecordIngestion
+from app.ingestion.limits import Limits, check_count, check_label, check_scope
+from app.ingestion.messages import MessageIngestion
+from app.ingestion.sessions import SessionIngestion
+from app.ports import EpisodicMemory, Pingable
+from app.records import Scope, SessionKey
+from app.retrieval.assembly import ContextAssembly
+from app.retrieval.episodes import EpisodeReader
+from app.retrieval.recall import Recall
+from app.retrieval.recent import SessionReader
+from app.retrieval.surroundings import Surroundings
+from app.transfer.backups import Backups
+from app.transfer.exporting import Exporting
+from app.transfer.importing import Importing
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the façade is made of; put together in `bootstrap`."""
+
+    messages: MessageIngestion
+    records: RecordIngestion
+    episode_log: EpisodeLog
+    sessions: SessionIngestion
+    session_reader: SessionReader
+    episode_reader: EpisodeReader
+    recall: Recall
+    surroundings: Surroundings
+    context: ContextAssembly
+    consolidation: Consolidation
+    forgetting: Forgetting
+    retention: Retention
+    reconcile: Reconcile
+    backups: Backups
+    exporting: Exporting
+    importing: Importing
+    episodic: EpisodicMemory
+    dependencies: Mapping[str, Pingable]
+    breakers: Mapping[str, Callable[[], BreakerState]]
+    limits: Limits
+    call_ttl: timedelta
+
+
+class Side:
+    """One side of the façade: it holds no policy, every method delegates to a part."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def _check_namespace(self, namespace: str | None) -> None:
+        if namespace is not None:
+            check_label("namespace", namespace, self._parts.limits)
+
+    def _check(self, scope: Scope, *, limit: int) -> None:
+        check_scope(scope, self._parts.limits)
+        check_count("limit", limit, self._parts.limits.results)
+
+
+def session_key(scope: Scope) -> SessionKey:
+    check_label("session_id", scope.session_id or "", Limits())
+    return SessionKey(scope.namespace, scope.session_id or "")
+
+
+def scope_parts(scope: Scope) -> tuple[str | None, ...]:
+    return (scope.namespace, scope.user_id, scope.agent_id, scope.session_id, scope.project_id)
+
+
+def found(kind: str, record_id: UUID, record: T | None) -> T:
+    if record is None:
+        raise NotFound(kind, str(record_id))
+    return record
