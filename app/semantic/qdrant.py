@@ -93,6 +93,12 @@ class QdrantRepository:
         if point_ids:
             await self._delete_everywhere("delete", models.PointIdsList(points=[str(i) for i in point_ids]), keep=keep)
 
+    async def judge(self, point_id: UUID, standing: Standing) -> None:
+        async with self._calling("judge"):
+            for name in await self._collections():
+                # By filter: naming a point that is not there would be an error.
+                await self._client.set_payload(name, standing_payload(standing), to_filter((Named((point_id,)),)), wait=True)
+
     async def drop(self, space: Space) -> None:
         name = collection_of(space)
         self._prepared.discard(name)
