@@ -59,13 +59,21 @@ async def insert_all(session: Session, given: Sequence[Feedback]) -> frozenset[U
     return frozenset(row.id for row in inserted)
 
 
+_FEEDBACK: Final = select(
+    *(column for column in feedback.c if column not in set(_SUBJECTS.values())), _UID.label("record_uid"), _KIND.label("kind")
+)
+
+
+async def one(session: Session, namespace: str, feedback_id: UUID) -> Feedback | None:
+    statement = _FEEDBACK.where(feedback.c.namespace == namespace, feedback.c.id == feedback_id)
+    return rows.only(await session.run("feedback", statement), rows.feedback)
+
+
 async def page(session: Session, namespace: str, *, after: UUID | None, limit: int) -> tuple[Feedback, ...]:
-    columns = [column for column in feedback.c if column not in set(_SUBJECTS.values())]
-    statement = select(*columns, _UID.label("record_uid"), _KIND.label("kind")).where(feedback.c.namespace == namespace)
+    statement = _FEEDBACK.where(feedback.c.namespace == namespace).order_by(feedback.c.id).limit(limit)
     if after is not None:
         statement = statement.where(feedback.c.id > after)
-    found = await session.run("list_feedback", statement.order_by(feedback.c.id).limit(limit))
-    return rows.readable(found, rows.feedback)
+    return rows.readable(await session.run("list_feedback", statement), rows.feedback)
 
 
 async def standings(session: Session, uids: Sequence[UUID], as_of: datetime) -> Mapping[UUID, Standing]:

@@ -129,6 +129,9 @@ class Reader:
     async def standings(self, uids: Sequence[UUID], as_of: datetime) -> Mapping[UUID, Standing]:
         return await feedback.standings(self._session, uids, as_of)
 
+    async def feedback(self, namespace: str, feedback_id: UUID) -> Feedback | None:
+        return await feedback.one(self._session, namespace, feedback_id)
+
     async def list_feedback(self, namespace: str, *, after: UUID | None, limit: int) -> tuple[Feedback, ...]:
         return await feedback.page(self._session, namespace, after=after, limit=limit)
 

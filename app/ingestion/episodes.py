@@ -74,7 +74,7 @@ class RecordIngestion:
             if (known := await self._noted(tx, call, episode.id)) is not None:
                 return await _episode(tx, episode.scope.namespace, known)
             is_new = await tx.insert_episode(episode)
-            stored = episode if is_new else await tx.save_episode(episode)
+            stored = episode if is_new else await self._replaced(tx, episode)
             if is_new and admitted.steps:
                 await tx.append_steps(episode.id, admitted.steps, admitted.logged_at, call=call)
             await tx.enqueue([_upsert(RecordKind.EPISODE, episode.scope.namespace, episode.id)])
@@ -99,6 +99,7 @@ class RecordIngestion:
             _refuse_another(episode, changed, _EPISODE_IDENTITY)
             self._check_content(changed)
             stored = await tx.save_episode(changed)
+            await tx.revise_outcome(episode, changed, self._clock(), call=call)
             if not stored.is_open:
                 await tx.enqueue([_upsert(RecordKind.EPISODE, namespace, episode_id)])
         return stored
@@ -106,7 +107,12 @@ class RecordIngestion:
     async def record_outcome(
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None, *, call: UUID | None = None
     ) -> Episode:
-        """Say how an episode turned out; replaces what was said before."""
+        """Say how an episode turned out; replaces what was said before, which is kept in its history.
+
+        Raises:
+            InvalidInput: the outcome breaks a limit, or its quality is not in [0, 1].
+            NotFound: no such episode in this namespace.
+        """
         judged = partial(replace, outcome=outcome, outcome_quality=outcome_quality)
         return await self.change_episode(namespace, episode_id, judged, call=call)
 
@@ -192,6 +198,13 @@ class RecordIngestion:
         """Drop the notes of calls carried out before then; returns how many."""
         async with self._episodic.writing() as tx:
             return await tx.delete_expired_calls(carried_out_before, _RETIRED_AT_ONCE)
+
+    async def _replaced(self, tx: EpisodicWriter, episode: Episode) -> Episode:
+        known = await tx.episode(episode.scope.namespace, episode.id)
+        stored = await tx.save_episode(episode)
+        if known is not None:
+            await tx.revise_outcome(known, episode, self._clock())
+        return stored
 
     async def _noted(self, tx: EpisodicWriter, call: UUID | None, record_id: UUID) -> UUID | None:
         """The record that the call was carried out on before; else it is noted as carried out here, on `record_id`."""

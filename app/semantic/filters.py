@@ -1,9 +1,9 @@
 """Which points may be seen: one vendor-neutral list of conditions, translated by each engine (pure).
 
-A condition is a set of texts a keyword field may equal, a stretch of time, or bounds on a number. Metadata is matched through one keyword
-list of `key=value` terms rather than by path: the engines disagree about what a path matches (Qdrant Edge takes true
-for 1 and cannot ask for true, neither engine finds 1.0 by matching 1, and a list matches by any of its elements),
-while equal terms are equal everywhere, and are indexed.
+A condition is a set of texts a keyword field may equal, a stretch of time, or bounds on a number. Metadata is matched
+through one keyword list of `key=value` terms rather than by path: the engines disagree about what a path matches (Qdrant
+Edge takes true for 1 and cannot ask for true, neither engine finds 1.0 by matching 1, and a list matches by any of its
+elements), while equal terms are equal everywhere, and are indexed.
 """
 
 from __future__ import annotations

@@ -190,6 +190,10 @@ class InMemoryReader:
         standings = {uid: standing_of([(f.verdict, f.created_at) for f in said if f.record_uid == uid], as_of) for uid in uids}
         return {uid: standing for uid, standing in standings.items() if standing is not None}
 
+    async def feedback(self, namespace: str, feedback_id: UUID) -> Feedback | None:
+        found = self._books.feedback.get(feedback_id)
+        return found if found and found.scope.namespace == namespace else None
+
     async def list_feedback(self, namespace: str, *, after: UUID | None, limit: int) -> tuple[Feedback, ...]:
         mine = (f for f in self._books.feedback.values() if f.scope.namespace == namespace and (after is None or f.id > after))
         return tuple(sorted(mine, key=lambda f: f.id)[:limit])
