@@ -10,7 +10,16 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from app.errors import InvalidInput, NotFound, VersionMismatch
-from app.ingestion.limits import Limits, check_count, check_document, check_label, check_scope, check_text, check_time
+from app.ingestion.limits import (
+    Limits,
+    check_count,
+    check_document,
+    check_label,
+    check_ratio,
+    check_scope,
+    check_text,
+    check_time,
+)
 from app.ports import Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp
 from app.records import (
     Episode,
@@ -228,8 +237,8 @@ class RecordIngestion:
             self._check_object("outcome", episode.outcome)
         if episode.summary:
             check_text("summary", episode.summary, self._limits.message_bytes)
-        _check_ratio("outcome_quality", episode.outcome_quality)
-        _check_ratio("quality", episode.quality)
+        check_ratio("outcome_quality", episode.outcome_quality)
+        check_ratio("quality", episode.quality)
 
     def _admit_steps(self, steps: Sequence[Json]) -> None:
         if steps:
@@ -241,7 +250,7 @@ class RecordIngestion:
         check_scope(knowledge.scope, self._limits)
         check_text("description", knowledge.description, self._limits.message_bytes)
         self._check_object("content", knowledge.content)
-        _check_ratio("confidence", knowledge.confidence)
+        check_ratio("confidence", knowledge.confidence)
         valid_from = None if knowledge.valid_from is None else check_time("valid_from", knowledge.valid_from, self._limits, None)
         valid_to = None if knowledge.valid_to is None else check_time("valid_to", knowledge.valid_to, self._limits, None)
         if valid_from is not None and valid_to is not None and valid_to < valid_from:
@@ -314,11 +323,6 @@ def _refuse_another(record: Record, changed: Record, identity: Sequence[str]) ->
     for field in identity:
         if getattr(record, field) != getattr(changed, field):
             raise InvalidInput(field, "cannot be changed")
-
-
-def _check_ratio(field: str, value: float | None) -> None:
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise InvalidInput(field, f"must be between 0 and 1, is {value}")
 
 
 def _upsert(kind: RecordKind, namespace: str, record_id: UUID) -> OutboxEntry:
