@@ -68,7 +68,7 @@ class FeedbackIngestion:
         self._limits = limits
         self._clock = clock
 
-    async def give(self, draft: FeedbackDraft, *, call: UUID | None = None) -> Feedback:
+    async def record(self, draft: FeedbackDraft, *, call: UUID | None = None) -> Feedback:
         """Store the feedback, and bring what was said about its record by now into the index.
 
         A message's id is its session's: with `scope.session_id` only that session is looked into. Of a `call` that was made

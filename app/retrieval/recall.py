@@ -85,7 +85,7 @@ class Recall:
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
     async def recall(self, query: Query, *, deadline: timedelta | None = None) -> Recollection:
-        """The best hits within the deadline (the policy's, if none is given); what could not answer in time is named in `degraded`.
+        """The best hits within the deadline (the policy's, if none is given); who could not answer in time is in `degraded`.
 
         Raises:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.

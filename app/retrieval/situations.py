@@ -36,16 +36,15 @@ class Situations:
         self._cache = cache
         self._deadline = deadline
 
-    async def similar(self, asked: SituationQuery) -> Recollection:
-        """The episodes most like the situation, each with its reasons, within the deadline; cached for a moment.
+    async def similar(self, query: Query, deadline: timedelta | None = None) -> Recollection:
+        """What `query_of` a situation finds, each hit with its reasons, within the deadline; cached for a moment.
 
         What could not answer in time is named in `degraded`; such an answer is never given again.
 
         Raises:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.
         """
-        started, query = time.perf_counter(), query_of(asked)
-        deadline = asked.deadline or self._deadline
+        started, deadline = time.perf_counter(), deadline or self._deadline
         is_known, generation = await self._generation(query.scope.namespace, deadline)
         if is_known and (cached := self._cache.get(query, generation)) is not None:
             return replace(cached, latency_ms=(time.perf_counter() - started) * 1e3, is_cached=True)
