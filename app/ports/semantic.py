@@ -26,12 +26,12 @@ class IndexQuery:
     limit: int
     kinds: tuple[RecordKind, ...]
     filter: tuple[FilterTerm, ...] = ()
-    ranges: tuple[Range, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
     cues: Cues = NO_CUES
+    ranges: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,6 @@ class Query:
     scope: Scope
     kinds: tuple[RecordKind, ...] = (RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE)
     filter: tuple[FilterTerm, ...] = ()
-    ranges: tuple[Range, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     now: datetime | None = None
@@ -89,6 +88,7 @@ class Query:
     is_grouped: bool = False
     neighbours: int = 0
     stages: tuple[Stage, ...] = ()
+    ranges: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ def query_of(asked: SituationQuery) -> Query:
         now=asked.now,
         limit=asked.limit,
         ranking=ranking,
+        is_collapsed=False,  # the same said twice is one thing known; the same done twice may have turned out differently
     )
 
 

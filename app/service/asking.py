@@ -19,9 +19,7 @@ class Asking(Side):
         checked = check_query(query, self._parts.limits)
         return await self._parts.surroundings.added(checked, await self._parts.recall.recall(checked))
 
-    async def recall_similar_situations(
-        self, context: str | Json, scope: Scope, **terms: Unpack[SituationTerms]
-    ) -> Recollection:
+    async def recall_similar_situations(self, context: str | Json, scope: Scope, **terms: Unpack[SituationTerms]) -> Recollection:
         """Episodes like the situation described, in words or as a JSON object, best first; `why` says what speaks for each.
 
         `terms` are the further fields of `SituationQuery`: how many, of which kind and project (the scope's), of which quality

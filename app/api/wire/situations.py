@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from app.api.wire.base import FilterValue, JsonObject, Moment, Scoped, example
 from app.api.wire.recall import HitOut, RankingIn, SearchOut, Weight, filter_terms
 from app.ranking import SITUATION_RANKING
 from app.records import EpisodeKind, Hit, OutcomeAsked, Recollection, SituationTerms
+
+
+def _context(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """One refusal instead of one for each type that the value might have had."""
+    try:
+        return handler(value)
+    except ValidationError:
+        raise PydanticCustomError("context", "must be a text or a JSON object") from None
+
+
+Context = Annotated[StrictStr | JsonObject, WrapValidator(_context)]
 
 
 class SituationRankingIn(RankingIn):
@@ -21,20 +42,18 @@ class SituationRankingIn(RankingIn):
     session: Weight = SITUATION_RANKING.session
     quality: Weight = SITUATION_RANKING.quality
     outcome: Weight = SITUATION_RANKING.outcome
-    names_out: bool = SITUATION_RANKING.names_out
+    names_out: StrictBool = SITUATION_RANKING.names_out
 
 
 class SituationIn(Scoped):
     model_config = example(context={"backlog": 12, "velocity": 9}, kind="decision", outcome="good")
 
-    context: StrictStr | JsonObject = Field(
-        description="The situation: a text, or a JSON object", examples=[{"backlog": 12, "velocity": 9}, "twelve stories, nine done"]
-    )
+    context: Context = Field(description="The situation", examples=[{"backlog": 12, "velocity": 9}, "twelve stories, nine done"])
     session_id: StrictStr | None = None
     limit: StrictInt = 5
     kind: EpisodeKind | None = Field(default=None, description="All kinds, if left out")
     outcome: OutcomeAsked = Field(
-        default=OutcomeAsked.ANY, description="`good`: outcome quality of 0.5 and more; `bad`: below; of the others it is not known"
+        default=OutcomeAsked.ANY, description="`good`: an outcome quality of 0.5 and more; `bad`: below; else it is not known"
     )
     min_quality: StrictFloat | None = Field(default=None, description="In [0, 1]; an episode that was never judged is left out")
     min_outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]; one without outcome is left out")

@@ -35,8 +35,7 @@ UP = (
         CONSTRAINT ck_episode_generations_ids_are_short CHECK (length(namespace) <= 255)
     )
     """,
-    "COMMENT ON COLUMN episode_generations.generation IS "
-    "'another one whenever cached recalls of episodes may have become wrong'",
+    "COMMENT ON COLUMN episode_generations.generation IS 'another one whenever cached recalls of episodes may have become wrong'",
     """
     CREATE TABLE feedback (
         id uuid NOT NULL,
