@@ -82,7 +82,6 @@ class Forgetting:
             await tx.renew_episode_generation(scope.namespace)
             await reached(FaultPoint.FORGET_BUFFERS_GONE)
         await reached(FaultPoint.FORGET_COMMITTED)
-        self._on_forgotten(scope.namespace)
         is_index_done = await _is_done(self._semantic.forget(scope))  # else the outbox's delete entries finish the work
         await self._void_caches(scope.namespace)
         await reached(FaultPoint.FORGET_POINTS_GONE)
@@ -110,7 +109,6 @@ class Forgetting:
             logged = await self._erase(tx, Erasure(Scope(selection.namespace), ids=selection.episodes))
             erased = [await self._erase(tx, _erasure(session, ids)) for session, ids in named.buffered.items()]
             await tx.renew_episode_generation(selection.namespace)
-        self._on_forgotten(selection.namespace)
         is_index_done = await _is_done(self._semantic.delete(named.points))
         await self._void_caches(selection.namespace)
         tiers = {
@@ -148,9 +146,9 @@ class Forgetting:
 
     async def _void_caches(self, namespace: str) -> None:
         """Once more: who recalled while the points were on their way out may have cached what is gone by now."""
+        self._on_forgotten(namespace)
         async with self._episodic.writing() as tx:
             await tx.renew_episode_generation(namespace)
-        self._on_forgotten(namespace)
 
     async def _rows_of(self, scope: Scope) -> int:
         async with self._episodic.reading() as reader:
