@@ -8,14 +8,14 @@ two messages before it. The sparse text carries author and date, which questions
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from app.ports import MessageInContext
-from app.records import Episode, Knowledge, Matrix, Point, RecordKind, sha256_hex
+from app.records import Episode, Knowledge, Matrix, Point, RecordKind, Standing, sha256_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,11 @@ def draft_knowledge(knowledge: Knowledge) -> PointDraft:
     return PointDraft(_document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value}), (text, text))
 
 
+def judged(draft: PointDraft, standing: Standing | None) -> PointDraft:
+    """The draft with what callers make of its record."""
+    return draft if standing is None else replace(draft, point=replace(draft.point, standing=standing))
+
+
 def episode_text(episode: Episode) -> str:
     """An episode as text: its summary, then what was perceived, reasoned, done and what came of it."""
     parts = {
@@ -114,6 +119,7 @@ def _document(kind: RecordKind, record: Episode | Knowledge, text: str, metadata
         created_at=created_at,
         content_sha256=sha256_hex(text),
         quality=record.quality if isinstance(record, Episode) else record.confidence,
+        outcome_quality=record.outcome_quality if isinstance(record, Episode) else None,
         metadata=metadata,
     )
 

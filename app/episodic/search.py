@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Double,
     Row,
     Select,
     Table,
@@ -25,7 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
 
 from app.episodic import rows
 from app.episodic.engine import Session
-from app.episodic.scoping import admitted, matching
+from app.episodic.scoping import admitted, matching, within
 from app.episodic.tables import episodes, knowledge, messages
 from app.records import Hit, Query, RecordKind, Tier
 
@@ -46,6 +47,8 @@ class _Source:
     role: ColumnElement[Any] | None = None
     author: ColumnElement[Any] | None = None
     sequence: ColumnElement[Any] | None = None
+    quality: ColumnElement[Any] | None = None
+    outcome_quality: ColumnElement[Any] | None = None
 
     @property
     def fields(self) -> Mapping[str, ColumnElement[Any]]:
@@ -87,6 +90,8 @@ _SOURCES: Final = {
         created_at=episodes.c.ended_at,
         is_visible=~episodes.c.is_open & episodes.c.archived_at.is_(None),
         metadata=_kind_of(episodes).concat(episodes.c.metadata),
+        quality=episodes.c.quality,
+        outcome_quality=episodes.c.outcome_quality,
     ),
     RecordKind.KNOWLEDGE: _Source(
         kind=RecordKind.KNOWLEDGE,
@@ -94,6 +99,7 @@ _SOURCES: Final = {
         text=knowledge.c.description,
         created_at=knowledge.c.created_at,
         metadata=_kind_of(knowledge),
+        quality=knowledge.c.confidence,
         is_visible=knowledge.c.superseded_by.is_(None),
     ),
 }
@@ -141,6 +147,7 @@ def _any_word_of(question: str) -> ColumnElement[Any]:
 def _conditions(source: _Source, query: Query) -> Sequence[ColumnElement[bool]]:
     conditions = admitted(source.table, query.scope)
     conditions += [matching(term, source.fields, source.metadata) for term in query.filter]
+    conditions += [condition for bounds in query.ranges for condition in within(bounds, getattr(source, bounds.field))]
     if source.is_visible is not None:
         conditions.append(source.is_visible)
     if query.since is not None:
@@ -161,6 +168,8 @@ def _hit_columns(source: _Source) -> Sequence[ColumnElement[Any]]:
         _or_null(source.role, Text()).label("role"),
         _or_null(source.author, Text()).label("author"),
         _or_null(source.sequence, BigInteger()).label("sequence"),
+        _or_null(source.quality, Double()).label("quality"),
+        _or_null(source.outcome_quality, Double()).label("outcome_quality"),
     ]
 
 
@@ -182,4 +191,6 @@ def _hit(row: Row[Any]) -> Hit:
         role=row.role,
         author=row.author,
         sequence=row.sequence,
+        quality=row.quality,
+        outcome_quality=row.outcome_quality,
     )

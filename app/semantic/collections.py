@@ -66,4 +66,5 @@ PAYLOAD_INDEXES: Final[Mapping[str, Any]] = {
     CREATED_AT: _index(models.DatetimeIndexParams, models.DatetimeIndexType.DATETIME),
     "day": _index(models.IntegerIndexParams, models.IntegerIndexType.INTEGER),
     "quality": _index(models.FloatIndexParams, models.FloatIndexType.FLOAT),
+    "outcome_quality": _index(models.FloatIndexParams, models.FloatIndexType.FLOAT),
 }

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from qdrant_client import models
 
-from app.semantic.filters import Condition, Named, OneOf, Within, only_namespace
+from app.semantic.filters import Bounded, Condition, Named, OneOf, Within, only_namespace
 from app.semantic.payload import TRAITS, PointRow
 from app.semantic.plan import Search
 from app.semantic.shard import BM25, DENSE
@@ -53,6 +53,8 @@ def _field_condition(condition: Condition) -> models.FieldCondition | models.Has
             return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
         case Within(field, since, until):
             return models.FieldCondition(key=field, range=models.DatetimeRange(gte=_time(since), lte=_time(until)))
+        case Bounded(field, at_least, below):
+            return models.FieldCondition(key=field, range=models.Range(gte=at_least, lt=below))
         case Named(ids):
             return models.HasIdCondition(has_id=[str(i) for i in ids])
         case _ as unreachable:

@@ -16,7 +16,7 @@ import qdrant_edge as edge
 
 from app.ports import IndexedPoint
 from app.ranking import Traits
-from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Condition, Named, OneOf, Within, only_namespace
+from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Bounded, Condition, Named, OneOf, Within, only_namespace
 from app.semantic.fusion import Gaps, Pool, Score, best, gaps
 from app.semantic.payload import IDENTITY, TRAITS, PointRow, following, indexed_point, traits_of
 from app.semantic.plan import Search
@@ -29,6 +29,8 @@ KEYWORDS: Final = (
 
 Found: TypeAlias = tuple[Score[UUID], dict[str, Any]]
 """A point's score, and its payload."""
+Judgement: TypeAlias = tuple[UUID, dict[str, Any]]
+"""A point, and the part of its payload that says what callers make of it."""
 _Leg: TypeAlias = dict[int, float]
 """By the number that a point's UUID is: an int is hashed ten times as fast, and a search looks up hundreds."""
 
@@ -71,6 +73,13 @@ class Shard:
         self._shard.update(edge.UpdateOperation.upsert_points([_point(row) for row in rows]))
         for row in rows:
             self._traits.pop(row.id.int, None)
+
+    def judge(self, judgement: Judgement) -> None:
+        """Replace one field of a point's payload."""
+        point_id, payload = judgement
+        # By filter: naming a point that is not there would be an error.
+        self._shard.update(edge.UpdateOperation.set_payload_by_filter(to_filter((Named((point_id,)),)), payload))
+        self._traits.pop(point_id.int, None)
 
     def delete(self, ids: Sequence[UUID]) -> None:
         self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
@@ -174,6 +183,8 @@ def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCo
             return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
         case Within(field, since, until):
             return edge.FieldCondition(field, range=edge.RangeDateTime(gte=since, lte=until))
+        case Bounded(field, at_least, below):
+            return edge.FieldCondition(field, range=edge.RangeFloat(gte=at_least, lt=below))
         case Named(ids):
             return edge.HasIdCondition(set(ids))
         case _ as unreachable:
@@ -276,4 +287,5 @@ _PAYLOAD_INDEXES: Final[Mapping[str, Any]] = {
     CREATED_AT: edge.DatetimeIndexParams(enable_hnsw=False),
     "day": edge.IntegerIndexParams(enable_hnsw=False),
     "quality": edge.FloatIndexParams(enable_hnsw=False),
+    "outcome_quality": edge.FloatIndexParams(enable_hnsw=False),
 }

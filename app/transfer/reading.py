@@ -12,23 +12,27 @@ from uuid import UUID
 
 from app.errors import InvalidInput
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeStep, Knowledge, Message, derived_uuid
+from app.records import Episode, EpisodeStep, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, derived_uuid
 from app.transfer.portable import (
     LINE_BYTES,
     VERSION,
     AnyLine,
     EndLine,
     EpisodeLine,
+    FeedbackLine,
     HeaderLine,
     KnowledgeLine,
     MessageLine,
+    OutcomeLine,
     RecordLine,
     SessionLine,
     StepLine,
     decode,
     episode_record,
+    feedback_record,
     knowledge_record,
     message_record,
+    outcome_record,
     session_record,
     step_record,
 )
@@ -48,6 +52,14 @@ class StepOf:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeOf:
+    """What was known at a time of an episode's outcome."""
+
+    episode_id: UUID
+    revision: OutcomeRevision
+
+
+@dataclass(frozen=True, slots=True)
 class MessageOf:
     """A message and its episode; None for one that is still to be cut into episodes."""
 
@@ -55,7 +67,7 @@ class MessageOf:
     message: Message
 
 
-Record: TypeAlias = SessionRecord | Knowledge | Episode | StepOf | MessageOf
+Record: TypeAlias = SessionRecord | Knowledge | Episode | StepOf | OutcomeOf | MessageOf | Feedback
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +204,18 @@ def _record(line: RecordLine, namespace: str) -> Record:
             return knowledge_record(line, namespace)
         case EpisodeLine():
             return episode_record(line, namespace)
-        case StepLine():
-            return StepOf(line.episode_id, step_record(line))
+        case StepLine() | OutcomeLine():
+            return _part_of_episode(line)
         case MessageLine():
             return MessageOf(line.episode_id, message_record(line, namespace))
+        case FeedbackLine():
+            return feedback_record(line, namespace)
+
+
+def _part_of_episode(line: StepLine | OutcomeLine) -> StepOf | OutcomeOf:
+    if isinstance(line, StepLine):
+        return StepOf(line.episode_id, step_record(line))
+    return OutcomeOf(line.episode_id, outcome_record(line))
 
 
 def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:
@@ -208,10 +228,12 @@ def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:
             return _renamed_knowledge(record, rename)
         case Episode():
             return replace(record, id=rename(record.id))
-        case StepOf():
+        case StepOf() | OutcomeOf():
             return replace(record, episode_id=rename(record.episode_id))
         case MessageOf():
             return replace(record, episode_id=record.episode_id and rename(record.episode_id))
+        case Feedback():
+            return _renamed_feedback(record, rename)
 
 
 def _renamed_knowledge(knowledge: Knowledge, rename: Callable[[UUID], UUID]) -> Knowledge:
@@ -222,6 +244,13 @@ def _renamed_knowledge(knowledge: Knowledge, rename: Callable[[UUID], UUID]) -> 
         contradicting_episodes=tuple(map(rename, knowledge.contradicting_episodes)),
         superseded_by=knowledge.superseded_by and rename(knowledge.superseded_by),
     )
+
+
+def _renamed_feedback(feedback: Feedback, rename: Callable[[UUID], UUID]) -> Feedback:
+    renamed = replace(feedback, id=rename(feedback.id))
+    if feedback.kind is RecordKind.MESSAGE:
+        return renamed
+    return replace(renamed, record_id=rename(feedback.record_id), record_uid=rename(feedback.record_uid))
 
 
 def id_in(namespace: str, record_id: UUID) -> UUID:
