@@ -165,7 +165,7 @@ class Indexer:
         return [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e) for e in summarised),
-            *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
+            *(draft_knowledge(k) for k in knowledge if k.is_active),
         ]
 
     async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:

@@ -17,7 +17,8 @@ from app.records import Candidate, FilterTerm, Mode, Point, RecordKind, Scope, S
 class IndexQuery:
     """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
 
-    `scope`, `kinds`, `filter`, `since` and `until` are part of the engine's query on every leg.
+    `scope`, `kinds`, `filter`, `since`, `until` and `valid_at` are part of the engine's query on every leg. Points that say
+    from when and until when they hold are found if they do at `valid_at`; None finds them all.
     """
 
     scope: Scope
@@ -31,6 +32,7 @@ class IndexQuery:
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
     cues: Cues = NO_CUES
+    valid_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,19 @@ from app.records.base import (
     utc_now,
 )
 from app.records.episodes import Episode, EpisodeKind, EpisodeReceipt, EpisodeStep, LoggedEpisode
-from app.records.knowledge import Knowledge, KnowledgeKind, Success
+from app.records.knowledge import (
+    ANY_KNOWLEDGE,
+    BEGINNING,
+    CONDITIONS,
+    Cause,
+    Knowledge,
+    KnowledgeCriteria,
+    KnowledgeHistory,
+    KnowledgeKind,
+    Origin,
+    Revision,
+    Success,
+)
 from app.records.messages import (
     Appended,
     AppendReceipt,
@@ -67,6 +79,9 @@ from app.records.vectors import Embedded, Point, Space
 
 __all__ = [
     "ALL_NAMESPACES",
+    "ANY_KNOWLEDGE",
+    "BEGINNING",
+    "CONDITIONS",
     "DEFAULT_NAMESPACE",
     "FILTER_FIELDS",
     "METADATA_PREFIX",
@@ -76,6 +91,7 @@ __all__ = [
     "Appended",
     "AssembledContext",
     "Candidate",
+    "Cause",
     "Draft",
     "Embedded",
     "Episode",
@@ -89,11 +105,14 @@ __all__ = [
     "ImportReport",
     "Json",
     "Knowledge",
+    "KnowledgeCriteria",
+    "KnowledgeHistory",
     "KnowledgeKind",
     "LoggedEpisode",
     "Matrix",
     "Message",
     "Mode",
+    "Origin",
     "Permission",
     "Point",
     "Query",
@@ -103,6 +122,7 @@ __all__ = [
     "ReconcileState",
     "Reconciliation",
     "RecordKind",
+    "Revision",
     "Role",
     "RunReport",
     "Scope",

@@ -7,7 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from app.errors import InvalidInput
-from app.records import FILTER_FIELDS, METADATA_PREFIX, Episode, FilterTerm, Hit, Knowledge, Message, Query, RecordKind, Tier
+from app.records import (
+    FILTER_FIELDS,
+    METADATA_PREFIX,
+    Episode,
+    FilterTerm,
+    Hit,
+    Knowledge,
+    Message,
+    Query,
+    RecordKind,
+    Tier,
+    utc_now,
+)
 from app.testing.episodic_books import Owned
 
 _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "of", "on", "the", "to", "was", "what", "when"})
@@ -15,7 +27,7 @@ _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "o
 
 def search(query: Query, records: Iterable[Owned]) -> tuple[Hit, ...]:
     _check_filter(query.filter)
-    hits = (_hit(record, query) for record in records if is_visible(record))
+    hits = (_hit(record, query) for record in records if is_visible(record) and _holds(record, query))
     found = [hit for hit in hits if hit.score > 0 and _is_wanted(hit, query)]
     found.sort(key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))
     return tuple(found[: query.limit])
@@ -25,7 +37,12 @@ def is_visible(record: Owned) -> bool:
     """Whether the record should be found by a search, and be in the vector index."""
     if isinstance(record, Episode):
         return not record.is_open
-    return not isinstance(record, Knowledge) or record.superseded_by is None
+    return not isinstance(record, Knowledge) or record.is_active
+
+
+def _holds(record: Owned, query: Query) -> bool:
+    """Knowledge whose time is not that of the query is only found by those who ask for it."""
+    return not isinstance(record, Knowledge) or query.include_superseded or record.holds_at(query.as_of or utc_now())
 
 
 def _hit(record: Owned, query: Query) -> Hit:
