@@ -26,6 +26,8 @@ from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.knowledge import KnowledgeKeeping
+from app.learning.strategies import Strategies
 from app.ports import (
     AnswerStore,
     Embedder,
@@ -84,6 +86,8 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
         records=records,
+        knowledge=KnowledgeKeeping(tiers.episodic, limits=limits, clock=utc_now),
+        strategies=Strategies(tiers.episodic, recall, limits=limits, clock=utc_now),
         episode_log=EpisodeLog(tiers.working, records),
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
         session_reader=session_reader,

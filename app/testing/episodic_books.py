@@ -302,7 +302,7 @@ def _followed(links: Mapping[UUID, UUID | None], start: UUID, limit: int) -> lis
     """What one comes to from `start`, not going round in circles."""
     found: list[UUID] = []
     following = links[start]
-    while following in links and following not in {start, *found} and len(found) < limit:
+    while following is not None and following in links and following not in {start, *found} and len(found) < limit:
         found.append(following)
         following = links[following]
     return found

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Final, Protocol, TypeAlias
+from typing import IO, Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 from app.errors import InvalidInput
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeStep, Knowledge, Message, derived_uuid
+from app.records import Episode, EpisodeStep, Knowledge, Message, Revision, derived_uuid
 from app.transfer.portable import (
     LINE_BYTES,
     VERSION,
@@ -23,12 +23,14 @@ from app.transfer.portable import (
     KnowledgeLine,
     MessageLine,
     RecordLine,
+    RevisionLine,
     SessionLine,
     StepLine,
     decode,
     episode_record,
     knowledge_record,
     message_record,
+    revision_record,
     session_record,
     step_record,
 )
@@ -48,6 +50,14 @@ class StepOf:
 
 
 @dataclass(frozen=True, slots=True)
+class RevisionOf:
+    """A revision and the piece of knowledge that it changed."""
+
+    knowledge_id: UUID
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
 class MessageOf:
     """A message and its episode; None for one that is still to be cut into episodes."""
 
@@ -55,7 +65,7 @@ class MessageOf:
     message: Message
 
 
-Record: TypeAlias = SessionRecord | Knowledge | Episode | StepOf | MessageOf
+Record: TypeAlias = SessionRecord | Knowledge | RevisionOf | Episode | StepOf | MessageOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +200,8 @@ def _record(line: RecordLine, namespace: str) -> Record:
             return session_record(line, namespace)
         case KnowledgeLine():
             return knowledge_record(line, namespace)
+        case RevisionLine():
+            return RevisionOf(line.knowledge_id, revision_record(line))
         case EpisodeLine():
             return episode_record(line, namespace)
         case StepLine():
@@ -206,6 +218,8 @@ def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:
             return replace(record, state=replace(record.state, related_episodes=related))
         case Knowledge():
             return _renamed_knowledge(record, rename)
+        case RevisionOf():
+            return RevisionOf(rename(record.knowledge_id), renamed(record.revision, rename))
         case Episode():
             return replace(record, id=rename(record.id))
         case StepOf():
@@ -221,7 +235,28 @@ def _renamed_knowledge(knowledge: Knowledge, rename: Callable[[UUID], UUID]) -> 
         supporting_episodes=tuple(map(rename, knowledge.supporting_episodes)),
         contradicting_episodes=tuple(map(rename, knowledge.contradicting_episodes)),
         superseded_by=knowledge.superseded_by and rename(knowledge.superseded_by),
+        supersedes=knowledge.supersedes and rename(knowledge.supersedes),
     )
+
+
+def renamed(revision: Revision, rename: Callable[[UUID], UUID]) -> Revision:
+    """With the ids in its changes put through `rename`; what is none stays as it is."""
+    links = {name: _renamed_ids(revision.changes[name], rename) for name in _LINKS if name in revision.changes}
+    return replace(revision, changes={**revision.changes, **links})
+
+
+_LINKS: Final = ("superseded_by", "supersedes", "supporting_episodes", "contradicting_episodes")
+
+
+def _renamed_ids(value: Any, rename: Callable[[UUID], UUID]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _renamed_ids(item, rename) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed_ids(item, rename) for item in value]
+    try:
+        return str(rename(UUID(value))) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def id_in(namespace: str, record_id: UUID) -> UUID:

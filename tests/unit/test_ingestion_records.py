@@ -12,7 +12,7 @@ from factories import Tiers, outbox_of, tiers
 from given import NOW, SCOPE, episode, knowledge, stored
 
 from app.errors import InvalidInput, NotFound, TierUnavailable, VersionMismatch
-from app.ingestion.episodes import RecordIngestion, applied
+from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
 from app.ports import OutboxOp
 from app.records import Episode, EpisodeKind, EpisodeStep, Knowledge, RecordKind, Scope, Success, Tier, new_id
