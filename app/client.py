@@ -121,9 +121,7 @@ class MemoryClient:
         params = {"namespace": namespace, "after": after, "limit": limit}
         return await self._call("GET", f"/v1/knowledge/{knowledge_id}/history", params=params)
 
-    async def supersede_knowledge(
-        self, knowledge_id: UUID, *, idempotency_key: str | None = None, **said: Any
-    ) -> dict[str, Any]:
+    async def supersede_knowledge(self, knowledge_id: UUID, *, idempotency_key: str | None = None, **said: Any) -> dict[str, Any]:
         """POST /v1/knowledge/{knowledge_id}/supersede; `said` are the fields of its body."""
         headers = _named(idempotency_key)
         return await self._call("POST", f"/v1/knowledge/{knowledge_id}/supersede", json=said, headers=headers)
