@@ -32,6 +32,7 @@ def admit(knowledge: Knowledge, limits: Limits) -> Knowledge:
         raise InvalidInput("supporting_episodes", problem)
     distinct = tuple(dict.fromkeys(supporting)), tuple(dict.fromkeys(contradicting))
     observed = len(distinct[0]) + len(distinct[1]) + checked.times_applied
+    checked = replace(checked, inactive_reason=None) if checked.is_active else _with_reason(checked, None, limits)
     return replace(checked, supporting_episodes=distinct[0], contradicting_episodes=distinct[1], evidence_count=observed)
 
 
@@ -42,14 +43,17 @@ def admit_change(before: Knowledge, changed: Knowledge, limits: Limits) -> Knowl
         InvalidInput: the first field found to break a limit.
     """
     checked = _admit_fields(changed, limits)
-    if checked.is_active:
-        was_off = not before.is_active
-        return replace(
-            checked,
-            inactive_reason=None,
-            applied_when_activated=before.times_applied if was_off else before.applied_when_activated,
-        )
-    return replace(checked, inactive_reason=checked.inactive_reason or BY_HAND)
+    if not checked.is_active:
+        return _with_reason(checked, before.inactive_reason, limits)
+    applied_then = before.applied_when_activated if before.is_active else before.times_applied
+    return replace(checked, inactive_reason=None, applied_when_activated=applied_then)
+
+
+def _with_reason(knowledge: Knowledge, known: str | None, limits: Limits) -> Knowledge:
+    """An inactive piece with its reason, which is looked at unless it is the one that is `known`."""
+    if knowledge.inactive_reason is not None and knowledge.inactive_reason != known:
+        check_text("inactive_reason", knowledge.inactive_reason, limits.message_bytes)
+    return replace(knowledge, inactive_reason=knowledge.inactive_reason or BY_HAND)
 
 
 def applied(knowledge: Knowledge, success: Success, episode_id: UUID | None, most_episodes: int) -> Knowledge:
@@ -116,8 +120,6 @@ def _admit_fields(knowledge: Knowledge, limits: Limits) -> Knowledge:
     check_document("content", knowledge.content, max_bytes=limits.document_bytes, max_depth=limits.document_depth)
     _check_conditions(knowledge.kind, knowledge.content)
     _check_confidence(knowledge.confidence)
-    if knowledge.inactive_reason is not None:
-        check_text("inactive_reason", knowledge.inactive_reason, limits.message_bytes)
     valid_from, valid_to = _time("valid_from", knowledge.valid_from, limits), _time("valid_to", knowledge.valid_to, limits)
     if valid_from is not None and valid_to is not None and valid_to < valid_from:
         raise InvalidInput("valid_to", "must not be before valid_from")
