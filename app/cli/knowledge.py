@@ -43,19 +43,19 @@ def list_(
     """List what is known, newest first."""
     asked = {"namespace": namespace, "kind": kind and kind.value, "as_of": as_of, "limit": limit}
     also = {"include_superseded": everything, "include_inactive": everything}
-    run(_list(_connected(url), asked | also, _console))
+    run(list_pieces(_connected(url), asked | also, _console))
 
 
 @knowledge_app.command()
 def show(knowledge_id: KnowledgeId, namespace: Namespace = DEFAULT_NAMESPACE, url: Url = None) -> None:
     """Show all there is to one piece, as JSON."""
-    run(_show(_connected(url), knowledge_id, namespace, _console))
+    run(show_piece(_connected(url), knowledge_id, namespace, _console))
 
 
 @knowledge_app.command()
 def history(knowledge_id: KnowledgeId, namespace: Namespace = DEFAULT_NAMESPACE, url: Url = None) -> None:
     """Show what superseded what, and every change of the piece."""
-    run(_history(_connected(url), knowledge_id, namespace, _console))
+    run(show_history(_connected(url), knowledge_id, namespace, _console))
 
 
 @knowledge_app.command()
@@ -68,7 +68,7 @@ def supersede(
 ) -> None:
     """Say what holds instead; the older piece is kept and ends then."""
     body = {"namespace": namespace, "description": description, "valid_from": valid_from}
-    run(_supersede(_connected(url), knowledge_id, body, _console))
+    run(supersede_piece(_connected(url), knowledge_id, body, _console))
 
 
 def _connected(url: str | None) -> Connecting:
@@ -79,7 +79,7 @@ def _connected(url: str | None) -> Connecting:
     return connected(settings, url)
 
 
-async def _list(connecting: Connecting, asked: Mapping[str, Any], console: Console) -> None:
+async def list_pieces(connecting: Connecting, asked: Mapping[str, Any], console: Console) -> None:
     async with connecting as client:
         page = await client.list_knowledge(**_given(asked))
     console.print(knowledge_table(page["knowledge"]) if page["knowledge"] else "nothing is known")
@@ -87,20 +87,20 @@ async def _list(connecting: Connecting, asked: Mapping[str, Any], console: Conso
         console.print("[dim]there is more: raise --limit[/]", highlight=False)
 
 
-async def _show(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
+async def show_piece(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
     async with connecting as client:
         piece = await client.get_knowledge(knowledge_id, namespace=namespace)
     console.print(Text(orjson.dumps(piece, option=orjson.OPT_INDENT_2).decode()), soft_wrap=True)
 
 
-async def _history(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
+async def show_history(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
     async with connecting as client:
         found = await client.knowledge_history(knowledge_id, namespace=namespace, limit=1000)
     console.print(knowledge_table(found["versions"]))
     console.print(revisions_table(found["revisions"]))
 
 
-async def _supersede(connecting: Connecting, knowledge_id: UUID, body: Mapping[str, Any], console: Console) -> None:
+async def supersede_piece(connecting: Connecting, knowledge_id: UUID, body: Mapping[str, Any], console: Console) -> None:
     async with connecting as client:
         successor = await client.supersede_knowledge(knowledge_id, **_given(body))
     console.print(f"{successor['id']} supersedes {knowledge_id} from {successor['valid_from']} on", soft_wrap=True)
