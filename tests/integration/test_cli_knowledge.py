@@ -43,7 +43,12 @@ def test_knowledge_is_listed_shown_and_superseded(api: Served, namespace: str) -
     assert json.loads(printed(api, show_piece, piece_id, namespace)) == piece
     newer = {"namespace": namespace, "description": LISBON, "valid_from": "2024-01-01T00:00:00Z"}
     assert f"supersedes {piece_id} from 2024-01-01T00:00:00Z on" in printed(api, supersede_piece, piece_id, newer)
-    asked = ({}, {"as_of": "2023-01-01T00:00:00Z"}, {"include_superseded": True}, {"limit": 1, "kind": "pattern"})
+    asked: list[dict[str, Any]] = [
+        {},
+        {"as_of": "2023-01-01T00:00:00Z"},
+        {"include_superseded": True},
+        {"limit": 1, "kind": "pattern"},
+    ]
     listed = [printed(api, list_pieces, {"namespace": namespace, "kind": None, **more}) for more in asked]
     assert [[text for text in (PORTO, LISBON) if text in output] for output in listed] == [[LISBON], [PORTO], [PORTO, LISBON], []]
     history = printed(api, show_history, piece_id, namespace)

@@ -28,4 +28,6 @@ def test_the_order_of_observations_does_not_matter(observed: list[bool], confide
 
 def test_the_more_it_rests_on_the_less_it_moves() -> None:
     """A contradiction weighs less against a hundred observations than against none."""
-    assert (moved(0.8, 0, contradicting=1), moved(0.8, 98, contradicting=1)) == (pytest.approx(1.6 / 3), pytest.approx(80 / 101))
+    light, heavy = (moved(0.8, observations, contradicting=1) for observations in (0, 98))
+    assert light == pytest.approx(1.6 / 3)
+    assert heavy == pytest.approx(80 / 101)

@@ -14,6 +14,7 @@ from given import NOW, SCOPE, episode, knowledge, queued, stored, upsert
 
 from app.errors import Conflict, InvalidInput, NotFound, TierUnavailable, VersionMismatch
 from app.ingestion.limits import Limits
+from app.learning.evidence import moved
 from app.learning.knowledge import KnowledgeKeeping
 from app.learning.pieces import applied
 from app.learning.revisions import changes
@@ -223,7 +224,7 @@ async def test_evidence_moves_the_confidence() -> None:
     backed = await keeping(given).add_evidence("acme", piece.id, supporting=[ids[0], ids[3]], contradicting=[ids[4]])
     assert backed == replace(
         piece, supporting_episodes=ids[:4], contradicting_episodes=ids[4:], evidence_count=5,
-        confidence=pytest.approx((5 * 0.8 + 1) / 7), version=2,
+        confidence=moved(0.8, 3, supporting=1, contradicting=1), version=2,
     )  # fmt: skip
     newest = (await revisions_of(given, piece))[-1]
     assert newest.cause is Cause.EVIDENCE
@@ -258,7 +259,7 @@ async def test_an_application_counts_and_is_evidence() -> None:
     piece = await keeping(given).store(knowledge(confidence=0.5))
     told = await keeping(given).apply("acme", piece.id, Success.SUCCESS, episode_id=where)
     assert told == replace(
-        piece, times_applied=1, success_count=1, confidence=pytest.approx(2 / 3), evidence_count=1,
+        piece, times_applied=1, success_count=1, confidence=2 / 3, evidence_count=1,
         supporting_episodes=(where,), version=2,
     )  # fmt: skip
     with pytest.raises(NotFound, match="no episode"):

@@ -38,8 +38,8 @@ class _New(Body):
         "a list of `{field, op, value}`, op one of eq, ne, lt, lte, gt, gte, in, exists",
         examples=[{"conditions": [{"field": "backlog", "op": "gt", "value": 20}], "action": "split the sprint"}],
     )
-    confidence: StrictFloat | None = Field(
-        default=None, description="In [0, 1]; if left out, 1 for what was stated, and what its episodes make of what was learned"
+    confidence: StrictFloat = Field(
+        default=1.0, description="In [0, 1]; if left out, 1 for what was stated, and what its episodes make of what was learned"
     )
     origin: Origin = Field(default=Origin.STATED, description="What was learned names at least three supporting episodes")
     supporting_episodes: list[UUID] = Field(default_factory=list)
@@ -54,12 +54,12 @@ class _New(Body):
         return plain | {
             "supporting_episodes": tuple(self.supporting_episodes),
             "contradicting_episodes": tuple(self.contradicting_episodes),
-            "confidence": self._confidence() if self.confidence is None else self.confidence,
+            "confidence": self._confidence(),
         }
 
     def _confidence(self) -> float:
-        if self.origin is Origin.STATED:
-            return 1.0
+        if self.origin is Origin.STATED or "confidence" in self.model_fields_set:
+            return self.confidence
         return confidence_from(len(set(self.supporting_episodes)), len(set(self.contradicting_episodes)))
 
 
@@ -129,6 +129,7 @@ class KnowledgeOut(BaseModel):
     estimated_success: EstimateOut = Field(description="What is believed of the success rate, however few the applications")
     is_active: bool = Field(description="If not, it is kept and not recalled")
     inactive_reason: str | None
+    applied_when_activated: int = Field(description="How often it had been applied when somebody last made it active again")
     created_at: datetime
     valid_from: datetime | None
     valid_to: datetime | None = Field(description="It holds until before then")
