@@ -21,6 +21,8 @@ from app.records.asking import (
     Stage,
 )
 from app.records.base import (
+    API_VERSION,
+    API_VERSION_HEADER,
     DEFAULT_NAMESPACE,
     SCHEMA_VERSION,
     Json,
@@ -67,6 +69,8 @@ from app.records.vectors import Embedded, Point, Space
 
 __all__ = [
     "ALL_NAMESPACES",
+    "API_VERSION",
+    "API_VERSION_HEADER",
     "DEFAULT_NAMESPACE",
     "FILTER_FIELDS",
     "METADATA_PREFIX",
