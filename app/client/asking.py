@@ -104,14 +104,14 @@ class Request(Generic[T]):
 def prepared(route: Route, ask: Ask[T]) -> Request[T]:
     """
     Raises:
-        InvalidInput: the body is not JSON.
+        InvalidInput: the body is not JSON, or an id cannot be part of an address.
     """
     needs_key = route.method is HTTPMethod.POST and not (ask.is_read or ask.is_named)
     is_typed = ask.body is not None
     headers = {**ask.headers, "Idempotency-Key": ask.idempotency_key, "Content-Type": "application/json" if is_typed else None}
     return Request(
         route=route,
-        path=route.path.format_map({name: _segment(value) for name, value in ask.path.items()}),
+        path=route.path.format_map({name: _segment(name, value) for name, value in ask.path.items()}),
         params={name: _text(value) for name, value in ask.params.items() if value is not None},
         headers={**({} if ask.upload is None else _LINES), **{name: value for name, value in headers.items() if value}},
         content=ask.upload if ask.body is None else _json(ask.body),
@@ -133,9 +133,11 @@ def _is_repeatable(method: HTTPMethod, ask: Ask[Any]) -> bool:
     return "If-Match" not in ask.headers or ask.headers["If-Match"] is None
 
 
-def _segment(value: object) -> str:
-    """One segment of a path, whatever it holds: `.` and `..` would be taken for steps."""
+def _segment(name: str, value: object) -> str:
+    """One segment of a path: `.` and `..` would be taken for steps, and what comes after a slash for the next segment."""
     text = str(value)
+    if "/" in text or not text:
+        raise InvalidInput(name, "must not be empty or hold a slash: it is part of the address")
     return text.replace(".", "%2E") if text in _DOTS else quote(text, safe="", errors="surrogatepass")
 
 

@@ -103,7 +103,7 @@ def _named(problem: Mapping[str, Any]) -> HybridMemoryError | None:
     facts = problem.get("facts")
     if kind is None or not isinstance(facts, Mapping):
         return None
-    names = list(inspect.signature(kind).parameters)
+    names = list(inspect.signature(kind.__init__).parameters)[1:]
     if set(names) <= facts.keys():
         return kind(**{name: facts[name] for name in names})
     return kind(str(problem.get("detail"))) if names == ["args", "kwargs"] else None
