@@ -61,8 +61,15 @@ def test_an_append_is_a_body_a_path_and_a_name() -> None:
     assert (request.path, request.params, request.headers) == (
         "/v1/sessions/s1/messages", {"wait": "stored"}, {"Content-Type": "application/json"},
     )  # fmt: skip
-    said = {"role": "user", "content": "hi", "name": None, "id": None, "created_at": "2026-05-04T12:00:00+00:00", "metadata": {}}
-    assert body_of(request) == {"user_id": "ana", "messages": [said]}
+    message = {
+        "role": "user",
+        "content": "hi",
+        "name": None,
+        "id": None,
+        "created_at": "2026-05-04T12:00:00+00:00",
+        "metadata": {},
+    }
+    assert body_of(request) == {"user_id": "ana", "messages": [message]}
     assert request.own_key is not None
 
 
