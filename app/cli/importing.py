@@ -76,7 +76,7 @@ async def _own(reaching: Reaching, plan: ImportPlan, console: Console) -> Report
         found = await asyncio.to_thread(_looked_at, plan.path, target)
         return Report("hybrid-memory", plan.path.name, target, dry_run=True, found=found)
     report = await _sent(reaching, plan.path, target, console)
-    found = Counter(report.new) + Counter(report.known)
+    found = dict(Counter(report.new) + Counter(report.known))
     return Report("hybrid-memory", plan.path.name, target, False, found, report.new, report.known)
 
 
@@ -87,7 +87,7 @@ def _looked_at(path: Path, namespace: str) -> Mapping[str, int]:
         for placed in batch.placed:
             admission.admit(placed)
             found[kind_of(placed.record)] += 1
-    return found
+    return dict(found)
 
 
 async def _foreign(reaching: Reaching, plan: ImportPlan, console: Console) -> Report:
