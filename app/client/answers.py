@@ -200,8 +200,9 @@ def valued(kind: type[T], value: object) -> T:
     Raises:
         Failure: it does not have the fields of `kind`.
     """
+    hashable: Any = kind
     try:
-        made: T = _adapter(kind).validate_python(value)
+        made: T = _adapter(hashable).validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise _unexpected(f"has no {kind.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
