@@ -295,7 +295,15 @@ def test_limits_leave_out_and_trim(tmp_path: Path) -> None:
     path = tmp_path / "large.jsonl"
     lines: list[dict[str, Any]] = [
         {"role": "user", "content": "x" * 70_000},
-        {"role": "user", "content": "kept", "small": 1, "large": "x" * 9000, "deep": [[[[[[[[[1]]]]]]]]]},
+        {
+            "role": "user",
+            "content": "kept",
+            "small": 1,
+            "large": "x" * 9000,
+            "half": "x" * 5000,
+            "more": "x" * 5000,
+            "deep": [[[[[[[[[1]]]]]]]]],
+        },
         {"role": "user", "content": "later", "created_at": "2999-01-01T00:00:00Z"},
         {"role": "user", "content": "odd", "name": "a\nb"},
     ]
@@ -306,9 +314,9 @@ def test_limits_leave_out_and_trim(tmp_path: Path) -> None:
         ("line 3", "created_at: must not be more than 60 s in the future"),
         ("line 4", "name: must not contain control characters"),
     ]
-    assert [(t.place, t.fields) for t in conversion.trimmed] == [("line 2", ("large", "deep"))]
+    assert [(t.place, t.fields) for t in conversion.trimmed] == [("line 2", ("large", "more", "deep"))]
     (kept,) = [r.message for r in records(conversion, tmp_path / "file") if isinstance(r, MessageOf)]
-    assert kept.metadata["small"] == 1
+    assert set(kept.metadata) == {"imported_from", "source_id", "small", "half"}
     assert conversion.place_at(2) == "line 2"
     assert conversion.place_at(3) is None
 
