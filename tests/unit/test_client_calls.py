@@ -61,7 +61,7 @@ def test_an_append_is_a_body_a_path_and_a_name() -> None:
     assert (request.path, request.params, request.headers) == (
         "/v1/sessions/s1/messages", {"wait": "stored"}, {"Content-Type": "application/json"},
     )  # fmt: skip
-    message = {
+    message: dict[str, Any] = {
         "role": "user",
         "content": "hi",
         "name": None,

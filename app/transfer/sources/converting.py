@@ -81,7 +81,7 @@ class Conversion:
 
     def place_at(self, line: int) -> str | None:
         """Where in the export the record comes from that is on a line of the file."""
-        keys = [*self._sessions, *self._facts, *(id_ for messages in self._turns.values() for id_ in messages)]
+        keys: list[UUID | str] = [*self._sessions, *self._facts, *(id_ for messages in self._turns.values() for id_ in messages)]
         number = line - _FIRST_RECORD
         return self._places.get(keys[number]) if 0 <= number < len(keys) else None
 
@@ -142,7 +142,7 @@ class Conversion:
         if _text(first) != _text(record):
             self.skipped.append(Skip(place, kind, "its id came before, with another text"))
 
-    def _time_in(self, session: str, said: Mapping[UUID, Message]) -> datetime:
+    def _time_in(self, session: str, said: dict[UUID, Message]) -> datetime:
         """Of a message that says none: that of the one before, or of its session."""
         if said:
             return next(reversed(said.values())).created_at
