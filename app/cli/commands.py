@@ -20,6 +20,7 @@ from app.observability import configure_logging
 from app.ports import OutboxState
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
 from app.settings import Settings, load_settings
+from app.transfer.sources import Source
 
 app = typer.Typer(
     help="The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning.",
@@ -228,16 +229,22 @@ def export(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="What `export` wrote", exists=True, dir_okay=False, readable=True)],
-    namespace: Annotated[str | None, typer.Option(help="The file's own, if left out")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="What `export` wrote, or another memory", exists=True, dir_okay=False, readable=True)
+    ],
+    source: Annotated[Source | None, typer.Option("--from", help="Whose export it is; our own, if left out")] = None,
+    namespace: Annotated[str | None, typer.Option(help="The file's own, or `default`, if left out")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look at the file, and report")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON, with everything that was skipped")] = False,
     url: Url = None,
 ) -> None:
-    """Take a file of JSON Lines into a namespace; what is there already is left as it is."""
+    """Take a file into a namespace: our own export, or that of another memory. What is there already is left as it is."""
     settings = _settings()
-    from app.cli import moving
+    from app.cli import importing
     from app.cli.connecting import reached
 
-    run(moving.import_(reached(settings, url), file, namespace, _console))
+    plan = importing.ImportPlan(file, source, namespace, is_dry=dry_run, as_json=as_json)
+    run(importing.import_(reached(settings, url), plan, _console))
 
 
 @keys_app.command("create")

@@ -22,6 +22,8 @@ from app.records.asking import (
     Stage,
 )
 from app.records.base import (
+    API_VERSION,
+    API_VERSION_HEADER,
     DEFAULT_NAMESPACE,
     SCHEMA_VERSION,
     Json,
@@ -84,6 +86,8 @@ from app.standing import Standing, Verdict
 __all__ = [
     "ALL_NAMESPACES",
     "ANY_KNOWLEDGE",
+    "API_VERSION",
+    "API_VERSION_HEADER",
     "BEGINNING",
     "CONDITIONS",
     "DEFAULT_NAMESPACE",

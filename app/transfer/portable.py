@@ -299,6 +299,11 @@ def message_line(filed: FiledMessage) -> MessageLine:
     return MessageLine(**_flat(filed.message), episode_id=filed.episode_id)
 
 
+def unfiled_line(message: Message) -> MessageLine:
+    """Of a message that is still to be cut into episodes."""
+    return MessageLine(**_flat(message))
+
+
 def session_record(line: SessionLine, namespace: str) -> SessionRecord:
     return SessionRecord(
         session=SessionKey(namespace, line.session_id),

@@ -1,0 +1,26 @@
+"""Asking memory."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from app.client.answers import recollection, the
+from app.client.asking import Ask, post
+from app.client.fields import ContextFields, SearchFields
+from app.records import DEFAULT_NAMESPACE, AssembledContext, Recollection
+
+
+class RecallCalls:
+    """Calls that ask."""
+
+    @post("/v1/search")
+    def search(self, text: str, **fields: Unpack[SearchFields]) -> Ask[Recollection]:
+        """The best hits of all tiers; what did not answer within the deadline is named in `degraded`."""
+        namespace = fields.get("namespace", DEFAULT_NAMESPACE)
+        return Ask(recollection(namespace), body={"text": text, **fields}, is_read=True)
+
+    @post("/v1/context")
+    def context(self, text: str, *, budget_tokens: int = 2000, **fields: Unpack[ContextFields]) -> Ask[AssembledContext]:
+        """Text for a prompt, packed into a budget of tokens."""
+        body = {"text": text, "budget_tokens": budget_tokens, **fields}
+        return Ask(the(AssembledContext), body=body, is_read=True)
