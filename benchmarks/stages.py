@@ -204,9 +204,7 @@ STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "model": measure_model,
     "model-http": measure_model_http,
     "outages": measure_outages,
-<<<<<<< HEAD
     "situations": measure_situations,
-=======
     "backlog": measure_backlog,
 }
 
