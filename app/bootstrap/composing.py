@@ -28,6 +28,8 @@ from app.ingestion.feedback import Draining, FeedbackIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.knowledge import KnowledgeKeeping
+from app.learning.strategies import Strategies
 from app.ports import (
     AnswerStore,
     Embedder,
@@ -89,6 +91,8 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
         records=records,
+        knowledge=KnowledgeKeeping(tiers.episodic, limits=limits, clock=utc_now),
+        strategies=Strategies(tiers.episodic, recall, limits=limits, clock=utc_now),
         episode_log=EpisodeLog(tiers.working, records),
         feedback=_feedback(tiers, consolidation, limits),
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),

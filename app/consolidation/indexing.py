@@ -167,7 +167,7 @@ class Indexer:
         drafts = [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e) for e in summarised),
-            *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
+            *(draft_knowledge(k) for k in knowledge if k.is_active),
         ]
         return [judged(draft, standings.get(draft.point.id)) for draft in drafts]
 

@@ -80,7 +80,12 @@ def draft_episode(episode: Episode) -> PointDraft:
 
 def draft_knowledge(knowledge: Knowledge) -> PointDraft:
     text = "\n".join(filter(None, [knowledge.description, _flatten(knowledge.content)]))
-    return PointDraft(_document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value}), (text, text))
+    point = _document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value})
+    validity = knowledge.valid_from, knowledge.ends_at
+    if any(validity):  # hashed with the text, so that a point which holds at other times is seen to be stale
+        times = "\n".join(moment.isoformat() if moment else "" for moment in validity)
+        point = replace(point, valid_from=validity[0], valid_to=validity[1], content_sha256=sha256_hex(f"{text}\n{times}"))
+    return PointDraft(point, (text, text))
 
 
 def judged(draft: PointDraft, standing: Standing | None) -> PointDraft:

@@ -26,6 +26,7 @@ from app.episodic import (
     search,
     sessions,
 )
+from app.episodic import knowledge as knowing
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
@@ -48,6 +49,8 @@ from app.ports import (
     Taken,
 )
 from app.records import (
+    ANY_KNOWLEDGE,
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -55,12 +58,14 @@ from app.records import (
     Hit,
     Json,
     Knowledge,
+    KnowledgeCriteria,
     KnowledgeKind,
     Message,
     OutcomeRevision,
     Query,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
@@ -151,9 +156,17 @@ class Reader:
         return await KNOWLEDGE.by_uid(self._session, uids)
 
     async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
-    ) -> tuple[Knowledge, ...]:
-        return await KNOWLEDGE.page(self._session, scope, kind=kind, before=before, limit=limit)
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int,
+        criteria: KnowledgeCriteria = ANY_KNOWLEDGE,
+    ) -> tuple[Knowledge, ...]:  # fmt: skip
+        conditions = knowing.admitted_by(criteria)
+        return await KNOWLEDGE.page(self._session, scope, *conditions, kind=kind, before=before, limit=limit)
+
+    async def knowledge_chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        return await knowing.chain(self._session, namespace, knowledge_id, limit)
+
+    async def revisions(self, knowledge_id: UUID, *, after: int, limit: int) -> tuple[Revision, ...]:
+        return await knowing.revisions(self._session, knowledge_id, after=after, limit=limit)
 
     async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
         return await episodes.idle(self._session, idle_since=idle_since, limit=limit)
@@ -275,6 +288,9 @@ class Writer(Reader):
 
     async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         return replace(knowledge, version=await KNOWLEDGE.save(self._session, knowledge, knowledge.scope))
+
+    async def add_revision(self, knowledge_id: UUID, cause: Cause, changes: Json, at: datetime) -> Revision:
+        return await knowing.add_revision(self._session, knowledge_id, cause, changes, at)
 
     async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
         return await calls.note(self._session, call, record_id, at)

@@ -27,6 +27,7 @@ from app.ports import (
     SessionRecord,
 )
 from app.records import (
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -36,10 +37,12 @@ from app.records import (
     Knowledge,
     KnowledgeKind,
     Message,
+    Origin,
     OutcomeRevision,
     ReconcileState,
     Reconciliation,
     RecordKind,
+    Revision,
     Role,
     RunReport,
     Scope,
@@ -195,7 +198,17 @@ def knowledge(row: Row[Any]) -> Knowledge:
         superseded_by=row.superseded_by,
         version=row.version,
         pinned=row.pinned,
+        origin=Origin(row.origin),
+        is_active=row.is_active,
+        inactive_reason=row.inactive_reason,
+        supersedes=row.supersedes,
+        evidence_count=row.evidence_count,
+        applied_when_activated=row.applied_when_activated,
     )
+
+
+def revision(row: Row[Any]) -> Revision:
+    return Revision(row.number, row.recorded_at, Cause(row.cause), document_of(row, "changes"))
 
 
 def session(row: Row[Any]) -> SessionRecord:

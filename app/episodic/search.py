@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
     Double,
     Row,
     Select,
@@ -26,6 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
 
 from app.episodic import rows
 from app.episodic.engine import Session
+from app.episodic.knowledge import holds_at
 from app.episodic.scoping import admitted, matching, within
 from app.episodic.tables import episodes, knowledge, messages
 from app.records import Hit, Query, RecordKind, Tier
@@ -49,6 +52,7 @@ class _Source:
     sequence: ColumnElement[Any] | None = None
     quality: ColumnElement[Any] | None = None
     outcome_quality: ColumnElement[Any] | None = None
+    holds_at: Callable[[ColumnElement[datetime]], ColumnElement[bool]] | None = None
 
     @property
     def fields(self) -> Mapping[str, ColumnElement[Any]]:
@@ -100,7 +104,8 @@ _SOURCES: Final = {
         created_at=knowledge.c.created_at,
         metadata=_kind_of(knowledge),
         quality=knowledge.c.confidence,
-        is_visible=knowledge.c.superseded_by.is_(None),
+        is_visible=knowledge.c.is_active,
+        holds_at=holds_at,
     ),
 }
 
@@ -150,6 +155,9 @@ def _conditions(source: _Source, query: Query) -> Sequence[ColumnElement[bool]]:
     conditions += [condition for bounds in query.ranges for condition in within(bounds, getattr(source, bounds.field))]
     if source.is_visible is not None:
         conditions.append(source.is_visible)
+    if source.holds_at is not None and not query.include_superseded:
+        moment = func.now() if query.as_of is None else literal(query.as_of, DateTime(timezone=True))
+        conditions.append(source.holds_at(moment))
     if query.since is not None:
         conditions.append(source.created_at >= query.since)
     if query.until is not None:

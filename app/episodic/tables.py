@@ -247,6 +247,12 @@ knowledge: Final = Table(
     _flag("pinned"),
     _moment("created_at"),
     _now("updated_at"),
+    Column("origin", Text, nullable=False, server_default=text("'stated'")),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("inactive_reason", Text),
+    Column("supersedes", Uuid),
+    _count("evidence_count"),
+    _count("applied_when_activated"),
     _searchable(rf"left(description || ' ' || regexp_replace(content::text, '\\[bfnrt]', ' ', 'g'), {SEARCHABLE_CHARACTERS})"),
     _one_of("kind", "fact", "strategy", "pattern", "constraint", "heuristic"),
     _ids_are_short("namespace", "user_id", "agent_id", "session_id", "project_id"),
@@ -254,6 +260,20 @@ knowledge: Final = Table(
     CheckConstraint("times_applied >= 0 AND success_count >= 0 AND failure_count >= 0", name="counts_are_not_negative"),
     Index("ix_knowledge_namespace_id", "namespace", "id"),
     Index("ix_knowledge_search", "search", postgresql_using="gin"),
+    _one_of("origin", "stated", "learned"),
+    CheckConstraint("evidence_count >= 0 AND applied_when_activated >= 0", name="evidence_is_not_negative"),
+    Index("ix_knowledge_conditional", "namespace", "id", postgresql_where=text("content ? 'conditions'")),
+)
+
+knowledge_revisions: Final = Table(
+    "knowledge_revisions",
+    metadata,
+    Column("knowledge_id", Uuid, ForeignKey("knowledge.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _moment("recorded_at"),
+    Column("cause", Text, nullable=False),
+    _document("changes"),
+    CheckConstraint("number > 0", name="number_counts_from_one"),
 )
 
 feedback: Final = Table(

@@ -214,6 +214,7 @@ def check_query(query: Query, limits: Limits) -> Query:
     since = None if query.since is None else check_time("since", query.since, limits, None)
     until = None if query.until is None else check_time("until", query.until, limits, None)
     now = None if query.now is None else check_time("now", query.now, limits, None)
+    as_of = None if query.as_of is None else check_time("as_of", query.as_of, limits, None)
     if since is not None and until is not None and since > until:
         raise InvalidInput("since", "must not be after until")
     for kind, most in query.kind_limits:
@@ -221,7 +222,7 @@ def check_query(query: Query, limits: Limits) -> Query:
     check_count("neighbours", query.neighbours, limits.neighbours, least=0)
     if (problem := out_of_bounds(query.ranking)) is not None:
         raise InvalidInput(f"ranking.{problem[0]}", problem[1])
-    return replace(query, since=since, until=until, now=now)
+    return replace(query, since=since, until=until, now=now, as_of=as_of)
 
 
 def check_situation(asked: SituationQuery, limits: Limits) -> None:

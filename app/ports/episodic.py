@@ -24,6 +24,8 @@ from app.ports.filed import (
 from app.ports.outbox import OutboxEntry, OutboxQuery, Queued
 from app.ports.working import Erasure, OwedErasure
 from app.records import (
+    ANY_KNOWLEDGE,
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -31,12 +33,14 @@ from app.records import (
     Hit,
     Json,
     Knowledge,
+    KnowledgeCriteria,
     KnowledgeKind,
     Message,
     OutcomeRevision,
     Query,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
@@ -71,7 +75,7 @@ class EpisodicReader(Protocol):
         ...
 
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
-        """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
+        """Full-text search in the query's scope, kinds, filter and validity, best first; `components` = {"text": rank}."""
         ...
 
     async def session(self, session: SessionKey) -> SessionRecord | None: ...
@@ -142,8 +146,22 @@ class EpisodicReader(Protocol):
     async def knowledge_by_uid(self, uids: Sequence[UUID]) -> tuple[Knowledge, ...]: ...
 
     async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
-    ) -> tuple[Knowledge, ...]: ...
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int,
+        criteria: KnowledgeCriteria = ANY_KNOWLEDGE,
+    ) -> tuple[Knowledge, ...]:  # fmt: skip
+        """Newest first like `list_episodes`: of the kind, and what the criteria admit."""
+        ...
+
+    async def knowledge_chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        """The piece with what it supersedes and what supersedes it, directly or not, oldest first, at most `limit` each way.
+
+        Empty when the namespace has no such piece.
+        """
+        ...
+
+    async def revisions(self, knowledge_id: UUID, *, after: int, limit: int) -> tuple[Revision, ...]:
+        """Those with a number above `after` (0 for the first page), by rising number."""
+        ...
 
     async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
         """Open conversation episodes whose last message is older than `idle_since` (all when None), oldest first."""
@@ -322,6 +340,14 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
     async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         """Insert, or replace all but `created_at`; raises the version and returns it as `save_episode` does."""
+        ...
+
+    async def add_revision(self, knowledge_id: UUID, cause: Cause, changes: Json, at: datetime) -> Revision:
+        """Number on from the last one. Revisions go when their piece of knowledge does.
+
+        Raises:
+            NotFound: there is no such knowledge.
+        """
         ...
 
     async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:

@@ -17,7 +17,8 @@ from app.records import Candidate, FilterTerm, Mode, Point, Range, RecordKind, S
 class IndexQuery:
     """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
 
-    `scope`, `kinds`, `filter`, `ranges`, `since` and `until` are part of the engine's query on every leg.
+    `scope`, `kinds`, `filter`, `ranges`, `since`, `until` and `valid_at` are part of the engine's query on every leg. Points
+    that say from when and until when they hold are found if they do at `valid_at`; None finds them all.
     """
 
     scope: Scope
@@ -32,6 +33,7 @@ class IndexQuery:
     ranking: Ranking = DEFAULT_RANKING
     cues: Cues = NO_CUES
     ranges: tuple[Range, ...] = ()
+    valid_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,19 @@ from app.records.base import (
 )
 from app.records.episodes import Episode, EpisodeKind, EpisodeReceipt, EpisodeStep, LoggedEpisode
 from app.records.feedback import Feedback, OutcomeRevision, first_outcome
-from app.records.knowledge import Knowledge, KnowledgeKind, Success
+from app.records.knowledge import (
+    ANY_KNOWLEDGE,
+    BEGINNING,
+    CONDITIONS,
+    Cause,
+    Knowledge,
+    KnowledgeCriteria,
+    KnowledgeHistory,
+    KnowledgeKind,
+    Origin,
+    Revision,
+    Success,
+)
 from app.records.messages import (
     Appended,
     AppendReceipt,
@@ -71,6 +83,9 @@ from app.standing import Standing, Verdict
 
 __all__ = [
     "ALL_NAMESPACES",
+    "ANY_KNOWLEDGE",
+    "BEGINNING",
+    "CONDITIONS",
     "DEFAULT_NAMESPACE",
     "FILTER_FIELDS",
     "METADATA_PREFIX",
@@ -80,6 +95,7 @@ __all__ = [
     "Appended",
     "AssembledContext",
     "Candidate",
+    "Cause",
     "Draft",
     "Embedded",
     "Episode",
@@ -94,11 +110,14 @@ __all__ = [
     "ImportReport",
     "Json",
     "Knowledge",
+    "KnowledgeCriteria",
+    "KnowledgeHistory",
     "KnowledgeKind",
     "LoggedEpisode",
     "Matrix",
     "Message",
     "Mode",
+    "Origin",
     "OutcomeAsked",
     "OutcomeRevision",
     "Permission",
@@ -111,6 +130,7 @@ __all__ = [
     "ReconcileState",
     "Reconciliation",
     "RecordKind",
+    "Revision",
     "Role",
     "RunReport",
     "Scope",

@@ -71,6 +71,7 @@ class Query:
     `kind_limits` bounds how many hits of a kind are given; without it episodes and knowledge leave room for messages where
     there are any. `is_collapsed`: of exact repetitions only the best is given. `is_grouped`: hits of one episode stand
     together. `neighbours`: how many messages before and after each message come with it.
+    Knowledge is found if it holds at `as_of` (now, if None); with `include_superseded` also what does not, or no longer.
     """
 
     text: str
@@ -89,6 +90,8 @@ class Query:
     neighbours: int = 0
     stages: tuple[Stage, ...] = ()
     ranges: tuple[Range, ...] = ()
+    as_of: datetime | None = None
+    include_superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -91,6 +91,7 @@ class Recall:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.
         """
         attempt = Attempt(self._policy.deadline if deadline is None else deadline)
+        query = replace(query, as_of=query.as_of or self._clock())
         hits = select(await self._stages.apply(attempt, query, self._find), query)
         RECALL_LATENCY.labels("total_with_stages" if query.stages else "total").observe(attempt.elapsed_ms / 1e3)
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
@@ -208,4 +209,5 @@ def _index_query(asked: _Asked, dense: Vector | None, limit: int) -> IndexQuery:
         mode=query.mode,
         ranking=query.ranking,
         cues=asked.cues,
+        valid_at=None if query.include_superseded else query.as_of,
     )

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -21,6 +21,8 @@ from app.records import FILTER_FIELDS, METADATA_PREFIX, FilterTerm, Json, Range,
 
 NAMESPACE: Final = "namespace"
 CREATED_AT: Final = "created_at"
+VALID_FROM: Final = "valid_from"
+VALID_TO: Final = "valid_to"
 METADATA_TERMS: Final = "metadata_terms"
 _SCOPE_FIELDS: Final = ("user_id", "agent_id", "session_id", "project_id")
 _LONGEST_TERM: Final = 128
@@ -54,13 +56,20 @@ class Bounded:
 
 
 @dataclass(frozen=True, slots=True)
+class ValidAt:
+    """The point holds at this time (RFC 3339): what it says of beginning and end, if anything, does not speak against it."""
+
+    moment: str
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
     """The point has one of these ids."""
 
     ids: tuple[UUID, ...]
 
 
-Condition: TypeAlias = OneOf | Within | Bounded | Named
+Condition: TypeAlias = OneOf | Within | Bounded | ValidAt | Named
 
 
 def within_scope(scope: Scope) -> tuple[Condition, ...]:
@@ -86,6 +95,11 @@ def between(since: datetime | None, until: datetime | None) -> tuple[Condition, 
 
 def bounded(ranges: Sequence[Range]) -> tuple[Condition, ...]:
     return tuple(Bounded(bounds.field, bounds.at_least, bounds.below) for bounds in ranges)
+
+
+def valid_at(moment: datetime | None, kinds: Sequence[RecordKind]) -> tuple[Condition, ...]:
+    """Only knowledge ceases to hold: no condition where none is asked for."""
+    return () if moment is None or RecordKind.KNOWLEDGE not in kinds else (ValidAt(moment.astimezone(UTC).isoformat()),)
 
 
 def matching(terms: Sequence[FilterTerm]) -> tuple[Condition, ...]:

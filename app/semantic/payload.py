@@ -12,7 +12,7 @@ from uuid import UUID
 from app.ports import IndexedPoint, SparseEncoder
 from app.ranking import Traits
 from app.records import Candidate, Hit, Point, RecordKind, Role, Scope, Space, Standing, Tier, Vector
-from app.semantic.filters import metadata_terms
+from app.semantic.filters import VALID_FROM, VALID_TO, metadata_terms
 from app.semantic.fusion import Score
 
 IDENTITY: Final = ("kind", "namespace", "content_sha256")
@@ -65,6 +65,8 @@ def payload_of(point: Point, space: Space) -> dict[str, Any]:
         "quality": point.quality,
         "outcome_quality": point.outcome_quality,
         "is_long": point.is_long or None,
+        VALID_FROM: point.valid_from and point.valid_from.astimezone(UTC).isoformat(),
+        VALID_TO: point.valid_to and point.valid_to.astimezone(UTC).isoformat(),
         "content_sha256": point.content_sha256,
         "model": space.model,
         "dimension": space.dimension,

@@ -16,7 +16,20 @@ import qdrant_edge as edge
 
 from app.ports import IndexedPoint
 from app.ranking import Traits
-from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Bounded, Condition, Named, OneOf, Within, only_namespace
+from app.semantic.filters import (
+    CREATED_AT,
+    METADATA_TERMS,
+    NAMESPACE,
+    VALID_FROM,
+    VALID_TO,
+    Bounded,
+    Condition,
+    Named,
+    OneOf,
+    ValidAt,
+    Within,
+    only_namespace,
+)
 from app.semantic.fusion import Gaps, Pool, Score, best, gaps
 from app.semantic.payload import IDENTITY, TRAITS, PointRow, following, indexed_point, traits_of
 from app.semantic.plan import Search
@@ -60,13 +73,9 @@ class Shard:
     def open(cls, directory: Path, dimension: int) -> Shard:
         """Open the shard in `directory`, making it, with its payload indexes, when there is none."""
         if (directory / "segments").is_dir():
-            return cls(edge.EdgeShard.load(str(directory)))
+            return cls(_indexed(edge.EdgeShard.load(str(directory))))
         directory.mkdir(parents=True, exist_ok=True)
-        shard = edge.EdgeShard.create(str(directory), _configuration(dimension))
-        for name, schema in _PAYLOAD_INDEXES.items():
-            shard.update(edge.UpdateOperation.create_field_index(name, schema))
-        shard.flush()
-        return cls(shard)
+        return cls(_indexed(edge.EdgeShard.create(str(directory), _configuration(dimension))))
 
     def upsert(self, rows: Sequence[PointRow]) -> None:
         """Write points over what was there. In the write-ahead log on return."""
@@ -170,12 +179,27 @@ class Shard:
         return {_number(record.id): record.payload or {} for record in records}
 
 
+def _indexed(shard: edge.EdgeShard) -> edge.EdgeShard:
+    """With the payload indexes that it lacks: all, if it is new; those that later releases added, if it is not."""
+    there = shard.info().payload_schema
+    lacking = [name for name in _PAYLOAD_INDEXES if name not in there]
+    for name in lacking:
+        shard.update(edge.UpdateOperation.create_field_index(name, _PAYLOAD_INDEXES[name]))
+    if lacking:
+        shard.flush()
+    return shard
+
+
 def to_filter(conditions: Sequence[Condition]) -> edge.Filter:
     """All of `conditions` must hold."""
     return edge.Filter(must=[_field_condition(condition) for condition in conditions])
 
 
-def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition:
+def _range(field: str, *, gt: str | None = None, lte: str | None = None) -> edge.FieldCondition:
+    return edge.FieldCondition(field, range=edge.RangeDateTime(gt=gt, lte=lte))
+
+
+def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition | edge.Filter:
     match condition:
         case OneOf(field, (value,)):
             return edge.FieldCondition(field, match=edge.MatchValue(value))
@@ -185,6 +209,8 @@ def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCo
             return edge.FieldCondition(field, range=edge.RangeDateTime(gte=since, lte=until))
         case Bounded(field, at_least, below):
             return edge.FieldCondition(field, range=edge.RangeFloat(gte=at_least, lt=below))
+        case ValidAt(moment):
+            return edge.Filter(must_not=[_range(VALID_FROM, gt=moment), _range(VALID_TO, lte=moment)])
         case Named(ids):
             return edge.HasIdCondition(set(ids))
         case _ as unreachable:
@@ -284,7 +310,7 @@ _LEAST_IN_GRAPH: Final = 5_000
 _PAYLOAD_INDEXES: Final[Mapping[str, Any]] = {
     NAMESPACE: edge.KeywordIndexParams(is_tenant=True),
     **{name: edge.KeywordIndexParams(enable_hnsw=False) for name in KEYWORDS},
-    CREATED_AT: edge.DatetimeIndexParams(enable_hnsw=False),
+    **{name: edge.DatetimeIndexParams(enable_hnsw=False) for name in (CREATED_AT, VALID_FROM, VALID_TO)},
     "day": edge.IntegerIndexParams(enable_hnsw=False),
     "quality": edge.FloatIndexParams(enable_hnsw=False),
     "outcome_quality": edge.FloatIndexParams(enable_hnsw=False),

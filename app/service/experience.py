@@ -1,4 +1,4 @@
-"""The façade: episodes and knowledge."""
+"""The façade: episodes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,21 @@ from app.records import (
     EpisodeStep,
     Feedback,
     Json,
-    Knowledge,
-    KnowledgeKind,
     OutcomeRevision,
     RecordKind,
     Scope,
-    Success,
     Tier,
     Verdict,
     Wait,
-    derived_uuid,
     first_outcome,
-    utc_now,
 )
-from app.service.parts import Side, found, scope_parts
+from app.service.parts import Side
 
 _INDEX_WAIT: Final = timedelta(seconds=60)
 
 
 class Experience(Side):
-    """Store, change and read what happened and what is known."""
+    """Store, change and read what happened."""
 
     # A `call` names the call that asks for a change: repeated under the same name, it changes nothing more.
 
@@ -149,56 +144,3 @@ class Experience(Side):
     async def delete_episode(self, namespace: str, episode_id: UUID, *, expected_version: int | None = None) -> None:
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         await self._parts.records.delete(RecordKind.EPISODE, namespace, episode_id, expected_version=expected_version)
-
-    async def upsert_vector(
-        self, scope: Scope, text: str, *, record_id: UUID | None = None,
-        kind: KnowledgeKind = KnowledgeKind.FACT, content: Json | None = None,
-    ) -> Knowledge:  # fmt: skip
-        """Remember a text by its meaning, at once: stored as knowledge in Postgres, then indexed before returning.
-
-        With `record_id` an earlier text of the same namespace is replaced. Without, the same text in the same scope
-        is remembered once. The index holds nothing that is not in Postgres: it can always be rebuilt.
-        """
-        identity = record_id or derived_uuid("knowledge", *(p or "" for p in scope_parts(scope)), text)
-        knowledge = Knowledge(id=identity, kind=kind, scope=scope, description=text, created_at=utc_now(), content=content or {})
-        stored = await self.store_knowledge(knowledge)
-        await self._parts.consolidation.index([stored.uid], _INDEX_WAIT)
-        return stored
-
-    async def store_knowledge(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
-        """Store a piece of knowledge, replacing one with the same id; it is indexed in the background."""
-        return await self._parts.records.store_knowledge(knowledge, call=call)
-
-    async def change_knowledge(
-        self, namespace: str, knowledge_id: UUID, change: Callable[[Knowledge], Knowledge], *,
-        expected_version: int | None = None,
-    ) -> Knowledge:  # fmt: skip
-        """Store what `change` makes of the knowledge; it is indexed again in the background. Identity and counts stay.
-
-        Raises:
-            VersionMismatch: the knowledge is not at `expected_version`.
-        """
-        return await self._parts.records.change_knowledge(namespace, knowledge_id, change, expected_version=expected_version)
-
-    async def apply_knowledge(
-        self, namespace: str, knowledge_id: UUID, success: Success, *, episode_id: UUID | None = None, call: UUID | None = None
-    ) -> Knowledge:
-        """Count one application of the knowledge and how it went; the episode in which it happened becomes evidence."""
-        return await self._parts.records.apply_knowledge(namespace, knowledge_id, success, episode_id=episode_id, call=call)
-
-    async def get_knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge:
-        check_label("namespace", namespace, self._parts.limits)
-        async with self._parts.episodic.reading() as reader:
-            knowledge = await reader.knowledge(namespace, knowledge_id)
-        return found("knowledge", knowledge_id, knowledge)
-
-    async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None = None, before: UUID | None = None, limit: int = 50
-    ) -> tuple[Knowledge, ...]:
-        """Newest first; `before` is the last id of the page before."""
-        self._check(scope, limit=limit)
-        async with self._parts.episodic.reading() as reader:
-            return await reader.list_knowledge(scope, kind=kind, before=before, limit=limit)
-
-    async def delete_knowledge(self, namespace: str, knowledge_id: UUID, *, expected_version: int | None = None) -> None:
-        await self._parts.records.delete(RecordKind.KNOWLEDGE, namespace, knowledge_id, expected_version=expected_version)

@@ -20,6 +20,8 @@ from app.ingestion.feedback import FeedbackIngestion
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.knowledge import KnowledgeKeeping
+from app.learning.strategies import Strategies
 from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
@@ -41,6 +43,8 @@ class Parts:
 
     messages: MessageIngestion
     records: RecordIngestion
+    knowledge: KnowledgeKeeping
+    strategies: Strategies
     episode_log: EpisodeLog
     feedback: FeedbackIngestion
     sessions: SessionIngestion

@@ -33,7 +33,9 @@ from app.ports import (
     Taken,
 )
 from app.records import (
+    ANY_KNOWLEDGE,
     SCHEMA_VERSION,
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -41,6 +43,7 @@ from app.records import (
     Hit,
     Json,
     Knowledge,
+    KnowledgeCriteria,
     KnowledgeKind,
     Message,
     OutcomeRevision,
@@ -48,6 +51,7 @@ from app.records import (
     ReconcileState,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
@@ -215,9 +219,17 @@ class InMemoryReader:
         return tuple(k for k in self._books.knowledge.values() if k.id in set(uids))
 
     async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
-    ) -> tuple[Knowledge, ...]:
-        return _page((k for k in self._books.knowledge.values() if kind in {None, k.kind}), scope, before, limit)
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int,
+        criteria: KnowledgeCriteria = ANY_KNOWLEDGE,
+    ) -> tuple[Knowledge, ...]:  # fmt: skip
+        asked = (k for k in self._books.knowledge.values() if kind in {None, k.kind} and criteria.admits(k))
+        return _page(asked, scope, before, limit)
+
+    async def knowledge_chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        return self._books.chain(namespace, knowledge_id, limit)
+
+    async def revisions(self, knowledge_id: UUID, *, after: int, limit: int) -> tuple[Revision, ...]:
+        return self._books.revisions.get(knowledge_id, ())[after : after + limit]
 
     async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
         readable = (e for e in self._books.episodes.values() if is_open_conversation(e) and _is_readable(e))
@@ -443,6 +455,17 @@ class InMemoryWriter(InMemoryReader):
 
     async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         return self._change(lambda books: books.save_knowledge(knowledge))
+
+    async def add_revision(self, knowledge_id: UUID, cause: Cause, changes: Json, at: datetime) -> Revision:
+        def add(books: Books) -> Revision:
+            if knowledge_id not in books.knowledge:
+                raise NotFound("knowledge", str(knowledge_id))
+            known = books.revisions.get(knowledge_id, ())
+            revision = Revision(len(known) + 1, at, cause, changes)
+            books.revisions[knowledge_id] = (*known, revision)
+            return revision
+
+        return self._change(add)
 
     async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
         noted = self._books.calls.get(call)

@@ -21,6 +21,7 @@ from app.records import (
     ReconcileState,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
@@ -94,6 +95,7 @@ class Books:
     outcomes: dict[UUID, tuple[OutcomeRevision, ...]] = field(default_factory=dict)
     feedback: dict[UUID, Feedback] = field(default_factory=dict)
     generations: dict[str, UUID] = field(default_factory=dict)
+    revisions: dict[UUID, tuple[Revision, ...]] = field(default_factory=dict)
     sessions: dict[SessionKey, Archived] = field(default_factory=dict)
     checkpoints: dict[SessionKey, int] = field(default_factory=dict)
     runs: dict[UUID, RunReport] = field(default_factory=dict)
@@ -114,6 +116,7 @@ class Books:
             outcomes=dict(self.outcomes),
             feedback=dict(self.feedback),
             generations=dict(self.generations),
+            revisions=dict(self.revisions),
             sessions=dict(self.sessions),
             checkpoints=dict(self.checkpoints),
             runs=dict(self.runs),
@@ -177,6 +180,16 @@ class Books:
         saved = replace(knowledge, version=known.version + 1) if known else knowledge
         self.knowledge[knowledge.id] = replace(saved, created_at=known.created_at) if known else saved
         return saved
+
+    def chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        """A piece between those that it supersedes and those that supersede it, oldest first."""
+        mine = {k.id: k for k in self.knowledge.values() if k.scope.namespace == namespace}
+        if knowledge_id not in mine:
+            return ()
+        older = _followed({k.id: k.supersedes for k in mine.values()}, knowledge_id, limit)
+        newer = _followed({k.id: k.superseded_by for k in mine.values()}, knowledge_id, limit)
+        ids = dict.fromkeys([*reversed(older), knowledge_id, *newer])
+        return tuple(mine[i] for i in ids)
 
     def enqueue(self, entries: Iterable[OutboxEntry]) -> None:
         for entry in entries:
@@ -281,6 +294,7 @@ class Books:
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
+            self.revisions.pop(uid, None)
             self.steps_of_calls = {key: steps for key, steps in self.steps_of_calls.items() if key[0] != uid}
             self.outcomes.pop(uid, None)
             self.feedback = {i: f for i, f in self.feedback.items() if (f.kind, f.record_uid) != (kind, uid)}
@@ -322,6 +336,16 @@ class Books:
             self.episodes[episode_id] = episode
             if not episode.is_open:
                 self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
+
+
+def _followed(links: Mapping[UUID, UUID | None], start: UUID, limit: int) -> list[UUID]:
+    """What one comes to from `start`, not going round in circles."""
+    found: list[UUID] = []
+    following = links[start]
+    while following is not None and following in links and following not in {start, *found} and len(found) < limit:
+        found.append(following)
+        following = links[following]
+    return found
 
 
 def _recounted(episode: Episode, left: list[Message]) -> Episode:

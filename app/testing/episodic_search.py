@@ -20,6 +20,7 @@ from app.records import (
     Range,
     RecordKind,
     Tier,
+    utc_now,
 )
 from app.testing.episodic_books import Owned
 
@@ -28,7 +29,7 @@ _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "o
 
 def search(query: Query, records: Iterable[Owned]) -> tuple[Hit, ...]:
     _check_filter(query.filter)
-    hits = (_hit(record, query) for record in records if is_visible(record))
+    hits = (_hit(record, query) for record in records if is_visible(record) and _holds(record, query))
     found = [hit for hit in hits if hit.score > 0 and _is_wanted(hit, query)]
     found.sort(key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))
     return tuple(found[: query.limit])
@@ -38,7 +39,12 @@ def is_visible(record: Owned) -> bool:
     """Whether the record should be found by a search, and be in the vector index."""
     if isinstance(record, Episode):
         return not record.is_open
-    return not isinstance(record, Knowledge) or record.superseded_by is None
+    return not isinstance(record, Knowledge) or record.is_active
+
+
+def _holds(record: Owned, query: Query) -> bool:
+    """Knowledge whose time is not that of the query is only found by those who ask for it."""
+    return not isinstance(record, Knowledge) or query.include_superseded or record.holds_at(query.as_of or utc_now())
 
 
 def _hit(record: Owned, query: Query) -> Hit:

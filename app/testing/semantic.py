@@ -8,7 +8,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -230,9 +230,15 @@ def _is_wanted(point: Point, query: IndexQuery) -> bool:
         and point.kind in query.kinds
         and (query.since is None or point.created_at >= query.since)
         and (query.until is None or point.created_at <= query.until)
+        and (query.valid_at is None or _is_valid(point, query.valid_at))
         and all(_holds(term, point) for term in query.filter)
         and all(lies_within(bounds, point) for bounds in query.ranges)
     )
+
+
+def _is_valid(point: Point, moment: datetime) -> bool:
+    has_begun = point.valid_from is None or point.valid_from <= moment
+    return has_begun and (point.valid_to is None or moment < point.valid_to)
 
 
 def _holds(term: FilterTerm, point: Point) -> bool:

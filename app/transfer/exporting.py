@@ -14,7 +14,7 @@ from app.consolidation.drain import Drain
 from app.errors import TierUnavailable
 from app.ingestion.limits import Limits, check_label
 from app.ports import Clock, EpisodicMemory, EpisodicReader
-from app.records import Episode, Scope, Tier
+from app.records import Episode, Knowledge, Scope, Tier
 from app.transfer.portable import (
     EndLine,
     HeaderLine,
@@ -25,6 +25,7 @@ from app.transfer.portable import (
     knowledge_line,
     message_line,
     outcome_line,
+    revision_line,
     session_line,
     step_line,
 )
@@ -85,8 +86,18 @@ async def _sessions(reader: EpisodicReader, namespace: str) -> AsyncIterator[Seq
 async def _knowledge(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
     before: UUID | None = None
     while page := await reader.list_knowledge(Scope(namespace), kind=None, before=before, limit=_DOCUMENTS_PAGE):
-        yield [knowledge_line(knowledge) for knowledge in page]
+        for knowledge in page:
+            yield [knowledge_line(knowledge)]
+            async for revisions in _revisions(reader, knowledge):
+                yield revisions
         before = page[-1].id
+
+
+async def _revisions(reader: EpisodicReader, knowledge: Knowledge) -> AsyncIterator[Sequence[RecordLine]]:
+    after = 0
+    while page := await reader.revisions(knowledge.id, after=after, limit=_DOCUMENTS_PAGE):
+        yield [revision_line(knowledge.id, revision) for revision in page]
+        after = page[-1].number
 
 
 async def _episodes(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:

@@ -1,13 +1,13 @@
 """One namespace as JSON Lines: what each line looks like (pure). For people and other programs to read and write.
 
     {"type": "header", "format": "hybrid-memory-export", "version": 1, "namespace": …, "created_at": …}
-    {"type": "session" | "knowledge" | "episode" | "step" | "outcome" | "message" | "feedback", …}
+    {"type": "session" | "knowledge" | "revision" | "episode" | "step" | "outcome" | "message" | "feedback", …}
     {"type": "end", "lines": …, "sha256": …}
 
 The end counts the lines before it, without the header, so that a file cut short is known as one; `sha256` is over all
 bytes before the end, and may be left out. Steps, outcomes and messages come after their episode; steps stand together and
-count from 0 without a gap; a session's messages stand together, by rising sequence. An episode whose outcome was revised has
-a line for each that was ever known; feedback comes after what it is about.
+count from 0 without a gap, the revisions of a piece of knowledge from 1; a session's messages stand together, by rising
+sequence. An episode whose outcome was revised has a line for each that was ever known; feedback comes after what it is about.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from app.errors import InvalidInput
 from app.ports import FiledMessage, SessionRecord
 from app.records import (
     SCHEMA_VERSION,
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -31,8 +32,10 @@ from app.records import (
     Knowledge,
     KnowledgeKind,
     Message,
+    Origin,
     OutcomeRevision,
     RecordKind,
+    Revision,
     Role,
     Scope,
     SessionKey,
@@ -109,6 +112,21 @@ class KnowledgeLine(_Owned):
     superseded_by: UUID | None = None
     schema_version: Annotated[PositiveInt, Field(le=SCHEMA_VERSION)] = SCHEMA_VERSION
     pinned: bool = False
+    origin: Origin = Origin.STATED
+    is_active: bool = True
+    inactive_reason: str | None = None
+    supersedes: UUID | None = None
+    evidence_count: Annotated[NonNegativeInt, Field(le=_INT32_MAX)] = 0
+    applied_when_activated: Annotated[NonNegativeInt, Field(le=_INT32_MAX)] = 0
+
+
+class RevisionLine(_Line):
+    type: Literal["revision"] = "revision"
+    knowledge_id: UUID
+    number: Annotated[PositiveInt, Field(le=_INT32_MAX)]
+    recorded_at: AwareDatetime
+    cause: Cause
+    changes: _Document
 
 
 class EpisodeLine(_Owned):
@@ -190,7 +208,7 @@ class EndLine(_Line):
     sha256: str | None = None
 
 
-RecordLine = SessionLine | KnowledgeLine | EpisodeLine | StepLine | OutcomeLine | MessageLine | FeedbackLine
+RecordLine = SessionLine | KnowledgeLine | RevisionLine | EpisodeLine | StepLine | OutcomeLine | MessageLine | FeedbackLine
 AnyLine = HeaderLine | RecordLine | EndLine
 _LINES: Final = TypeAdapter[AnyLine](Annotated[AnyLine, Field(discriminator="type")])
 
@@ -241,6 +259,16 @@ def knowledge_line(knowledge: Knowledge) -> KnowledgeLine:
     return KnowledgeLine(**_flat(knowledge))
 
 
+def revision_line(knowledge_id: UUID, revision: Revision) -> RevisionLine:
+    return RevisionLine(
+        knowledge_id=knowledge_id,
+        number=revision.number,
+        recorded_at=revision.recorded_at,
+        cause=revision.cause,
+        changes=dict(revision.changes),
+    )
+
+
 def episode_line(episode: Episode) -> EpisodeLine:
     return EpisodeLine(**_flat(episode))
 
@@ -283,6 +311,10 @@ def session_record(line: SessionLine, namespace: str) -> SessionRecord:
 
 def knowledge_record(line: KnowledgeLine, namespace: str) -> Knowledge:
     return Knowledge(scope=line.scope(namespace), **_fields(line))
+
+
+def revision_record(line: RevisionLine) -> Revision:
+    return Revision(line.number, line.recorded_at, line.cause, line.changes)
 
 
 def episode_record(line: EpisodeLine, namespace: str) -> Episode:

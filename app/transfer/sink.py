@@ -12,20 +12,21 @@ from app.consolidation.drain import Drain, renumber
 from app.consolidation.segmentation import close
 from app.errors import Conflict
 from app.ports import Checkpoint, EpisodicMemory, EpisodicReader, EpisodicWriter, OutboxEntry, OutboxOp, SessionRecord
-from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, RecordKind, SessionKey
-from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, StepOf
+from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, RecordKind, Revision, SessionKey
+from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 _PAGE: Final = 1000
 _NAMES: Final[dict[type[Record], str]] = {
     SessionRecord: "session",
     Knowledge: "knowledge",
+    RevisionOf: "revision",
     Episode: "episode",
     StepOf: "step",
     OutcomeOf: "outcome",
     MessageOf: "message",
     Feedback: "feedback",
 }
-R = TypeVar("R", SessionRecord, Knowledge, Episode, StepOf, OutcomeOf, MessageOf, Feedback)
+R = TypeVar("R", SessionRecord, Knowledge, RevisionOf, Episode, StepOf, OutcomeOf, MessageOf, Feedback)
 
 
 def kind_of(record: Record) -> str:
@@ -70,13 +71,15 @@ class Sink:
             new[_NAMES[kind]] += await self._write(list(group))
         return new
 
-    async def _write(self, records: Sequence[Record]) -> int:
+    async def _write(self, records: Sequence[Record]) -> int:  # noqa: PLR0911 - one for each type
         """Write records that are all of one type."""
         match records[0]:
             case SessionRecord():
                 return await self._sessions([r for r in records if isinstance(r, SessionRecord)])
             case Knowledge():
                 return await self._knowledge([r for r in records if isinstance(r, Knowledge)])
+            case RevisionOf():
+                return await self._revisions([r for r in records if isinstance(r, RevisionOf)])
             case Episode():
                 return await self._episodes([r for r in records if isinstance(r, Episode)])
             case StepOf() | OutcomeOf():
@@ -98,6 +101,13 @@ class Sink:
                 await tx.save_knowledge(knowledge)
             await tx.enqueue([_upsert(RecordKind.KNOWLEDGE, k) for k in fresh])
         return len(fresh)
+
+    async def _revisions(self, records: Sequence[RevisionOf]) -> int:
+        new = 0
+        for knowledge_id, group in groupby(records, key=lambda record: record.knowledge_id):
+            async with self._episodic.writing() as tx:
+                new += await _add_revisions(tx, knowledge_id, [record.revision for record in group])
+        return new
 
     async def _episodes(self, records: Sequence[Episode]) -> int:
         async with self._episodic.writing() as tx:
@@ -226,6 +236,15 @@ async def _append_steps(tx: EpisodicWriter, episode_id: UUID, records: Sequence[
     fresh = [record.step for record in records[len(known) :]]
     for created_at, group in groupby(fresh, key=lambda step: step.created_at):
         await tx.append_steps(episode_id, [step.content for step in group], created_at)
+    return len(fresh)
+
+
+async def _add_revisions(tx: EpisodicWriter, knowledge_id: UUID, revisions: Sequence[Revision]) -> int:
+    """Add those that the piece does not have yet; how many."""
+    known = await tx.revisions(knowledge_id, after=revisions[0].number - 1, limit=len(revisions))
+    fresh = revisions[len(known) :]
+    for revision in fresh:
+        await tx.add_revision(knowledge_id, revision.cause, revision.changes, revision.recorded_at)
     return len(fresh)
 
 

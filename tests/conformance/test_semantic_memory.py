@@ -683,3 +683,22 @@ async def test_bounds_on_numbers(memory: SemanticMemory, bounds: Range, found: l
     assert sorted(texts(await memory.search(SPACE, query(ranges=(bounds,))))) == found
     words = query("poor fair good unknown", dense=None, ranges=(bounds,))
     assert sorted(texts(await memory.search(SPACE, words))) == found
+
+
+async def test_points_are_found_at_their_time(memory: SemanticMemory) -> None:
+    """From a point's beginning on and until before its end, on either leg; what says nothing of it is always found."""
+    kept = [
+        point("cat in Porto", kind=RecordKind.KNOWLEDGE, valid_to=NOW),
+        point("cat in Lisbon", kind=RecordKind.KNOWLEDGE, valid_from=NOW),
+        point("cat of a day", kind=RecordKind.KNOWLEDGE, valid_from=NOW, valid_to=NOW + timedelta(days=1)),
+        point("cat for ever", kind=RecordKind.KNOWLEDGE),
+        point("cat, said"),
+    ]
+    await memory.upsert(SPACE, kept)
+    always = {"cat for ever", "cat, said"}
+    times = (NOW - timedelta(milliseconds=1), NOW, NOW + timedelta(days=1), None)
+    expected = [{"cat in Porto"}, {"cat in Lisbon", "cat of a day"}, {"cat in Lisbon"}, {p.text for p in kept}]
+    for mode in (Mode.SPARSE, Mode.DENSE, Mode.HYBRID):
+        asked = [query("cat", valid_at=at, mode=mode) for at in times]
+        found = [{c.hit.text for c in await memory.search(SPACE, one)} for one in asked]
+        assert found == [names | always for names in expected]

@@ -86,6 +86,9 @@ class Question(Scoped):
         default_factory=list, description="What to add at a price in time; what cannot take part is named in `degraded`"
     )
 
+    as_of: Moment | None = Field(default=None, description="Knowledge that held then; that holds now, if left out")
+    include_superseded: StrictBool = Field(default=False, description="Also knowledge that does not hold, or no longer")
+
     def query(self, limit: int, mode: Mode = Mode.HYBRID) -> Query:
         return Query(
             text=self.text,
@@ -99,6 +102,8 @@ class Question(Scoped):
             mode=mode,
             ranking=DEFAULT_RANKING if self.ranking is None else self.ranking.ranking(),
             stages=tuple(dict.fromkeys(self.stages)),
+            as_of=self.as_of,
+            include_superseded=self.include_superseded,
         )
 
 
