@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Date, delete, func, select, true
+from sqlalchemy import Date, Row, delete, func, select, true
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -40,9 +40,9 @@ class PostgresTrends:
             is_asked &= memory_metrics.c.namespace == namespace
         sums = [func.sum(memory_metrics.c[name]).label(name) for name in _COUNTS]
         days = select(memory_metrics.c.day, *sums).where(is_asked).group_by(memory_metrics.c.day).order_by(memory_metrics.c.day)
-        slot = func.unnest(memory_metrics.c.buckets).table_valued("count", with_ordinality="place", name="slot")
+        slot = func.unnest(memory_metrics.c.buckets).table_valued("count", with_ordinality="place", name="slot").render_derived()
         counts = (
-            select(memory_metrics.c.day, slot.c.place, func.sum(slot.c.count).label("count"))
+            select(memory_metrics.c.day, slot.c.place, func.sum(slot.c.count).label("counted"))
             .select_from(memory_metrics.join(slot, true()))
             .where(is_asked)
             .group_by(memory_metrics.c.day, slot.c.place)
@@ -51,23 +51,19 @@ class PostgresTrends:
         async with connected(self._engine) as session:
             totals = await session.run("usage", days)
             buckets = await session.run("usage_buckets", counts)
-        return tuple(_usage(namespace, row, [b.count for b in buckets if b.day == row.day]) for row in totals)
+        return tuple(_usage(namespace, row, [b.counted for b in buckets if b.day == row.day]) for row in totals)
 
     async def quality(self, namespace: str | None, *, since: date) -> Mapping[str, tuple[DayValue, ...]]:
         first = datetime.combine(since, time(), UTC)
         day = func.timezone("UTC", episodes.c.ended_at).cast(Date)
-        figures = [
-            figure(column) for column in (episodes.c.quality, episodes.c.outcome_quality) for figure in (func.avg, func.count)
-        ]
+        quality, outcome = episodes.c.quality, episodes.c.outcome_quality
+        figures = (func.avg(quality), func.count(quality), func.avg(outcome), func.count(outcome))
         statement = select(day.label("day"), *figures).where(episodes.c.ended_at >= first).group_by(day).order_by(day)
         if namespace is not None:
             statement = statement.where(episodes.c.namespace == namespace)
         async with connected(self._engine) as session:
             found = await session.run("daily_quality", statement)
-        return {
-            "quality": tuple(DayValue(row[0], row[1], row[2]) for row in found if row[2]),
-            "outcome_quality": tuple(DayValue(row[0], row[3], row[4]) for row in found if row[4]),
-        }
+        return {"quality": _values(found, 1), "outcome_quality": _values(found, 3)}
 
     async def retire_usage(self, before: date) -> int:
         statement = delete(memory_metrics).where(memory_metrics.c.day < before).returning(memory_metrics.c.day)
@@ -84,6 +80,11 @@ async def _save(session: Session, process: UUID, usage: Sequence[SearchUsage]) -
     await session.run("save_usage", statement.on_conflict_do_update(index_elements=list(key), set_=said))
 
 
-def _usage(namespace: str | None, row: Any, buckets: Sequence[int]) -> SearchUsage:
+def _usage(namespace: str | None, row: Row[Any], buckets: Sequence[int]) -> SearchUsage:
     counts = tuple(int(count) for count in buckets)
     return SearchUsage(namespace or "", row.day, int(row.searches), int(row.failed), int(row.degraded), row.latency_ms, counts)
+
+
+def _values(rows: Sequence[Row[Any]], place: int) -> tuple[DayValue, ...]:
+    """Days with a mean at `place`, beside which stands how many it is of."""
+    return tuple(DayValue(row[0], row[place], row[place + 1]) for row in rows if row[place + 1])

@@ -76,10 +76,8 @@ def _decided(found: Analysis) -> Analysis:
         reason = f"{best.variant} is better than the control by {abs(best.effect):.4g}, at least {gains[best.variant][0]:.4g}"
         return replace(found, recommendation=Recommendation.ROLL_OUT, variant=best.variant, reasons=(reason,))
     if all(high <= wanted for _, high in gains.values()):
-        what = (
-            "is better than the control" if wanted == 0 else f"is better than the control by {wanted:g}, the least worth having"
-        )
-        return replace(found, recommendation=Recommendation.STOP, reasons=(f"no variant is better than the control{what}",))
+        margin = f" by {wanted:g}, the least worth having" if wanted else ""
+        return replace(found, recommendation=Recommendation.STOP, reasons=(f"no variant is better than the control{margin}",))
     open_ones = tuple(
         f"{name} may be anything from {low:+.4g} to {high:+.4g} better" for name, (low, high) in gains.items() if high > wanted
     )
