@@ -85,6 +85,11 @@ class MemoryClient:
         """GET /v1/admin/status."""
         return await self._call("GET", "/v1/admin/status")
 
+    async def trends(self, *, days: int = 7, namespace: str | None = None) -> dict[str, Any]:
+        """GET /v1/admin/trends: of all namespaces, or of one."""
+        asked = {"days": days} if namespace is None else {"days": days, "namespace": namespace}
+        return await self._call("GET", "/v1/admin/trends", params=asked)
+
     async def outbox(self, **asked: Any) -> dict[str, Any]:
         """GET /v1/admin/outbox; `asked` are its parameters: state, namespace, after, limit."""
         return await self._call("GET", "/v1/admin/outbox", params=asked)

@@ -77,7 +77,9 @@ async def stop_experiment(
     return ExperimentOut.of(await service.stop_experiment(asked.namespace, name))
 
 
-@router.get("/experiments/{name}/assignment", tags=["experiments"], summary="What a subject gets", responses=NOT_FOUND)
+@router.get(
+    "/experiments/{name}/assignments/{subject:path}", tags=["experiments"], summary="What a subject gets", responses=NOT_FOUND
+)
 async def get_assignment(
     name: str, subject: str, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> AssignmentOut:

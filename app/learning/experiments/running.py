@@ -187,7 +187,9 @@ class Experiments:
         experiment = await self.get(namespace, name)
         asked = experiment.metric if metric in {None, experiment.metric.name} else Metric(metric or "")
         await self._exposures.settle()
-        return analyse(experiment, asked, await self._store.samples(experiment, asked))
+        samples = await self._store.samples(experiment, asked)
+        # In a thread: the first analysis of a process imports scipy, which takes a second or two.
+        return await asyncio.to_thread(analyse, experiment, asked, samples)
 
     async def forget(self, scope: Scope) -> int:
         """Drop what the scope admits, also what is on its way."""

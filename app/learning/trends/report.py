@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from app.learning.trends.latency import quantile_ms
 from app.learning.trends.tendency import trend
 from app.learning.trends.usage import SearchLog, first_day
 from app.ports import Clock, TrendStore
-from app.records import DayValue, SearchUsage, Trends
+from app.records import DayValue, SearchUsage, Trend, Trends
 
 _SLOW: Final = 0.95
 
@@ -28,14 +29,18 @@ class TrendReports:
         since = first_day(self._clock(), days)
         usage = await self._store.usage(namespace, since=since)
         quality = await self._store.quality(namespace, since=since)
-        series = {
-            "quality": trend(quality["quality"]),
-            "outcome_quality": trend(quality["outcome_quality"]),
-            "recall_latency_p95_ms": trend(_daily(usage, _latency), is_lower_better=True),
-            "error_rate": trend(_daily(usage, _error_rate), is_lower_better=True),
-            "degraded_rate": trend(_daily(usage, _degraded_rate), is_lower_better=True),
-        }
-        return Trends(namespace, days, series)
+        # In a thread: the first report of a process imports scipy, which takes a second or two.
+        return Trends(namespace, days, await asyncio.to_thread(_series, usage, quality))
+
+
+def _series(usage: Sequence[SearchUsage], quality: Mapping[str, Sequence[DayValue]]) -> Mapping[str, Trend]:
+    return {
+        "quality": trend(quality["quality"]),
+        "outcome_quality": trend(quality["outcome_quality"]),
+        "recall_latency_p95_ms": trend(_daily(usage, _latency), is_lower_better=True),
+        "error_rate": trend(_daily(usage, _error_rate), is_lower_better=True),
+        "degraded_rate": trend(_daily(usage, _degraded_rate), is_lower_better=True),
+    }
 
 
 def _daily(usage: Sequence[SearchUsage], figure: Callable[[SearchUsage], float | None]) -> tuple[DayValue, ...]:
