@@ -116,8 +116,8 @@ def test_outcomes_and_observations_are_analysed(api: Served, namespace: str) -> 
         answer = api.http.post("/v1/experiments/words-first/observations", json=body, headers=headers)
         assert created(answer) == {"recorded": 23, "outside": 0}
     search(api, namespace, "cat", experiment="words-first", session_id=control[0])
-    body = {"namespace": namespace, "session_id": control[0], "outcome": {"done": 1}, "outcome_quality": 0.42}
-    created(api.http.post("/v1/episodes", json=body))
+    episode = {"namespace": namespace, "session_id": control[0], "outcome": {"done": 1}, "outcome_quality": 0.42}
+    created(api.http.post("/v1/episodes", json=episode))
     found = analysis(api, namespace)
     (comparison,) = found.pop("comparisons")
     assert [(v["variant"], v["exposed"], v["subjects"]) for v in found.pop("variants")] == [("control", 1, 12), ("words", 0, 12)]
