@@ -44,13 +44,13 @@ def _draw_year(axes: Axes, values: Mapping[str, Values]) -> None:
     for name, by_seed in values.items():
         smooth = np.array([np.convolve(row, np.ones(_WINDOW) / _WINDOW, mode="valid") for row in by_seed])
         sprints = np.arange(_WINDOW, by_seed.shape[1] + 1)
-        mean, error = smooth.mean(axis=0), 1.96 * smooth.std(axis=0, ddof=1) / len(smooth) ** 0.5
-        axes.plot(sprints, mean, label=name, color=_COLOURS[name], linewidth=2.2 if name == "memory" else 1.5)
-        axes.fill_between(sprints, mean - error, mean + error, color=_COLOURS[name], alpha=0.13, linewidth=0)
-    axes.set_xlabel("sprint (mean of three; bands: 95 % over seeds)")
+        width = 2.2 if name == "memory" else 1.5
+        axes.plot(sprints, smooth.mean(axis=0), label=name, color=_COLOURS[name], linewidth=width)
+    axes.set_xlabel("sprint (moving mean of three)")
     axes.set_ylabel("value delivered, nominal = 1")
-    axes.set_title("A year of sprints", loc="left", fontsize=10.5)
-    axes.legend(loc="lower right", frameon=False, ncols=2)
+    seeds = len(next(iter(values.values())))
+    axes.set_title(f"A year of sprints, mean of {seeds} companies", loc="left", fontsize=10.5)
+    axes.legend(loc="upper left", frameon=False)
     _tidy(axes)
 
 
@@ -64,7 +64,7 @@ def _draw_gains(axes: Axes, gains: Mapping[str, tuple[Sequence[float], float, fl
     axes.set_yticks(range(len(gains)), [f"against\n{name}" for name in gains])
     axes.set_ylim(len(gains) - 0.4, -0.5)
     axes.set_xlabel("gain of memory in the year's mean value")
-    axes.set_title("Each dot a seed; bar: 95 % interval of the mean", loc="left", fontsize=10.5)
+    axes.set_title("Seed by seed; bars: mean, 95 %", loc="left", fontsize=10.5)
     _tidy(axes)
 
 
