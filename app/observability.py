@@ -55,6 +55,7 @@ RECONCILED: Final = Counter("memory_reconciled", "What comparing the index with 
 HTTP_LATENCY: Final = Histogram(
     "memory_http_request_duration_seconds", "Time of a request", ["method", "route", "status"], buckets=_LATENCY_SECONDS
 )
+EXPOSURES: Final = Counter("memory_experiment_exposures", "Searches in experiments, recorded or dropped", ["result"])
 BACKGROUND_ERRORS: Final = Counter("memory_background_errors", "Errors a background job outlived", ["job"])
 
 

@@ -42,6 +42,7 @@ async def running_jobs(
         "gauges": (service.status, _GAUGES_EVERY),
         "retain": (service.retain, _RETENTION_EVERY),
         "retire_calls": (service.retire_calls, _RETENTION_EVERY),
+        "retire_usage": (service.retire_usage, _RETENTION_EVERY),
     }
     if reconcile_every is not None:
         # When it is due is written in Postgres: processes come and go more often than that, and share the work.

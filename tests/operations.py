@@ -12,7 +12,14 @@ from served import document
 from app.records import Permission, new_id
 
 _LINES = "application/x-ndjson"
-PATH_PARAMETERS = {"session_id": "s1", "key": "k", "episode_id": str(new_id()), "knowledge_id": str(new_id())}
+PATH_PARAMETERS = {
+    "session_id": "s1",
+    "key": "k",
+    "name": "e1",
+    "subject": "s1",
+    "episode_id": str(new_id()),
+    "knowledge_id": str(new_id()),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,17 +28,23 @@ from app.ingestion.feedback import Draining, FeedbackIngestion
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.experiments.exposures import ExposureLog
+from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
 from app.learning.strategies import Strategies
+from app.learning.trends.report import TrendReports
+from app.learning.trends.usage import SearchLog
 from app.ports import (
     AnswerStore,
     Embedder,
     EpisodicMemory,
+    ExperimentStore,
     Pingable,
     SemanticMemory,
     SparseEncoder,
     Summarizer,
     TableStore,
+    TrendStore,
     WorkingMemory,
 )
 from app.records import new_id, utc_now
@@ -69,6 +75,8 @@ class Tiers:
     tables: TableStore
     breakers: Mapping[str, Callable[[], BreakerState]]
     stages: Stages
+    experiments: ExperimentStore
+    trends: TrendStore
 
 
 def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
@@ -88,6 +96,7 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
     records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
     situations = _situations(settings, tiers, recall, policy.deadline)
+    search_log = SearchLog(tiers.trends, process=new_id(), clock=utc_now)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
         records=records,
@@ -114,6 +123,9 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         breakers=tiers.breakers,
         limits=limits,
         call_ttl=call_ttl_of(settings),
+        experiments=Experiments(tiers.experiments, ExposureLog(tiers.experiments), clock=utc_now),
+        search_log=search_log,
+        trends=TrendReports(tiers.trends, search_log, clock=utc_now),
     )
 
 

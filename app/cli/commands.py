@@ -133,6 +133,20 @@ def stats(url: Url = None) -> None:
 
 
 @app.command()
+def trends(
+    days: Annotated[int, typer.Option(help="7 or 30")] = 7,
+    namespace: OneNamespace = None,
+    url: Url = None,
+) -> None:
+    """Show where quality, recall latency and error rate have been going."""
+    settings = _settings()
+    from app.cli import trending
+    from app.cli.connecting import connected
+
+    run(trending.trends(connected(settings, url), days, namespace, _console))
+
+
+@app.command()
 def retain(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be done")] = False,
     url: Url = None,

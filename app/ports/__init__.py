@@ -10,6 +10,7 @@ from __future__ import annotations
 from app.ports.answers import Answer, AnswerStore, Call, Claim
 from app.ports.engines import Clock, Pingable
 from app.ports.episodic import EpisodicMemory, EpisodicReader, EpisodicWriter
+from app.ports.experiments import ExperimentStore, TrendStore
 from app.ports.filed import (
     Checkpoint,
     Cutoffs,
@@ -44,6 +45,7 @@ __all__ = [
     "EpisodicReader",
     "EpisodicWriter",
     "Erasure",
+    "ExperimentStore",
     "Expired",
     "FiledMessage",
     "IndexQuery",
@@ -72,6 +74,7 @@ __all__ = [
     "TableSnapshot",
     "TableStore",
     "Taken",
+    "TrendStore",
     "Window",
     "WorkingMemory",
 ]

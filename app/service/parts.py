@@ -20,8 +20,11 @@ from app.ingestion.feedback import FeedbackIngestion
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
 from app.learning.strategies import Strategies
+from app.learning.trends.report import TrendReports
+from app.learning.trends.usage import SearchLog
 from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
@@ -66,6 +69,9 @@ class Parts:
     breakers: Mapping[str, Callable[[], BreakerState]]
     limits: Limits
     call_ttl: timedelta
+    experiments: Experiments
+    search_log: SearchLog
+    trends: TrendReports
 
 
 class Side:

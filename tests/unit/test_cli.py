@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from app.cli.commands import app
 from app.cli.showing import hits_grid, keys_table, outbox_table, pairs_table, status_table
+from app.cli.trending import trends_table
 from app.client.answers import Backlog, EmbeddingInUse, OutboxDepth, QueuedRecord, Status
 from app.records import ApiKey, Hit, Permission, RecordKind, Scope, Tier, derived_uuid
 
@@ -146,3 +147,18 @@ def key(name: str, **fields: Any) -> ApiKey:
         id=derived_uuid(name), name=name, key_sha256=b"", permissions=frozenset({Permission.WRITE, Permission.READ}),
         namespaces=frozenset({"b", "a"}), created_at=NOW, **fields,
     )  # fmt: skip
+
+
+def test_trends_are_drawn_as_lines_of_blocks() -> None:
+    """A character a day, a gap where there was nothing, and the direction in words."""
+    days = [{"day": f"2026-05-0{n}", "value": value, "count": 1} for n, value in ((1, 0.0), (2, 0.5), (4, 1.0))]
+    series = {
+        "error_rate": {"mean": 0.5, "slope_per_day": 0.333, "p_value": 0.04, "direction": "worsening", "points": days},
+        "quality": {"mean": None, "slope_per_day": None, "p_value": None, "direction": "unknown", "points": []},
+    }
+    assert [line.split() for line in printed(trends_table({"days": 7, "series": series})) if line] == [
+        ["7", "days", "mean", "a", "day"],
+        ["─" * 47],
+        ["error", "rate", "···▁▅·█", "0.5", "+0.33", "worsening"],
+        ["quality", "·······", "–", "–", "unknown"],
+    ]
