@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from app.ports import MessageInContext
-from app.records import Episode, Knowledge, Matrix, Point, RecordKind, sha256_hex
+from app.records import Episode, Knowledge, Matrix, Point, RecordKind, Standing, sha256_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,11 @@ def draft_knowledge(knowledge: Knowledge) -> PointDraft:
     return PointDraft(point, (text, text))
 
 
+def judged(draft: PointDraft, standing: Standing | None) -> PointDraft:
+    """The draft with what callers make of its record."""
+    return draft if standing is None else replace(draft, point=replace(draft.point, standing=standing))
+
+
 def episode_text(episode: Episode) -> str:
     """An episode as text: its summary, then what was perceived, reasoned, done and what came of it."""
     parts = {
@@ -119,6 +124,7 @@ def _document(kind: RecordKind, record: Episode | Knowledge, text: str, metadata
         created_at=created_at,
         content_sha256=sha256_hex(text),
         quality=record.quality if isinstance(record, Episode) else record.confidence,
+        outcome_quality=record.outcome_quality if isinstance(record, Episode) else None,
         metadata=metadata,
     )
 

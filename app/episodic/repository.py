@@ -16,8 +16,11 @@ from app.episodic import (
     calls,
     episodes,
     erasures,
+    feedback,
     forgetting,
+    generations,
     outbox,
+    outcomes,
     reconciliation,
     retention,
     search,
@@ -36,6 +39,7 @@ from app.ports import (
     FiledMessage,
     Indexable,
     MessageInContext,
+    NamedRecord,
     OutboxEntry,
     OutboxQuery,
     OwedErasure,
@@ -50,12 +54,14 @@ from app.records import (
     Episode,
     EpisodeKind,
     EpisodeStep,
+    Feedback,
     Hit,
     Json,
     Knowledge,
     KnowledgeCriteria,
     KnowledgeKind,
     Message,
+    OutcomeRevision,
     Query,
     Reconciliation,
     RecordKind,
@@ -64,6 +70,7 @@ from app.records import (
     Scope,
     SessionKey,
     SessionState,
+    Standing,
 )
 
 
@@ -114,6 +121,27 @@ class Reader:
     ) -> tuple[Episode, ...]:
         conditions = episodes.archived_or_not(archived)
         return await EPISODES.page(self._session, scope, *conditions, kind=kind, before=before, limit=limit)
+
+    async def list_episodes_without_outcome(
+        self, scope: Scope, *, ended_before: datetime | None, kind: EpisodeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Episode, ...]:
+        conditions = outcomes.is_missing(ended_before, kind)
+        return await EPISODES.page(self._session, scope, *conditions, kind=kind, before=before, limit=limit)
+
+    async def outcomes(self, episode_id: UUID, *, after: int, limit: int) -> tuple[OutcomeRevision, ...]:
+        return await outcomes.page(self._session, episode_id, after=after, limit=limit)
+
+    async def standings(self, uids: Sequence[UUID], as_of: datetime) -> Mapping[UUID, Standing]:
+        return await feedback.standings(self._session, uids, as_of)
+
+    async def feedback(self, namespace: str, feedback_id: UUID) -> Feedback | None:
+        return await feedback.one(self._session, namespace, feedback_id)
+
+    async def list_feedback(self, namespace: str, *, after: UUID | None, limit: int) -> tuple[Feedback, ...]:
+        return await feedback.page(self._session, namespace, after=after, limit=limit)
+
+    async def episode_generation(self, namespace: str) -> UUID | None:
+        return await generations.current(self._session, namespace)
 
     async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]:
         return await transcripts.of_episode(self._session, episode_id)
@@ -227,6 +255,21 @@ class Writer(Reader):
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         return await episodes.steps_of_call(self._session, episode_id, call)
 
+    async def revise_outcome(self, before: Episode, after: Episode, at: datetime, *, call: UUID | None = None) -> None:
+        await outcomes.revise(self._session, before, after, at, call)
+
+    async def insert_outcomes(self, episode_id: UUID, revisions: Sequence[OutcomeRevision]) -> int:
+        return await outcomes.insert_all(self._session, episode_id, revisions)
+
+    async def hold_records(self, namespace: str, record_id: UUID, *, kind: RecordKind | None) -> tuple[NamedRecord, ...]:
+        return await feedback.hold_records(self._session, namespace, record_id, kind=kind)
+
+    async def insert_feedback(self, given: Sequence[Feedback]) -> frozenset[UUID]:
+        return await feedback.insert_all(self._session, given)
+
+    async def renew_episode_generation(self, namespace: str) -> None:
+        await generations.renew(self._session, namespace)
+
     async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
         await forgetting.recount(self._session, episode_ids)
 
@@ -291,6 +334,7 @@ class Writer(Reader):
         return await forgetting.delete_records(self._session, kind, namespace, uids)
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
+        await feedback.forget(self._session, scope)
         return await forgetting.forget(self._session, scope)
 
     async def hold_namespace(self, namespace: str) -> None:

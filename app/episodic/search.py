@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
+    Double,
     Row,
     Select,
     Table,
@@ -28,7 +29,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
 from app.episodic import rows
 from app.episodic.engine import Session
 from app.episodic.knowledge import holds_at
-from app.episodic.scoping import admitted, matching
+from app.episodic.scoping import admitted, matching, within
 from app.episodic.tables import episodes, knowledge, messages
 from app.records import Hit, Query, RecordKind, Tier
 
@@ -49,6 +50,8 @@ class _Source:
     role: ColumnElement[Any] | None = None
     author: ColumnElement[Any] | None = None
     sequence: ColumnElement[Any] | None = None
+    quality: ColumnElement[Any] | None = None
+    outcome_quality: ColumnElement[Any] | None = None
     holds_at: Callable[[ColumnElement[datetime]], ColumnElement[bool]] | None = None
 
     @property
@@ -91,6 +94,8 @@ _SOURCES: Final = {
         created_at=episodes.c.ended_at,
         is_visible=~episodes.c.is_open & episodes.c.archived_at.is_(None),
         metadata=_kind_of(episodes).concat(episodes.c.metadata),
+        quality=episodes.c.quality,
+        outcome_quality=episodes.c.outcome_quality,
     ),
     RecordKind.KNOWLEDGE: _Source(
         kind=RecordKind.KNOWLEDGE,
@@ -98,6 +103,7 @@ _SOURCES: Final = {
         text=knowledge.c.description,
         created_at=knowledge.c.created_at,
         metadata=_kind_of(knowledge),
+        quality=knowledge.c.confidence,
         is_visible=knowledge.c.is_active,
         holds_at=holds_at,
     ),
@@ -146,6 +152,7 @@ def _any_word_of(question: str) -> ColumnElement[Any]:
 def _conditions(source: _Source, query: Query) -> Sequence[ColumnElement[bool]]:
     conditions = admitted(source.table, query.scope)
     conditions += [matching(term, source.fields, source.metadata) for term in query.filter]
+    conditions += [condition for bounds in query.ranges for condition in within(bounds, getattr(source, bounds.field))]
     if source.is_visible is not None:
         conditions.append(source.is_visible)
     if source.holds_at is not None and not query.include_superseded:
@@ -169,6 +176,8 @@ def _hit_columns(source: _Source) -> Sequence[ColumnElement[Any]]:
         _or_null(source.role, Text()).label("role"),
         _or_null(source.author, Text()).label("author"),
         _or_null(source.sequence, BigInteger()).label("sequence"),
+        _or_null(source.quality, Double()).label("quality"),
+        _or_null(source.outcome_quality, Double()).label("outcome_quality"),
     ]
 
 
@@ -190,4 +199,6 @@ def _hit(row: Row[Any]) -> Hit:
         role=row.role,
         author=row.author,
         sequence=row.sequence,
+        quality=row.quality,
+        outcome_quality=row.outcome_quality,
     )

@@ -10,7 +10,16 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from app.errors import InvalidInput, NotFound, VersionMismatch
-from app.ingestion.limits import Limits, check_count, check_document, check_label, check_scope, check_text, check_time
+from app.ingestion.limits import (
+    Limits,
+    check_count,
+    check_document,
+    check_label,
+    check_ratio,
+    check_scope,
+    check_text,
+    check_time,
+)
 from app.ports import Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp
 from app.records import (
     Episode,
@@ -72,7 +81,7 @@ class RecordIngestion:
             if (known := await self._noted(tx, call, episode.id)) is not None:
                 return await _episode(tx, episode.scope.namespace, known)
             is_new = await tx.insert_episode(episode)
-            stored = episode if is_new else await tx.save_episode(episode)
+            stored = episode if is_new else await self._replaced(tx, episode)
             if is_new and admitted.steps:
                 await tx.append_steps(episode.id, admitted.steps, admitted.logged_at, call=call)
             await tx.enqueue([_upsert(RecordKind.EPISODE, episode.scope.namespace, episode.id)])
@@ -97,6 +106,7 @@ class RecordIngestion:
             _refuse_another(episode, changed, _EPISODE_IDENTITY)
             self._check_content(changed)
             stored = await tx.save_episode(changed)
+            await tx.revise_outcome(episode, changed, self._clock(), call=call)
             if not stored.is_open:
                 await tx.enqueue([_upsert(RecordKind.EPISODE, namespace, episode_id)])
         return stored
@@ -104,7 +114,12 @@ class RecordIngestion:
     async def record_outcome(
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None, *, call: UUID | None = None
     ) -> Episode:
-        """Say how an episode turned out; replaces what was said before."""
+        """Say how an episode turned out; replaces what was said before, which is kept in its history.
+
+        Raises:
+            InvalidInput: the outcome breaks a limit, or its quality is not in [0, 1].
+            NotFound: no such episode in this namespace.
+        """
         judged = partial(replace, outcome=outcome, outcome_quality=outcome_quality)
         return await self.change_episode(namespace, episode_id, judged, call=call)
 
@@ -139,6 +154,13 @@ class RecordIngestion:
         async with self._episodic.writing() as tx:
             return await tx.delete_expired_calls(carried_out_before, _RETIRED_AT_ONCE)
 
+    async def _replaced(self, tx: EpisodicWriter, episode: Episode) -> Episode:
+        known = await tx.episode(episode.scope.namespace, episode.id)
+        stored = await tx.save_episode(episode)
+        if known is not None:
+            await tx.revise_outcome(known, episode, self._clock())
+        return stored
+
     async def _noted(self, tx: EpisodicWriter, call: UUID | None, record_id: UUID) -> UUID | None:
         """The record that the call was carried out on before; else it is noted as carried out here, on `record_id`."""
         return None if call is None else await tx.note_call(call, record_id, self._clock())
@@ -161,8 +183,8 @@ class RecordIngestion:
             self._check_object("outcome", episode.outcome)
         if episode.summary:
             check_text("summary", episode.summary, self._limits.message_bytes)
-        _check_ratio("outcome_quality", episode.outcome_quality)
-        _check_ratio("quality", episode.quality)
+        check_ratio("outcome_quality", episode.outcome_quality)
+        check_ratio("quality", episode.quality)
 
     def _admit_steps(self, steps: Sequence[Json]) -> None:
         if steps:
@@ -208,11 +230,6 @@ def _refuse_another(record: Record, changed: Record, identity: Sequence[str]) ->
     for field in identity:
         if getattr(record, field) != getattr(changed, field):
             raise InvalidInput(field, "cannot be changed")
-
-
-def _check_ratio(field: str, value: float | None) -> None:
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise InvalidInput(field, f"must be between 0 and 1, is {value}")
 
 
 def _upsert(kind: RecordKind, namespace: str, record_id: UUID) -> OutboxEntry:

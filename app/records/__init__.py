@@ -14,6 +14,7 @@ from app.records.asking import (
     Hit,
     Mode,
     Query,
+    Range,
     ReadPreference,
     RecentContext,
     Recollection,
@@ -36,6 +37,7 @@ from app.records.base import (
     utc_now,
 )
 from app.records.episodes import Episode, EpisodeKind, EpisodeReceipt, EpisodeStep, LoggedEpisode
+from app.records.feedback import Feedback, OutcomeRevision, first_outcome
 from app.records.knowledge import (
     ANY_KNOWLEDGE,
     BEGINNING,
@@ -75,7 +77,9 @@ from app.records.operations import (
     TierHealth,
     TierReceipt,
 )
+from app.records.situations import OutcomeAsked, SituationQuery, SituationTerms
 from app.records.vectors import Embedded, Point, Space
+from app.standing import Standing, Verdict
 
 __all__ = [
     "ALL_NAMESPACES",
@@ -98,6 +102,7 @@ __all__ = [
     "EpisodeKind",
     "EpisodeReceipt",
     "EpisodeStep",
+    "Feedback",
     "FilterTerm",
     "FindingKind",
     "ForgetReceipt",
@@ -113,9 +118,12 @@ __all__ = [
     "Message",
     "Mode",
     "Origin",
+    "OutcomeAsked",
+    "OutcomeRevision",
     "Permission",
     "Point",
     "Query",
+    "Range",
     "ReadPreference",
     "RecentContext",
     "Recollection",
@@ -130,16 +138,21 @@ __all__ = [
     "Selection",
     "SessionKey",
     "SessionState",
+    "SituationQuery",
+    "SituationTerms",
     "Space",
     "Stage",
+    "Standing",
     "Success",
     "Tier",
     "TierHealth",
     "TierReceipt",
     "Vector",
+    "Verdict",
     "Wait",
     "authors_of",
     "derived_uuid",
+    "first_outcome",
     "message_uid",
     "new_id",
     "newest_state",

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.records.base import Json, Matrix, RecordKind, Scope, Vector
+from app.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Point:
     author: str | None = None
     sequence: int | None = None
     quality: float | None = None
+    outcome_quality: float | None = None
+    standing: Standing | None = None
     is_long: bool = False
     sparse_context: tuple[str, float] | None = None
     metadata: Json = field(default_factory=dict)

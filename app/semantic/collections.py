@@ -68,4 +68,5 @@ PAYLOAD_INDEXES: Final[Mapping[str, Any]] = {
     },
     "day": _index(models.IntegerIndexParams, models.IntegerIndexType.INTEGER),
     "quality": _index(models.FloatIndexParams, models.FloatIndexType.FLOAT),
+    "outcome_quality": _index(models.FloatIndexParams, models.FloatIndexType.FLOAT),
 }

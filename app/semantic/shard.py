@@ -22,6 +22,7 @@ from app.semantic.filters import (
     NAMESPACE,
     VALID_FROM,
     VALID_TO,
+    Bounded,
     Condition,
     Named,
     OneOf,
@@ -41,6 +42,8 @@ KEYWORDS: Final = (
 
 Found: TypeAlias = tuple[Score[UUID], dict[str, Any]]
 """A point's score, and its payload."""
+Judgement: TypeAlias = tuple[UUID, dict[str, Any]]
+"""A point, and the part of its payload that says what callers make of it."""
 _Leg: TypeAlias = dict[int, float]
 """By the number that a point's UUID is: an int is hashed ten times as fast, and a search looks up hundreds."""
 
@@ -79,6 +82,13 @@ class Shard:
         self._shard.update(edge.UpdateOperation.upsert_points([_point(row) for row in rows]))
         for row in rows:
             self._traits.pop(row.id.int, None)
+
+    def judge(self, judgement: Judgement) -> None:
+        """Replace one field of a point's payload."""
+        point_id, payload = judgement
+        # By filter: naming a point that is not there would be an error.
+        self._shard.update(edge.UpdateOperation.set_payload_by_filter(to_filter((Named((point_id,)),)), payload))
+        self._traits.pop(point_id.int, None)
 
     def delete(self, ids: Sequence[UUID]) -> None:
         self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
@@ -197,6 +207,8 @@ def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCo
             return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
         case Within(field, since, until):
             return edge.FieldCondition(field, range=edge.RangeDateTime(gte=since, lte=until))
+        case Bounded(field, at_least, below):
+            return edge.FieldCondition(field, range=edge.RangeFloat(gte=at_least, lt=below))
         case ValidAt(moment):
             return edge.Filter(must_not=[_range(VALID_FROM, gt=moment), _range(VALID_TO, lte=moment)])
         case Named(ids):
@@ -301,4 +313,5 @@ _PAYLOAD_INDEXES: Final[Mapping[str, Any]] = {
     **{name: edge.DatetimeIndexParams(enable_hnsw=False) for name in (CREATED_AT, VALID_FROM, VALID_TO)},
     "day": edge.IntegerIndexParams(enable_hnsw=False),
     "quality": edge.FloatIndexParams(enable_hnsw=False),
+    "outcome_quality": edge.FloatIndexParams(enable_hnsw=False),
 }

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from app.errors import HybridMemoryError
-from app.ingestion.limits import check_count, check_label
+from app.ingestion.feedback import FeedbackDraft
+from app.ingestion.limits import check_count, check_label, check_time
 from app.records import (
     Episode,
     EpisodeKind,
     EpisodeReceipt,
     EpisodeStep,
+    Feedback,
     Json,
+    OutcomeRevision,
     RecordKind,
     Scope,
     Tier,
+    Verdict,
     Wait,
+    first_outcome,
 )
 from app.service.parts import Side
 
@@ -81,9 +86,46 @@ class Experience(Side):
     async def record_outcome(
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
     ) -> Episode:
-        """Say how an episode turned out; replaces what was said before."""
+        """Say how an episode turned out, for now or for good; what was said before is kept (`list_outcomes`)."""
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
+
+    async def list_outcomes(
+        self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100
+    ) -> tuple[OutcomeRevision, ...]:
+        """What was known of the episode's outcome and from when on, by rising index, above `after`; the last one holds."""
+        check_count("limit", limit, self._parts.limits.results)
+        episode = await self.get_episode(namespace, episode_id)
+        async with self._parts.episodic.reading() as reader:
+            revisions = await reader.outcomes(episode_id, after=after, limit=limit)
+        return revisions or (first_outcome(episode) if after < 0 else ())
+
+    async def list_episodes_without_outcome(
+        self, scope: Scope, *, ended_before: datetime | None = None, kind: EpisodeKind | None = None,
+        before: UUID | None = None, limit: int = 50,
+    ) -> tuple[Episode, ...]:  # fmt: skip
+        """Closed episodes whose outcome is still waited for, newest first; conversations only if asked for by `kind`."""
+        self._check(scope, limit=limit)
+        if ended_before is not None:
+            ended_before = check_time("ended_before", ended_before, self._parts.limits, None)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.list_episodes_without_outcome(
+                scope, ended_before=ended_before, kind=kind, before=before, limit=limit
+            )
+
+    async def record_feedback(
+        self, scope: Scope, record_id: UUID, verdict: Verdict, *,
+        kind: RecordKind | None = None, query: str | None = None, note: str | None = None, call: UUID | None = None,
+    ) -> Feedback:  # fmt: skip
+        """Say what a recalled record was worth: it ranks higher or lower at once, and less so as time goes by.
+
+        `scope` is whose feedback it is; a message's id is its session's, so that a session says which message is meant.
+        `query` is what the record was recalled for.
+
+        Raises:
+            NotFound: no such record in the namespace.
+        """
+        return await self._parts.feedback.record(FeedbackDraft(scope, record_id, verdict, kind, query, note), call=call)
 
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None

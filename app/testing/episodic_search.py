@@ -15,7 +15,9 @@ from app.records import (
     Hit,
     Knowledge,
     Message,
+    Point,
     Query,
+    Range,
     RecordKind,
     Tier,
     utc_now,
@@ -83,6 +85,8 @@ def _episode_hit(episode: Episode, score: float) -> Hit:
         scope=episode.scope,
         created_at=episode.ended_at,
         metadata={"kind": episode.kind.value, **episode.metadata},
+        quality=episode.quality,
+        outcome_quality=episode.outcome_quality,
     )
 
 
@@ -97,6 +101,7 @@ def _knowledge_hit(knowledge: Knowledge, score: float) -> Hit:
         scope=knowledge.scope,
         created_at=knowledge.created_at,
         metadata={"kind": knowledge.kind.value},
+        quality=knowledge.confidence,
     )
 
 
@@ -134,8 +139,15 @@ def _check_filter(terms: Iterable[FilterTerm]) -> None:
 def _is_wanted(hit: Hit, query: Query) -> bool:
     is_late_enough = query.since is None or hit.created_at >= query.since
     is_early_enough = query.until is None or hit.created_at <= query.until
-    is_matching = all(_matches(hit, term) for term in query.filter)
+    is_matching = all(_matches(hit, term) for term in query.filter) and all(lies_within(r, hit) for r in query.ranges)
     return query.scope.admits(hit.scope) and is_late_enough and is_early_enough and is_matching
+
+
+def lies_within(bounds: Range, holder: Hit | Point) -> bool:
+    """Whether the number that the bounds are about is there and between them."""
+    value = getattr(holder, bounds.field)
+    is_enough = value is not None and (bounds.at_least is None or value >= bounds.at_least)
+    return is_enough and (bounds.below is None or value < bounds.below)
 
 
 def _matches(hit: Hit, term: FilterTerm) -> bool:

@@ -12,8 +12,8 @@ from uuid import UUID
 from app.errors import InvalidInput
 from app.ingestion.limits import Limits, check_document, check_label, check_scope, check_text, check_time
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeKind, Knowledge, Message, SessionKey, SessionState
-from app.transfer.reading import MessageOf, Placed, Record, RevisionOf, StepOf
+from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, SessionKey, SessionState
+from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 _DOCUMENTS: Final = ("perception", "reasoning", "action", "outcome", "metadata")
 
@@ -51,6 +51,8 @@ class Admission:
                 self._fit_revision(record)
             case StepOf():
                 self._fit_step(record)
+            case OutcomeOf():
+                self._fit_outcome(record)
             case MessageOf():
                 self._fit_message(record)
             case _:
@@ -63,6 +65,10 @@ class Admission:
         if step.step.index != expected:
             raise InvalidInput("index", f"must be {expected}, is {step.step.index}: steps stand together and count from 0")
         self._steps = (step.episode_id, expected)
+
+    def _fit_outcome(self, outcome: OutcomeOf) -> None:
+        if outcome.episode_id not in self._homes:
+            raise InvalidInput("episode_id", "must be that of an episode on a line before")
 
     def _fit_revision(self, changed: RevisionOf) -> None:
         if changed.knowledge_id not in self._knowledge:
@@ -123,8 +129,29 @@ def check_record(record: Record, limits: Limits, now: datetime) -> None:
         case StepOf():
             _check_object("content", record.step.content, limits)
             check_time("created_at", record.step.created_at, limits, now)
+        case OutcomeOf():
+            _check_outcome(record.revision, limits, now)
         case MessageOf():
             _check_message(record.message, limits, now)
+        case Feedback():
+            _check_feedback(record, limits, now)
+
+
+def _check_outcome(revision: OutcomeRevision, limits: Limits, now: datetime) -> None:
+    if revision.outcome is not None:
+        _check_object("outcome", revision.outcome, limits)
+    _check_share("outcome_quality", revision.outcome_quality)
+    _check_times(revision, limits, now, "recorded_at")
+
+
+def _check_feedback(feedback: Feedback, limits: Limits, now: datetime) -> None:
+    check_scope(feedback.scope, limits)
+    if feedback.kind is RecordKind.MESSAGE and feedback.scope.session_id is None:
+        raise InvalidInput("session_id", "must be given for feedback on a message")
+    for name, text, most in (("query", feedback.query, limits.query_bytes), ("note", feedback.note, limits.metadata_bytes)):
+        if text is not None:
+            check_text(name, text, most)
+    _check_times(feedback, limits, now, "created_at")
 
 
 def _check_session(record: SessionRecord, limits: Limits, now: datetime) -> None:

@@ -21,8 +21,10 @@ from app.transfer.portable import (
     RecordLine,
     encode,
     episode_line,
+    feedback_line,
     knowledge_line,
     message_line,
+    outcome_line,
     revision_line,
     session_line,
     step_line,
@@ -69,7 +71,7 @@ class Exporting:
 
 async def _record_lines(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
     """Steps and messages come after their episodes. No portion is empty."""
-    for lines in (_sessions, _knowledge, _episodes, _messages):
+    for lines in (_sessions, _knowledge, _episodes, _messages, _feedback):
         async for portion in lines(reader, namespace):
             yield portion
 
@@ -105,6 +107,8 @@ async def _episodes(reader: EpisodicReader, namespace: str) -> AsyncIterator[Seq
             yield [episode_line(episode)]
             async for steps in _steps(reader, episode):
                 yield steps
+            async for outcomes in _outcomes(reader, episode):
+                yield outcomes
         before = page[-1].id
 
 
@@ -113,6 +117,20 @@ async def _steps(reader: EpisodicReader, episode: Episode) -> AsyncIterator[Sequ
     while page := await reader.steps(episode.id, after=after, limit=_DOCUMENTS_PAGE):
         yield [step_line(episode.id, step) for step in page]
         after = page[-1].index
+
+
+async def _outcomes(reader: EpisodicReader, episode: Episode) -> AsyncIterator[Sequence[RecordLine]]:
+    after = -1
+    while page := await reader.outcomes(episode.id, after=after, limit=_DOCUMENTS_PAGE):
+        yield [outcome_line(episode.id, revision) for revision in page]
+        after = page[-1].index
+
+
+async def _feedback(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
+    after: UUID | None = None
+    while page := await reader.list_feedback(namespace, after=after, limit=_PAGE):
+        yield [feedback_line(feedback) for feedback in page]
+        after = page[-1].id
 
 
 async def _messages(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:

@@ -12,8 +12,8 @@ from app.consolidation.drain import Drain, renumber
 from app.consolidation.segmentation import close
 from app.errors import Conflict
 from app.ports import Checkpoint, EpisodicMemory, EpisodicReader, EpisodicWriter, OutboxEntry, OutboxOp, SessionRecord
-from app.records import Episode, EpisodeKind, Knowledge, Message, RecordKind, Revision, SessionKey
-from app.transfer.reading import MessageOf, Placed, Record, RevisionOf, StepOf
+from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, RecordKind, Revision, SessionKey
+from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 _PAGE: Final = 1000
 _NAMES: Final[dict[type[Record], str]] = {
@@ -22,9 +22,11 @@ _NAMES: Final[dict[type[Record], str]] = {
     RevisionOf: "revision",
     Episode: "episode",
     StepOf: "step",
+    OutcomeOf: "outcome",
     MessageOf: "message",
+    Feedback: "feedback",
 }
-R = TypeVar("R", SessionRecord, Knowledge, RevisionOf, Episode, StepOf, MessageOf)
+R = TypeVar("R", SessionRecord, Knowledge, RevisionOf, Episode, StepOf, OutcomeOf, MessageOf, Feedback)
 
 
 def kind_of(record: Record) -> str:
@@ -69,7 +71,7 @@ class Sink:
             new[_NAMES[kind]] += await self._write(list(group))
         return new
 
-    async def _write(self, records: Sequence[Record]) -> int:
+    async def _write(self, records: Sequence[Record]) -> int:  # noqa: PLR0911 - one for each type
         """Write records that are all of one type."""
         match records[0]:
             case SessionRecord():
@@ -80,10 +82,12 @@ class Sink:
                 return await self._revisions([r for r in records if isinstance(r, RevisionOf)])
             case Episode():
                 return await self._episodes([r for r in records if isinstance(r, Episode)])
-            case StepOf():
-                return await self._steps([r for r in records if isinstance(r, StepOf)])
+            case StepOf() | OutcomeOf():
+                return await self._parts_of_episodes(records)
             case MessageOf():
                 return await self._messages([r for r in records if isinstance(r, MessageOf)])
+            case Feedback():
+                return await self._feedback([r for r in records if isinstance(r, Feedback)])
 
     async def _sessions(self, records: Sequence[SessionRecord]) -> int:
         async with self._episodic.writing() as tx:
@@ -134,6 +138,28 @@ class Sink:
         for episode_id, group in groupby(records, key=lambda record: record.episode_id):
             async with self._episodic.writing() as tx:
                 new += await _append_steps(tx, episode_id, list(group))
+        return new
+
+    async def _parts_of_episodes(self, records: Sequence[Record]) -> int:
+        if isinstance(records[0], StepOf):
+            return await self._steps([r for r in records if isinstance(r, StepOf)])
+        return await self._outcomes([r for r in records if isinstance(r, OutcomeOf)])
+
+    async def _outcomes(self, records: Sequence[OutcomeOf]) -> int:
+        async with self._episodic.writing() as tx:
+            return sum([await tx.insert_outcomes(record.episode_id, [record.revision]) for record in records])
+
+    async def _feedback(self, records: Sequence[Feedback]) -> int:
+        """What is about a record that is neither in the file nor here has nothing to be about, and is left out."""
+        new = 0
+        for (kind, namespace), group in groupby(records, key=lambda record: (record.kind, record.scope.namespace)):
+            given = list(group)
+            async with self._episodic.writing() as tx:
+                there = await tx.existing(kind, namespace, [feedback.record_uid for feedback in given])
+                fresh = await tx.insert_feedback([feedback for feedback in given if feedback.record_uid in there])
+                about = {feedback.record_uid for feedback in given if feedback.id in fresh}
+                await tx.enqueue([OutboxEntry(OutboxOp.UPSERT, kind, namespace, uid) for uid in sorted(about)])
+            new += len(fresh)
         return new
 
     async def _messages(self, records: Sequence[MessageOf]) -> int:

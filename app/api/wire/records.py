@@ -23,7 +23,11 @@ from app.records import (
     EpisodeKind,
     EpisodeReceipt,
     EpisodeStep,
+    Feedback,
     Knowledge,
+    OutcomeRevision,
+    RecordKind,
+    Verdict,
     new_id,
 )
 
@@ -144,6 +148,53 @@ class OutcomeIn(Body):
     outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
 
 
+class OutcomeRevisionOut(BaseModel):
+    index: int
+    outcome: JsonObject | None
+    outcome_quality: float | None
+    recorded_at: datetime = Field(description="Of one that the episode came with: when the episode ended")
+    call: UUID | None = Field(description="The same for all that one call with an `Idempotency-Key` did")
+
+    @classmethod
+    def of(cls, revision: OutcomeRevision) -> Self:
+        return cls.model_validate(asdict(revision))
+
+
+class OutcomesOut(BaseModel):
+    outcomes: list[OutcomeRevisionOut] = Field(description="In the order in which they became known: the last one holds")
+    next: int | None = Field(description="Pass as `after` for the next page; null on the last one")
+
+
+class FeedbackIn(Scoped):
+    model_config = example(record_id="01890000-0000-7000-8000-0000000000e1", verdict="useful")
+
+    session_id: StrictStr | None = Field(default=None, description="Of a message: its session")
+    record_id: UUID = Field(description="The `id` of a hit")
+    kind: RecordKind | None = None
+    verdict: Verdict
+    query: StrictStr | None = Field(default=None, description="What it was recalled for")
+    note: StrictStr | None = None
+
+
+class FeedbackOut(BaseModel):
+    id: UUID
+    namespace: str
+    user_id: str | None
+    agent_id: str | None
+    session_id: str | None
+    project_id: str | None
+    kind: RecordKind
+    record_id: UUID
+    verdict: Verdict
+    query: str | None
+    note: str | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, feedback: Feedback) -> Self:
+        return cls.model_validate(flat(feedback))
+
+
 class StepsIn(Body):
     model_config = example(steps=[{"did": "vote"}])
 
@@ -171,7 +222,7 @@ def given(patch: BaseModel) -> dict[str, Any]:
     return {name: getattr(patch, name) for name in patch.model_fields_set if name != "namespace"}
 
 
-def flat(record: Episode | Knowledge) -> Mapping[str, Any]:
+def flat(record: Episode | Knowledge | Feedback) -> Mapping[str, Any]:
     """The record's fields with its scope's among them."""
     fields = asdict(record)
     return {**fields, **fields.pop("scope")}
