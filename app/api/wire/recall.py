@@ -201,6 +201,10 @@ class ArmOut(BaseModel):
             subject=arm.subject,
             assignment=arm.assignment.value,
             search_id=arm.search_id,
+            variant=arm.variant,
+            subject=arm.subject,
+            assignment=arm.assignment.value,
+            search_id=arm.search_id,
         )
 
 
