@@ -15,6 +15,7 @@ from rich.console import Console
 
 from app.cli.bench.commands import bench_app
 from app.cli.signals import run
+from app.errors import ConfigurationError
 from app.observability import configure_logging
 from app.ports import OutboxState
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
@@ -34,7 +35,7 @@ app.add_typer(bench_app, name="bench")
 _console: Final = Console()
 Namespace = Annotated[str, typer.Option(help="Whose memory")]
 OneNamespace = Annotated[str | None, typer.Option("--namespace", help="Only of this one")]
-Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine")]
+Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine", envvar="MEMORY_URL")]
 
 
 @app.command()
@@ -236,6 +237,26 @@ def import_(
     from app.cli.connecting import reached
 
     run(moving.import_(reached(settings, url), file, namespace, _console))
+
+
+@app.command()
+def mcp(
+    http: Annotated[bool, typer.Option("--http", help="Serve over HTTP at /mcp, with the API, like `serve`")] = False,
+    namespace: Annotated[str, typer.Option(help="Whose memory, where a call names none (over stdio)")] = DEFAULT_NAMESPACE,
+    host: Annotated[str | None, typer.Option(help="With --http: overrides MEMORY_HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="With --http: overrides MEMORY_PORT", min=0, max=65535)] = None,
+    url: Url = None,
+) -> None:
+    """Serve models over the Model Context Protocol: on stdin and stdout, or over HTTP."""
+    from app.cli import models
+
+    models.require_mcp()
+    if http and url is not None:
+        raise ConfigurationError(f"--url is for stdio: the service at {url} serves MCP itself, at {url}{models.MCP_PATH}")
+    if http:
+        serve(host=host, port=port)
+        return
+    run(models.serve_stdio(_settings(), url, namespace))
 
 
 @keys_app.command("create")

@@ -107,9 +107,7 @@ def hit_section(name: str, heading: str, share: float, hits: Sequence[Hit]) -> S
     return Section(name, heading, share, tuple(Block(_citation(h), (h.id,)) for h in hits))
 
 
-def split_hits(
-    hits: Sequence[Hit], recent: Sequence[Message], shown: Collection[UUID] = ()
-) -> dict[RecordKind, list[Hit]]:
+def split_hits(hits: Sequence[Hit], recent: Sequence[Message], shown: Collection[UUID] = ()) -> dict[RecordKind, list[Hit]]:
     """Hits by kind, in order, without the messages that are printed as recent anyway, and without those `shown` elsewhere."""
     printed = {m.id for m in recent}.union(shown)
     fresh = [h for h in hits if h.id not in printed]

@@ -23,9 +23,7 @@ class Asking(Side):
         """Episodes like the situation described, best first."""
         return await self.search(Query(text=text, scope=scope, kinds=(RecordKind.EPISODE,), limit=limit))
 
-    async def assemble_context(
-        self, query: Query, *, budget_tokens: int, shown: Collection[UUID] = ()
-    ) -> AssembledContext:
+    async def assemble_context(self, query: Query, *, budget_tokens: int, shown: Collection[UUID] = ()) -> AssembledContext:
         """Text for a prompt: state and recent messages of the query's session, knowledge, episodes, recalled messages.
 
         Never over the budget. Messages are recalled from the whole namespace, not only from the session. Records `shown`

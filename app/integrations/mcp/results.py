@@ -1,0 +1,102 @@
+"""What the tools answer, as their output schemas say it; and how the API's answers become that (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import BaseModel, Field
+
+from app.integrations.mcp.bounds import MOST_TEXT_BYTES, bounded, cut_to
+
+
+class Degradable(BaseModel):
+    degraded: list[str] = Field(description="Parts of memory that were away: the answer may be incomplete. Usually empty")
+
+
+class Remembered(Degradable):
+    id: str
+    session_id: str
+    stored_in: str
+
+
+class Recalled(BaseModel):
+    id: str
+    kind: str
+    text: str
+    author: str | None = Field(description="Who said it, of a message")
+    session_id: str | None
+    created_at: str
+    score: float = Field(description="Higher fits better; comparable within one answer")
+
+    @classmethod
+    def of(cls, hit: Mapping[str, Any], text: str) -> Self:
+        return cls(
+            id=hit["id"], kind=hit["kind"], text=text, author=hit["author"], session_id=hit["session_id"],
+            created_at=hit["created_at"], score=round(hit["score"], 3),
+        )  # fmt: skip
+
+
+class RecallResult(Degradable):
+    results: list[Recalled] = Field(description="Best first. Empty: nothing is known about it")
+    note: str | None = Field(description="What was cut or left out, if anything")
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Self:
+        hits = answer["hits"]
+        texts = bounded([hit["text"] for hit in hits])
+        results = [Recalled.of(hit, text) for hit, text in zip(hits, texts.texts, strict=False)]
+        return cls(results=results, note=texts.note, degraded=answer["degraded"])
+
+
+class ContextResult(Degradable):
+    text: str = Field(description="Text for your context: state, knowledge, episodes, recalled and recent messages")
+    spent_tokens: int
+    citations: list[str] = Field(description="Ids of the records the text is made of, in order")
+
+
+class DecisionResult(Degradable):
+    episode_id: str = Field(description="Give it to record_outcome when you know how it turned out")
+    stored_in: str
+
+
+class OutcomeResult(BaseModel):
+    episode_id: str
+    outcome_quality: float | None
+    version: int
+
+
+class LearnResult(BaseModel):
+    knowledge_id: str
+    kind: str
+
+
+class Strategy(BaseModel):
+    id: str
+    kind: str
+    description: str
+    confidence: float
+    times_applied: int
+    success_rate: float | None = Field(description="Of its applications so far; null before the first")
+
+    @classmethod
+    def of(cls, knowledge: Mapping[str, Any]) -> Self:
+        told = {name: knowledge[name] for name in ("id", "kind", "confidence", "times_applied", "success_rate")}
+        return cls(description=cut_to(knowledge["description"], MOST_TEXT_BYTES), **told)
+
+
+class StrategiesResult(Degradable):
+    strategies: list[Strategy] = Field(description="Best fitting first. Empty: nothing was learned about it")
+    note: str | None = Field(description="What was cut or left out, if anything")
+
+    @classmethod
+    def of(cls, known: Sequence[Mapping[str, Any]], degraded: list[str]) -> Self:
+        texts = bounded([knowledge["description"] for knowledge in known])
+        strategies = [Strategy.of(knowledge) for knowledge in known[: len(texts.texts)]]
+        return cls(strategies=strategies, note=texts.note, degraded=degraded)
+
+
+class ForgetResult(Degradable):
+    removed: dict[str, int] = Field(description="How many records of each kind are gone; empty: there was none of this id")
+    remaining: int = Field(description="What a second look still found; 0 when all is gone")
+    pending: list[str] = Field(description="Parts of memory that were away: it is removed there as soon as they are back")
