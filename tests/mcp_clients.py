@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
 from app.cli.child import environment_of_child
-from mcp import Client, StdioServerParameters
 
 
 @asynccontextmanager
@@ -43,9 +43,10 @@ async def held(opening: AbstractAsyncContextManager[Client]) -> AsyncIterator[Cl
 async def over_http(url: str, key: str | None = None, mode: str = "auto", **headers: str) -> AsyncIterator[Client]:
     """A client of the service at `url`, with a key of the API."""
     sent = headers if key is None else headers | {"Authorization": f"Bearer {key}"}
-    async with httpx2.AsyncClient(headers=sent, trust_env=False, timeout=30) as http:
-        async with Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode, read_timeout_seconds=60) as client:
-            yield client
+    http = httpx2.AsyncClient(headers=sent, trust_env=False, timeout=30)
+    transport = streamable_http_client(f"{url}/mcp", http_client=http)
+    async with http, Client(transport, mode=mode, read_timeout_seconds=60) as client:
+        yield client
 
 
 @asynccontextmanager
@@ -60,9 +61,7 @@ async def over_stdio(directory: Path, *arguments: str, mode: str = "auto", **var
 def command_in(directory: Path, *arguments: str, **variables: str) -> StdioServerParameters:
     settings = {"MEMORY_EMBEDDER": "hashing", "MEMORY_DATA_DIR": str(directory / "data")} | variables
     environment = environment_of_child(os.environ, settings)
-    return StdioServerParameters(
-        command=sys.executable, args=["-m", "app", "mcp", *arguments], cwd=directory, env=environment
-    )
+    return StdioServerParameters(command=sys.executable, args=["-m", "app", "mcp", *arguments], cwd=directory, env=environment)
 
 
 async def answered(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from app.api import create_app
 from app.bootstrap import Installation, open_installation
-from app.cli.models import annexes
+from app.cli.annexes import annexes
 from app.embedded import start_valkey
 from app.records import Permission
 from app.settings import EmbedderChoice, Settings

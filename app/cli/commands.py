@@ -248,15 +248,15 @@ def mcp(
     url: Url = None,
 ) -> None:
     """Serve models over the Model Context Protocol: on stdin and stdout, or over HTTP."""
-    from app.cli import models
+    from app.cli import stdio
 
-    models.require_mcp()
+    stdio.require_mcp()
     if http and url is not None:
-        raise ConfigurationError(f"--url is for stdio: the service at {url} serves MCP itself, at {url}{models.MCP_PATH}")
+        raise ConfigurationError(f"--url is for stdio: the service at {url} serves MCP itself, at {url}{stdio.MCP_PATH}")
     if http:
         serve(host=host, port=port)
         return
-    run(models.serve_stdio(_settings(), url, namespace))
+    run(stdio.serve_stdio(_settings(), url, namespace))
 
 
 @keys_app.command("create")

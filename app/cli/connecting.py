@@ -54,7 +54,7 @@ async def _reached(settings: Settings, url: str | None) -> AsyncIterator[MemoryC
         if isinstance(found, Installation):
             yield found
             return
-        async with MemoryClient(found, api_key=api_key()) as client:
+        async with MemoryClient(found, api_key=os.environ.get("MEMORY_API_KEY")) as client:
             yield client
 
 
@@ -73,11 +73,6 @@ async def located(settings: Settings, url: str | None) -> AsyncIterator[str | In
                 raise
             found = error.address
         yield found
-
-
-def api_key() -> str | None:
-    """What commands send to a service."""
-    return os.environ.get("MEMORY_API_KEY")
 
 
 @asynccontextmanager

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from app.api import create_app
 from app.bootstrap import Installation, open_installation
-from app.cli.models import MCP_PATH, annexes
+from app.cli.annexes import annexes
 from app.cli.signals import stopped_by_signal, unless
+from app.cli.stdio import MCP_PATH
 from app.errors import ConfigurationError
 from app.faultpoints import armed_by
 from app.scheduler import jobs_of

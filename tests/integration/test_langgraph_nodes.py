@@ -165,7 +165,9 @@ async def test_a_node_that_is_retried_records_once(memory: HybridMemoryService) 
         return {}
 
     policy = RetryPolicy(initial_interval=0.0, retry_on=TierUnavailable)
-    graph = StateGraph(MessagesState).add_node("remember", fails_at_first, retry_policy=policy).add_edge(START, "remember").compile()
+    graph = (
+        StateGraph(MessagesState).add_node("remember", fails_at_first, retry_policy=policy).add_edge(START, "remember").compile()
+    )
     await graph.ainvoke({"messages": [("user", VET)]}, turn())
     assert attempts == [1, 1]
     assert await history(memory) == [(Role.USER, VET)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from mcp_clients import answered, held, over_http, refused
+from mcp import Client, MCPError
+from mcp_clients import answered, held, over_http, over_stdio, refused
 from served import Served
 
 from app.integrations.mcp.bounds import MOST_ANSWER_BYTES, MOST_TEXT_BYTES
 from app.records import Permission, new_id
-from mcp import Client, MCPError
 
 VET = "Miso sees the vet on Thursday."
 READS = {"recall", "get_context", "get_strategies"}
@@ -135,7 +136,7 @@ async def test_a_record_is_forgotten_by_its_id(client: Client, namespace: str) -
 
 async def test_answers_are_bounded_and_say_what_was_cut(plain: Client, api: Served, namespace: str) -> None:
     """A model's context is small: long texts are cut, then results are left out."""
-    messages = [{"role": "user", "content": f"The vet's report, part {n}. " + 'Miso ate well. ' * 200} for n in range(30)]
+    messages = [{"role": "user", "content": f"The vet's report, part {n}. " + "Miso ate well. " * 200} for n in range(30)]
     body = {"namespace": namespace, "messages": messages}
     api.http.post("/v1/sessions/s1/messages", json=body).raise_for_status()
     found = await answered(plain, "recall", text="the vet's report", limit=30, namespace=namespace)
@@ -158,7 +159,8 @@ async def test_answers_are_bounded_and_say_what_was_cut(plain: Client, api: Serv
         ("remember", {"content": "x", "role": "tool"}, {"role": "Input should be 'user' or 'assistant'"}),
         ("recall", {"text": "x", "limit": 51}, {"limit": "Input should be less than or equal to 50"}),
         ("recall", {"text": "x", "limit": "5"}, {"limit": "Input should be a valid integer"}),
-        ("recall", {"text": "x", "since": "yesterday"}, {"since": "must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z"}),
+        ("recall", {"text": "x", "since": "yesterday"},
+         {"since": "must be an RFC 3339 date and time, such as 2026-03-01T09:30:00Z"}),
         ("get_context", {"text": "x", "budget_tokens": 1}, {"budget_tokens": "Input should be greater than or equal to 50"}),
         ("log_decision", {"perception": "x"}, {"action": "must be given"}),
         ("record_outcome", {"episode_id": NO_ID, "outcome": "x", "outcome_quality": 1.5},
@@ -239,7 +241,7 @@ def owner(guarded_api: Served) -> str:
     return guarded_api.make_key(*Permission)[1]
 
 
-async def test_without_a_key_nobody_comes_in(guarded_api: Served, owner: str) -> None:
+def test_without_a_key_nobody_comes_in(guarded_api: Served, owner: str) -> None:
     """Not even to list the tools: 401, with the problem document of the API."""
     for headers in ({}, {"Authorization": "Bearer hm_wrong"}):
         answer = httpx.post(f"{guarded_api.url}/mcp", json={}, headers=headers, trust_env=False)
@@ -275,14 +277,28 @@ async def test_a_key_keeps_to_its_namespaces(guarded_api: Served, owner: str, na
         assert [h["text"] for h in (await answered(client, "recall", text="secret vet"))["results"]] == [VET]
         error = await refused(client, "recall", text="secret", namespace="default")
         assert (error["kind"], error["detail"]) == ("forbidden", "this key does not cover namespace 'default'")
-        with pytest.raises(MCPError, match="^this key does not cover namespace 'default'$"):
+        with pytest.raises(MCPError, match=r"^this key does not cover namespace 'default'$"):
             await client.read_resource("memory://sessions/notes/context?namespace=default")
+
+
+async def test_over_stdio_the_key_comes_from_the_environment(
+    guarded_api: Served, owner: str, namespace: str, tmp_path: Path
+) -> None:
+    """The service is named by `MEMORY_URL` or `--url`; a call that names no namespace means the one of the command line."""
+    _, key = guarded_api.make_key(*Permission, namespaces=[namespace])
+    async with over_stdio(tmp_path, "--namespace", namespace, MEMORY_URL=guarded_api.url, MEMORY_API_KEY=key) as client:
+        await answered(client, "remember", content=VET)
+        error = await refused(client, "recall", text=VET, namespace="default")
+        assert (error["kind"], error["detail"]) == ("forbidden", "this key does not cover namespace 'default'")
+    async with over_stdio(tmp_path, "--url", guarded_api.url, MEMORY_API_KEY="hm_wrong") as client:
+        assert (await refused(client, "recall", text=VET))["kind"] == "unauthenticated"
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(
     "headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}], ids=lambda h: str(*h.items())
 )
-async def test_a_web_page_cannot_call_without_a_key(api: Served, headers: dict[str, str]) -> None:
+def test_a_web_page_cannot_call_without_a_key(api: Served, headers: dict[str, str]) -> None:
     """Through its reader's browser, by a name that it has pointed at this machine."""
     answer = httpx.post(f"{api.url}/mcp", json={}, headers=headers, trust_env=False)
     assert (answer.status_code, answer.json()["detail"]) == (
@@ -296,7 +312,7 @@ async def test_with_a_key_any_name_will_do(guarded_api: Served, owner: str) -> N
         assert len((await client.list_tools()).tools) == 8
 
 
-async def test_a_body_over_the_limit_is_refused(api: Served) -> None:
+def test_a_body_over_the_limit_is_refused(api: Served) -> None:
     """By the API's own limit, before it fills the memory."""
     answer = httpx.post(f"{api.url}/mcp", content=b"x" * 5_000_000, headers={"content-type": "application/json"}, trust_env=False)
     assert answer.status_code == 413

@@ -54,7 +54,8 @@ def test_every_role_is_kept_with_what_belongs_to_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [SystemMessage("Be brief."), SystemMessage("From memory", id=CONTEXT_ID), AIMessage(""), HumanMessage(" \n"), RemoveMessage("1")],
+    "message",
+    [SystemMessage("Be brief."), SystemMessage("Known", id=CONTEXT_ID), AIMessage(""), HumanMessage(" \n"), RemoveMessage("1")],
     ids=["system", "context", "empty", "blank", "removal"],
 )  # fmt: skip
 def test_what_nobody_said_is_not_kept(message: BaseMessage) -> None:
@@ -100,7 +101,9 @@ def test_the_request_is_what_the_user_said_last() -> None:
 
 
 said = st.text(max_size=300) | st.just("é" * 40_000) | st.just("\x00\ud800 words")
-calls = st.lists(st.builds(lambda name, value: CALL | {"name": name, "args": {"n": value}}, said, said | st.integers()), max_size=60)
+calls = st.lists(
+    st.builds(lambda name, value: CALL | {"name": name, "args": {"n": value}}, said, said | st.integers()), max_size=60
+)
 messages_of_any_kind = st.lists(
     st.builds(HumanMessage, said, name=st.none() | said, id=st.none() | said)
     | st.builds(AIMessage, said, tool_calls=calls)
@@ -145,7 +148,9 @@ def test_a_scope_that_makes_no_sense_is_refused(values: dict[str, object], compl
 
 
 def placed(messages: list[BaseMessage], text: str) -> list[tuple[str, str]]:
-    return [(change.type, str(change.id) if change.type == "remove" else str(change.content)) for change in _placed(messages, text)]
+    return [
+        (change.type, str(change.id) if change.type == "remove" else str(change.content)) for change in _placed(messages, text)
+    ]
 
 
 def test_the_context_stands_after_the_system_messages_at_the_beginning() -> None:
