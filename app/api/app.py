@@ -7,12 +7,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
-from starlette.routing import Route
 
 from app.api import errors
 from app.api.dependencies import only_known_parameters, only_utf8
 from app.api.middleware import BodyLimit, BugBarrier, RequestContext
-from app.api.mounting import Annex, Guarded
+from app.api.mounting import Annex, AnnexRoute
 from app.api.openapi import Api
 from app.api.routers import admin, moving, operations, recall, records, sessions
 from app.bootstrap import Installation
@@ -53,7 +52,7 @@ def create_app(
     for module in (sessions, recall, records, admin, moving):
         app.include_router(module.router, dependencies=[Depends(only_utf8), Depends(only_known_parameters)])
     app.include_router(operations.router)
-    app.router.routes.extend(Route(annex.path, Guarded(annex.path)) for annex in annexes)
+    app.router.routes.extend(AnnexRoute(annex) for annex in annexes)
     app.add_middleware(BodyLimit, max_bytes=max_request_bytes, exceptions={moving.IMPORT_PATH: max_import_bytes})
     app.add_middleware(BugBarrier)
     app.add_middleware(RequestContext)

@@ -44,7 +44,7 @@ class RequestContext:
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])  # not everybody sends a plain number
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from fastapi import FastAPI
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import Request
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 Opened: TypeAlias = AbstractAsyncContextManager[ASGIApp]
@@ -21,6 +22,17 @@ class Annex:
 
     path: str
     open: Callable[[FastAPI], Opened]
+
+
+class AnnexRoute(Route):
+    """The route of an annex, known to logs and metrics as such."""
+
+    def __init__(self, annex: Annex) -> None:
+        super().__init__(annex.path, Guarded(annex.path))
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
 
 
 class Guarded:

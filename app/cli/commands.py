@@ -15,7 +15,6 @@ from rich.console import Console
 
 from app.cli.bench.commands import bench_app
 from app.cli.signals import run
-from app.errors import ConfigurationError
 from app.observability import configure_logging
 from app.ports import OutboxState
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
@@ -242,21 +241,21 @@ def import_(
 @app.command()
 def mcp(
     http: Annotated[bool, typer.Option("--http", help="Serve over HTTP at /mcp, with the API, like `serve`")] = False,
-    namespace: Annotated[str, typer.Option(help="Whose memory, where a call names none (over stdio)")] = DEFAULT_NAMESPACE,
+    namespace: Annotated[str | None, typer.Option(help="On stdio: whose memory, where a call names none")] = None,
+    url: Url = None,
     host: Annotated[str | None, typer.Option(help="With --http: overrides MEMORY_HOST")] = None,
     port: Annotated[int | None, typer.Option(help="With --http: overrides MEMORY_PORT", min=0, max=65535)] = None,
-    url: Url = None,
 ) -> None:
     """Serve models over the Model Context Protocol: on stdin and stdout, or over HTTP."""
     from app.cli import stdio
 
     stdio.require_mcp()
-    if http and url is not None:
-        raise ConfigurationError(f"--url is for stdio: the service at {url} serves MCP itself, at {url}{stdio.MCP_PATH}")
     if http:
+        stdio.refuse_over_http(url, namespace)
         serve(host=host, port=port)
         return
-    run(stdio.serve_stdio(_settings(), url, namespace))
+    stdio.refuse_on_stdio(host, port)
+    run(stdio.serve_stdio(_settings(), url, namespace or DEFAULT_NAMESPACE))
 
 
 @keys_app.command("create")

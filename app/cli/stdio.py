@@ -30,6 +30,20 @@ def require_mcp() -> None:
         raise ConfigurationError("MCP needs a package that is not installed: pip install 'hybrid-memory[mcp]'")
 
 
+def refuse_over_http(url: str | None, namespace: str | None) -> None:
+    """Raises `ConfigurationError` for an option that would be ignored over HTTP."""
+    if url is not None:
+        raise ConfigurationError(f"--url is for stdio: the service at {url} serves MCP itself, at {url}{MCP_PATH}")
+    if namespace is not None:
+        raise ConfigurationError("--namespace is for stdio: over HTTP it is that of the key, if the key has one namespace")
+
+
+def refuse_on_stdio(host: str | None, port: int | None) -> None:
+    """Raises `ConfigurationError` for an option that would be ignored on stdio."""
+    if host is not None or port is not None:
+        raise ConfigurationError("--host and --port say where to serve over HTTP: add --http, or leave them out")
+
+
 async def serve_stdio(settings: Settings, url: str | None, namespace: str) -> None:
     """Serve one client over stdin and stdout until it is gone, or SIGINT or SIGTERM. Embedded engines run their jobs here.
 

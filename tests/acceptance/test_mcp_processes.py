@@ -126,12 +126,3 @@ async def test_over_http_it_is_the_service(tmp_path: Path) -> None:
     finally:
         await serving.kill()
     assert f"{home.base_url}/mcp" in left.stdout
-
-
-async def test_over_http_it_serves_no_other_service(tmp_path: Path) -> None:
-    """A service serves MCP by itself: it is said where."""
-    left = await Home.at(tmp_path).run("mcp", "--http", "--url", "http://memory.example")
-    assert (left.status, left.stdout) == (1, "")
-    assert left.stderr == (
-        "error: --url is for stdio: the service at http://memory.example serves MCP itself, at http://memory.example/mcp\n"
-    )

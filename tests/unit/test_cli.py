@@ -146,3 +146,22 @@ def key(name: str, **fields: Any) -> ApiKey:
         id=derived_uuid(name), name=name, key_sha256=b"", permissions=frozenset({Permission.WRITE, Permission.READ}),
         namespaces=frozenset({"b", "a"}), created_at=NOW, **fields,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            ["--http", "--url", "http://memory.example"],
+            "--url is for stdio: the service at http://memory.example serves MCP itself, at http://memory.example/mcp",
+        ),
+        (
+            ["--http", "--namespace", "acme"],
+            "--namespace is for stdio: over HTTP it is that of the key, if the key has one namespace",
+        ),
+        (["--port", "8001"], "--host and --port say where to serve over HTTP: add --http, or leave them out"),
+    ],
+)
+def test_mcp_ignores_no_option(options: list[str], complaint: str) -> None:
+    """What means nothing to the transport is refused, before anything is started."""
+    assert str(CliRunner().invoke(app, ["mcp", *options]).exception) == complaint

@@ -34,13 +34,13 @@ class Bounded:
 
 
 def bounded(texts: Sequence[str]) -> Bounded:
-    """Cut each text and leave out what then exceeds the answer; the first one is always there."""
+    """Cut each text, and leave out what then exceeds the answer."""
     kept: list[str] = []
     spent = cut = 0
     for text in texts:
         short = cut_to(text, MOST_TEXT_BYTES)
         spent += len(short.encode())
-        if kept and spent > MOST_ANSWER_BYTES:
+        if spent > MOST_ANSWER_BYTES:
             break
         kept.append(short)
         cut += short is not text
