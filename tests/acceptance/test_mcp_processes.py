@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,24 @@ async def test_a_client_talks_to_a_memory_of_its_own(tmp_path: Path) -> None:
     async with over_stdio(tmp_path) as client:
         found = await answered(client, "recall", text="When does Miso see the vet?")
     assert [(hit["id"], hit["text"]) for hit in found["results"]] == [(kept["id"], VET)]
+
+
+async def test_nothing_but_the_wire_reaches_stdout(tmp_path: Path) -> None:
+    """Not what this process prints, and not what its children do; and they find nothing on stdin."""
+    program = """
+import subprocess, sys
+from app.integrations.mcp.transports import claimed_wire
+with claimed_wire() as wire:
+    print("stray", flush=True)
+    subprocess.run(["cat"], check=True)
+    subprocess.run(["echo", "stray, too"], check=True)
+    wire.stdout.write("protocol")
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=tmp_path, env=command_in(tmp_path).env, stdin=PIPE, stdout=PIPE, stderr=PIPE
+    )
+    stdout, stderr = await process.communicate(b"for the protocol")
+    assert (stdout, stderr) == (b"protocol", b"stray\nstray, too\n")
 
 
 async def test_stdout_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:
