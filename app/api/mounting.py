@@ -18,9 +18,10 @@ Opened: TypeAlias = AbstractAsyncContextManager[ASGIApp]
 
 @dataclass(frozen=True, slots=True)
 class Annex:
-    """Something that answers at `path` while the API runs. It is given the API itself, which it may call."""
+    """Something that answers `methods` at `path` while the API runs. It is given the API itself, which it may call."""
 
     path: str
+    methods: tuple[str, ...]
     open: Callable[[FastAPI], Opened]
 
 
@@ -28,7 +29,7 @@ class AnnexRoute(Route):
     """The route of an annex, known to logs and metrics as such."""
 
     def __init__(self, annex: Annex) -> None:
-        super().__init__(annex.path, Guarded(annex.path))
+        super().__init__(annex.path, Guarded(annex.path), methods=annex.methods)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, found = super().matches(scope)

@@ -17,8 +17,10 @@ from app.settings import Settings
 
 def annexes(settings: Settings) -> tuple[Annex, ...]:
     """The doors beside the API."""
-    is_open = settings.allow_open_access
-    return (Annex(MCP_PATH, partial(_mcp, is_open_to_others=is_open)),) if has_mcp() else ()
+    if not has_mcp():
+        return ()
+    # No GET: it would hold a stream open on which the server, which never speaks unasked, has nothing to say.
+    return (Annex(MCP_PATH, ("POST",), partial(_mcp, is_open_to_others=settings.allow_open_access)),)
 
 
 @asynccontextmanager

@@ -312,6 +312,13 @@ async def test_with_a_key_any_name_will_do(guarded_api: Served, owner: str) -> N
         assert len((await client.list_tools()).tools) == 8
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_nothing_is_held_open(api: Served, method: str) -> None:
+    """There is no session to end and no stream to wait on: 405, with what is allowed."""
+    answer = httpx.request(method, f"{api.url}/mcp", headers={"Accept": "text/event-stream"}, trust_env=False)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
 def test_a_body_over_the_limit_is_refused(api: Served) -> None:
     """By the API's own limit, before it fills the memory."""
     answer = httpx.post(f"{api.url}/mcp", content=b"x" * 5_000_000, headers={"content-type": "application/json"}, trust_env=False)

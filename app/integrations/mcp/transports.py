@@ -139,6 +139,6 @@ def _connection_of(context: Context) -> Connection:
     """The caller's own key goes on to the API. A key for one namespace means that one where none is named."""
     request = cast(Request, context.request)
     caller: Caller = request.state.caller
-    (only, *others) = caller.namespaces
-    is_bound = not others and only != ALL_NAMESPACES
-    return Connection(request.headers.get("authorization"), only if is_bound else DEFAULT_NAMESPACE)
+    covered = tuple(caller.namespaces)
+    is_bound = len(covered) == 1 and covered[0] != ALL_NAMESPACES
+    return Connection(request.headers.get("authorization"), covered[0] if is_bound else DEFAULT_NAMESPACE)
