@@ -20,7 +20,7 @@ from typing import Any
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool, tool
 from langgraph.graph import END, MessagesState, StateGraph
 from langgraph.graph.state import CompiledStateGraph
@@ -97,7 +97,7 @@ async def converse(model: BaseChatModel, memory: HybridMemoryService) -> list[st
     graph, said = agent_with_memory(model, memory), []
     for thread, requests in (("monday", FIRST), ("wednesday", SECOND)):
         for request in requests:
-            config = {"configurable": {"thread_id": thread, "user_id": "ana"}}
+            config: RunnableConfig = {"configurable": {"thread_id": thread, "user_id": "ana"}}
             state = await graph.ainvoke({"messages": [("user", request)]}, config)
             said += [f"[{thread}] Ana:   {request}", f"[{thread}] agent: {state['messages'][-1].text}"]
     return said

@@ -91,7 +91,7 @@ async def test_context_is_replaced_over_turns(memory: HybridMemoryService) -> No
 async def test_a_context_is_gone_when_nothing_is_known_any_more(memory: HybridMemoryService) -> None:
     """What was forgotten does not live on in the thread's own context."""
     await memory.append_messages(Scope(session_id="before"), [Draft(Role.USER, VET)])
-    graph = StateGraph(MessagesState).add_node("recall", recall_node(memory)).add_edge(START, "recall").compile(InMemorySaver())
+    graph = with_memory(think, memory).compile(InMemorySaver())
     assert len(contexts((await graph.ainvoke(said("Miso?"), turn()))["messages"])) == 1
     await memory.forget(Scope())
     assert contexts((await graph.ainvoke(said("Miso, again?"), turn()))["messages"]) == []
@@ -168,7 +168,7 @@ async def test_a_node_that_is_retried_records_once(memory: HybridMemoryService) 
     graph = (
         StateGraph(MessagesState).add_node("remember", fails_at_first, retry_policy=policy).add_edge(START, "remember").compile()
     )
-    await graph.ainvoke({"messages": [("user", VET)]}, turn())
+    await graph.ainvoke({"messages": [HumanMessage(VET)]}, turn())
     assert attempts == [1, 1]
     assert await history(memory) == [(Role.USER, VET)]
 
@@ -180,7 +180,7 @@ async def test_a_graph_that_is_resumed_records_once(memory: HybridMemoryService)
         return {"messages": [AIMessage(f"You said {interrupt('which?')}.")]}
 
     graph = with_memory(ask, memory).compile(InMemorySaver())
-    await graph.ainvoke({"messages": [("user", VET)]}, turn())
+    await graph.ainvoke({"messages": [HumanMessage(VET)]}, turn())
     assert await history(memory) == [(Role.USER, VET)]
     await graph.ainvoke(Command(resume="Thursday"), turn())
     assert await history(memory) == [(Role.USER, VET), (Role.ASSISTANT, "You said Thursday.")]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 from given import NOW
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -112,6 +112,7 @@ messages_of_any_kind = st.lists(
 )  # fmt: skip
 
 
+@example([AIMessage("", tool_calls=[CALL | {"name": "é" * 300}] * 60)])
 @given(messages_of_any_kind)
 def test_whatever_is_said_can_be_stored(messages: list[BaseMessage]) -> None:
     """Drafts are within every limit of the service, so that no tool's answer breaks a graph."""

@@ -19,8 +19,8 @@ from app.records import Draft, Role, derived_uuid, sha256_hex
 _ROLES: Final = {"human": Role.USER, "ai": Role.ASSISTANT, "tool": Role.TOOL}
 _MOST_BYTES: Final = 60_000
 """Of a message's text: a tool may answer with a whole file; below the service's own default of 65,536."""
-_MOST_CALLS: Final = 50
-"""Tool calls of one message that its metadata names, so that the metadata stays within its limit."""
+_MOST_CALLS_BYTES: Final = 6000
+"""Of the tool calls that a message's metadata names; the service's own default for all metadata is 8192."""
 _LONGEST_LABEL: Final = 255
 _LONGEST_QUESTION: Final = 4000
 """Characters: what an embedding model reads of a question is shorter still."""
@@ -90,12 +90,22 @@ def _metadata(message: BaseMessage) -> dict[str, Any]:
     """Which call belongs to which result."""
     match message:
         case AIMessage() if message.tool_calls:
-            calls = [{"id": _label(c["id"]), "name": _label(c["name"])} for c in message.tool_calls[:_MOST_CALLS]]
-            return {"tool_calls": calls}
+            return {"tool_calls": list(_calls(message))}
         case ToolMessage():
             return {"tool_call_id": _label(message.tool_call_id), "status": message.status}
         case _:
             return {}
+
+
+def _calls(message: AIMessage) -> Iterator[dict[str, str | None]]:
+    """Id and name of each call, for as long as there is room."""
+    size = 0
+    for call in message.tool_calls:
+        told = {"id": _label(call["id"]), "name": _label(call["name"])}
+        size += len(_json(told).encode())
+        if size > _MOST_CALLS_BYTES:
+            return
+        yield told
 
 
 def _label(text: str | None) -> str | None:

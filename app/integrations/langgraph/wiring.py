@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from langchain_core.runnables import Runnable
@@ -9,7 +10,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.types import RetryPolicy
 
 from app.errors import TierUnavailable
-from app.integrations.langgraph.nodes import Node, Scoping, recall_node, remember_node
+from app.integrations.langgraph.nodes import Scoping, recall_node, remember_node
 from app.integrations.langgraph.scoping import scope_of
 from app.service import HybridMemoryService
 
@@ -44,7 +45,7 @@ def add_memory(
 
 
 def with_memory(
-    agent: Runnable[Any, Any] | Node, memory: HybridMemoryService, *, state_schema: type[Any] = MessagesState,
+    agent: Runnable[Any, Any] | Callable[..., Any], memory: HybridMemoryService, *, state_schema: type[Any] = MessagesState,
     budget_tokens: int = 1000, context_key: str | None = None, scoping: Scoping = scope_of,
 ) -> StateGraph[Any, Any, Any, Any]:  # fmt: skip
     """A graph, to be compiled, of one agent (a node, or a whole compiled graph) that recalls before and remembers after it."""
