@@ -95,21 +95,27 @@ async def test_a_decision_meets_its_outcome(client: Client, api: Served, namespa
 
 
 async def test_what_was_learned_is_found_by_the_situation(client: Client, api: Served, namespace: str) -> None:
-    """Strategies and the like, if they are sure enough; facts are for recall."""
-    rule = await answered(client, "learn", description="In rain take the bus.", kind="strategy", namespace=namespace)
+    """Strategies and the like, if they are sure enough and their conditions hold; facts are for recall."""
+    conditions = {"conditions": [{"field": "rain_mm", "op": "gt", "value": 2}]}
+    rule = await answered(
+        client, "learn", description="In rain take the bus.", kind="strategy", content=conditions, namespace=namespace
+    )
     await answered(client, "learn", description="Rain is wet.", kind="fact", namespace=namespace)
     await answered(client, "learn", description="In rain, swim.", kind="heuristic", confidence=0.2, namespace=namespace)
     api.http.post("/v1/admin/consolidate", json={"namespace": namespace}).raise_for_status()
-    found = await answered(client, "get_strategies", context="rain is coming", namespace=namespace)
-    assert found == {
-        "strategies": [
-            {
+    for context, expected in (
+        ("Rain is coming.", 1),
+        ({"weather": "rain", "rain_mm": 9}, 1),
+        ({"weather": "rain", "rain_mm": 1}, 0),
+    ):
+        found = await answered(client, "get_strategies", context=context, namespace=namespace)
+        assert (found["note"], found["degraded"], len(found["strategies"])) == (None, [], expected)
+        for strategy in found["strategies"]:
+            assert strategy.pop("why")
+            assert strategy == {
                 "id": rule["knowledge_id"], "kind": "strategy", "description": "In rain take the bus.",
                 "confidence": 0.8, "times_applied": 0, "success_rate": None,
-            }
-        ],
-        "note": None, "degraded": [],
-    }  # fmt: skip
+            }  # fmt: skip
 
 
 async def test_context_keeps_to_its_budget_and_names_its_sources(client: Client, namespace: str) -> None:

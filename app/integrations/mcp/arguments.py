@@ -97,11 +97,17 @@ class Learn(Arguments):
         "or a heuristic (a rule of thumb)",
     )
     confidence: Share = Field(default=0.8, description="How sure it is, from 0 to 1")
-    content: dict[str, Any] = Field(default_factory=dict, description="Details as a JSON object, such as conditions")
+    content: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Details as a JSON object. Of anything but a fact, `conditions` may say when it applies: "
+        '[{"field": "backlog", "op": "gt", "value": 20}]',
+    )
 
 
 class GetStrategies(Arguments):
-    context: Text = Field(description="The situation you are in, in plain words")
+    context: Document = Field(
+        description="The situation you are in: in words, or as a JSON object, which conditions of strategies look into"
+    )
     min_confidence: Share = Field(default=0.5, description="Leave out what is less sure than this")
     limit: Results = DEFAULT_RESULTS
 

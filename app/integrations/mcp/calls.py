@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -30,7 +29,6 @@ from app.integrations.mcp.results import (
 )
 from app.records import derived_uuid
 
-_LEARNED: Final = ("strategy", "pattern", "constraint", "heuristic")
 _IDS: Final = {"message": "message_ids", "episode": "episode_ids", "knowledge": "knowledge_ids"}
 
 
@@ -78,12 +76,9 @@ async def learn(api: Api, connection: Connection, given: Learn) -> LearnResult:
 
 
 async def get_strategies(api: Api, connection: Connection, given: GetStrategies) -> StrategiesResult:
-    owner = given.owner(connection.namespace)
-    asked = {"text": given.context, "limit": given.limit, "kinds": ["knowledge"], "filter": {"metadata.kind": list(_LEARNED)}}
-    answer = await api.ask(connection, "POST", "/v1/search", body=owner | asked)
-    looks = (_knowledge(api, connection, owner["namespace"], hit["id"]) for hit in answer["hits"])
-    known = [found for found in await asyncio.gather(*looks) if found and found["confidence"] >= given.min_confidence]
-    return StrategiesResult.of(known, answer["degraded"])
+    asked = given.model_dump(include={"context", "min_confidence", "limit"})
+    body = given.owner(connection.namespace) | asked
+    return StrategiesResult.of(await api.ask(connection, "POST", "/v1/knowledge/strategies", body=body))
 
 
 async def forget(api: Api, connection: Connection, given: Forget) -> ForgetResult:
@@ -93,16 +88,6 @@ async def forget(api: Api, connection: Connection, given: Forget) -> ForgetResul
     namespace = given.owner(connection.namespace)["namespace"]
     body = {"namespace": namespace, _IDS[given.kind]: [given.id]} | session
     return ForgetResult.model_validate(await api.ask(connection, "POST", "/v1/admin/forget", body=body))
-
-
-async def _knowledge(api: Api, connection: Connection, namespace: str, knowledge_id: str) -> Mapping[str, Any] | None:
-    """None for what was deleted since it was found."""
-    try:
-        return await api.ask(connection, "GET", f"/v1/knowledge/{knowledge_id}", params={"namespace": namespace})
-    except Refused as refused:
-        if refused.kind != "not_found":
-            raise
-        return None
 
 
 def _document(part: Document) -> Mapping[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, Field
 
-from app.integrations.mcp.bounds import MOST_TEXT_BYTES, bounded, cut_to
+from app.integrations.mcp.bounds import bounded
 
 
 class Degradable(BaseModel):
@@ -78,11 +78,13 @@ class Strategy(BaseModel):
     confidence: float
     times_applied: int
     success_rate: float | None = Field(description="Of its applications so far; null before the first")
+    why: list[str] = Field(description="What speaks for it here")
 
     @classmethod
-    def of(cls, knowledge: Mapping[str, Any]) -> Self:
+    def of(cls, found: Mapping[str, Any], description: str) -> Self:
+        knowledge = found["knowledge"]
         told = {name: knowledge[name] for name in ("id", "kind", "confidence", "times_applied", "success_rate")}
-        return cls(description=cut_to(knowledge["description"], MOST_TEXT_BYTES), **told)
+        return cls(description=description, why=found["why"], **told)
 
 
 class StrategiesResult(Degradable):
@@ -90,10 +92,11 @@ class StrategiesResult(Degradable):
     note: str | None = Field(description="What was cut or left out, if anything")
 
     @classmethod
-    def of(cls, known: Sequence[Mapping[str, Any]], degraded: list[str]) -> Self:
-        texts = bounded([knowledge["description"] for knowledge in known])
-        strategies = [Strategy.of(knowledge) for knowledge in known[: len(texts.texts)]]
-        return cls(strategies=strategies, note=texts.note, degraded=degraded)
+    def of(cls, answer: Mapping[str, Any]) -> Self:
+        found = answer["strategies"]
+        texts = bounded([strategy["knowledge"]["description"] for strategy in found])
+        strategies = [Strategy.of(strategy, text) for strategy, text in zip(found, texts.texts, strict=False)]
+        return cls(strategies=strategies, note=texts.note, degraded=answer["degraded"])
 
 
 class ForgetResult(Degradable):

@@ -100,7 +100,7 @@ TOOLS: Final = (
         "get_strategies", "Get strategies",
         "What was learned for situations like this one: strategies, patterns, constraints and rules of thumb, with how sure "
         "each is and how often it worked. Call it before a decision of consequence.",
-        arguments.GetStrategies, results.StrategiesResult, calls.get_strategies, is_read_only=True, names={"text": "context"},
+        arguments.GetStrategies, results.StrategiesResult, calls.get_strategies, is_read_only=True,
     ),
     Tool(
         "forget", "Forget",
