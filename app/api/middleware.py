@@ -47,7 +47,7 @@ class RequestContext:
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])  # not everybody sends a plain number
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"], headers[API_VERSION_HEADER] = request_id, API_VERSION
             await send(message)

@@ -37,7 +37,7 @@ app.add_typer(knowledge_app, name="knowledge")
 _console: Final = Console()
 Namespace = Annotated[str, typer.Option(help="Whose memory")]
 OneNamespace = Annotated[str | None, typer.Option("--namespace", help="Only of this one")]
-Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine")]
+Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine", envvar="MEMORY_URL")]
 
 
 @app.command()
@@ -259,6 +259,26 @@ def import_(
 
     plan = importing.ImportPlan(file, source, namespace, is_dry=dry_run, as_json=as_json)
     run(importing.import_(reached(settings, url), plan, _console))
+
+
+@app.command()
+def mcp(
+    http: Annotated[bool, typer.Option("--http", help="Serve over HTTP at /mcp, with the API, like `serve`")] = False,
+    namespace: Annotated[str | None, typer.Option(help="On stdio: whose memory, where a call names none")] = None,
+    url: Url = None,
+    host: Annotated[str | None, typer.Option(help="With --http: overrides MEMORY_HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="With --http: overrides MEMORY_PORT", min=0, max=65535)] = None,
+) -> None:
+    """Serve models over the Model Context Protocol: on stdin and stdout, or over HTTP."""
+    from app.cli import stdio
+
+    stdio.require_mcp()
+    if http:
+        stdio.refuse_over_http(url, namespace)
+        serve(host=host, port=port)
+        return
+    stdio.refuse_on_stdio(host, port)
+    run(stdio.serve_stdio(_settings(), url, namespace or DEFAULT_NAMESPACE))
 
 
 @keys_app.command("create")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Unpack
+from uuid import UUID
 
 from app.ingestion.experiments import check_participation
 from app.ingestion.limits import check_count, check_query, check_situation, check_text
@@ -51,13 +53,14 @@ class Asking(Side):
         check_text("context", query.text, self._parts.limits.query_bytes)
         return await self._parts.situations.similar(check_query(query, self._parts.limits), asked.deadline)
 
-    async def assemble_context(self, query: Query, *, budget_tokens: int) -> AssembledContext:
+    async def assemble_context(self, query: Query, *, budget_tokens: int, shown: Collection[UUID] = ()) -> AssembledContext:
         """Text for a prompt: state and recent messages of the query's session, knowledge, episodes, recalled messages.
 
-        Never over the budget. Messages are recalled from the whole namespace, not only from the session.
+        Never over the budget. Messages are recalled from the whole namespace, not only from the session. Records `shown`
+        are in the prompt already: they are left out.
         """
         check_count("budget_tokens", budget_tokens, self._parts.limits.context_tokens)
         checked = check_query(query, self._parts.limits)
         session = None if query.scope.session_id is None else session_key(query.scope)
         wide = replace(checked, scope=replace(checked.scope, session_id=None))
-        return await self._parts.context.assemble(wide, session, budget_tokens)
+        return await self._parts.context.assemble(wide, session, budget_tokens, shown)

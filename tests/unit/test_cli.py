@@ -162,3 +162,22 @@ def test_trends_are_drawn_as_lines_of_blocks() -> None:
         ["error", "rate", "···▁▅·█", "0.5", "+0.33", "worsening"],
         ["quality", "·······", "–", "–", "unknown"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            ["--http", "--url", "http://memory.example"],
+            "--url is for stdio: the service at http://memory.example serves MCP itself, at http://memory.example/mcp",
+        ),
+        (
+            ["--http", "--namespace", "acme"],
+            "--namespace is for stdio: over HTTP it is that of the key, if the key has one namespace",
+        ),
+        (["--port", "8001"], "--host and --port say where to serve over HTTP: add --http, or leave them out"),
+    ],
+)
+def test_mcp_ignores_no_option(options: list[str], complaint: str) -> None:
+    """What means nothing to the transport is refused, before anything is started."""
+    assert str(CliRunner().invoke(app, ["mcp", *options]).exception) == complaint

@@ -1,0 +1,28 @@
+"""LangGraph: nodes that recall and remember (`nodes`, `wiring`), imported when they are first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from app.integrations.langgraph.nodes import consolidate_node, recall_node, remember_node
+    from app.integrations.langgraph.scoping import scope_of
+    from app.integrations.langgraph.wiring import add_memory, with_memory
+
+__all__ = ["add_memory", "consolidate_node", "recall_node", "remember_node", "scope_of", "with_memory"]
+
+_HOMES: Final = {
+    "add_memory": "wiring",
+    "consolidate_node": "nodes",
+    "recall_node": "nodes",
+    "remember_node": "nodes",
+    "scope_of": "scoping",
+    "with_memory": "wiring",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
