@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,6 +17,7 @@ from app.episodic import (
     episodes,
     erasures,
     forgetting,
+    items,
     outbox,
     reconciliation,
     retention,
@@ -26,6 +27,7 @@ from app.episodic import (
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
+from app.episodic.item_repository import ItemReads, ItemWrites
 from app.episodic.knowledge import KNOWLEDGE
 from app.ports import (
     Checkpoint,
@@ -62,7 +64,7 @@ from app.records import (
 )
 
 
-class Reader:
+class Reader(ItemReads):
     """A read session; see `EpisodicReader`."""
 
     def __init__(self, session: Session) -> None:
@@ -179,7 +181,7 @@ class Reader:
         return await erasures.owed(self._session, limit, session)
 
 
-class Writer(Reader):
+class Writer(Reader, ItemWrites):
     """A write session, committed by the context that opened it; see `EpisodicWriter`."""
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
@@ -245,6 +247,11 @@ class Writer(Reader):
     async def claim_outbox(self, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
         return await outbox.claim(self._session, limit, lease=lease, now=now)
 
+    async def claim_records(
+        self, kind: RecordKind, uids: Collection[UUID], *, lease: timedelta, now: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        return await outbox.claim_records(self._session, kind, uids, lease=lease, now=now)
+
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         await outbox.complete(self._session, entries)
 
@@ -275,7 +282,8 @@ class Writer(Reader):
         return await forgetting.delete_records(self._session, kind, namespace, uids)
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
-        return await forgetting.forget(self._session, scope)
+        rows = await forgetting.forget(self._session, scope)
+        return {**rows, RecordKind.ITEM: await items.forget(self._session, scope)}
 
     async def hold_namespace(self, namespace: str) -> None:
         await sessions.hold_namespace(self._session, namespace)

@@ -17,7 +17,7 @@ from app.records import Candidate, FilterTerm, Mode, Point, RecordKind, Scope, S
 class IndexQuery:
     """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
 
-    `scope`, `kinds`, `filter`, `since` and `until` are part of the engine's query on every leg.
+    `scope`, `kinds`, `filter`, `since`, `until` and `ids` (of points) are part of the engine's query on every leg.
     """
 
     scope: Scope
@@ -31,6 +31,7 @@ class IndexQuery:
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
     cues: Cues = NO_CUES
+    ids: tuple[UUID, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

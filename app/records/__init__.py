@@ -22,6 +22,7 @@ from app.records.asking import (
 )
 from app.records.base import (
     DEFAULT_NAMESPACE,
+    RECALLED_KINDS,
     SCHEMA_VERSION,
     Json,
     Matrix,
@@ -36,6 +37,21 @@ from app.records.base import (
     utc_now,
 )
 from app.records.episodes import Episode, EpisodeKind, EpisodeReceipt, EpisodeStep, LoggedEpisode
+from app.records.items import (
+    ANY_LABEL,
+    ORDERING,
+    WHOLE_VALUE,
+    Comparison,
+    FoundItem,
+    Item,
+    ItemDraft,
+    ItemName,
+    ItemQuery,
+    ItemTerm,
+    ItemText,
+    LabelPattern,
+    LabelQuery,
+)
 from app.records.knowledge import Knowledge, KnowledgeKind, Success
 from app.records.messages import (
     Appended,
@@ -67,15 +83,20 @@ from app.records.vectors import Embedded, Point, Space
 
 __all__ = [
     "ALL_NAMESPACES",
+    "ANY_LABEL",
     "DEFAULT_NAMESPACE",
     "FILTER_FIELDS",
     "METADATA_PREFIX",
+    "ORDERING",
+    "RECALLED_KINDS",
     "SCHEMA_VERSION",
+    "WHOLE_VALUE",
     "ApiKey",
     "AppendReceipt",
     "Appended",
     "AssembledContext",
     "Candidate",
+    "Comparison",
     "Draft",
     "Embedded",
     "Episode",
@@ -85,11 +106,20 @@ __all__ = [
     "FilterTerm",
     "FindingKind",
     "ForgetReceipt",
+    "FoundItem",
     "Hit",
     "ImportReport",
+    "Item",
+    "ItemDraft",
+    "ItemName",
+    "ItemQuery",
+    "ItemTerm",
+    "ItemText",
     "Json",
     "Knowledge",
     "KnowledgeKind",
+    "LabelPattern",
+    "LabelQuery",
     "LoggedEpisode",
     "Matrix",
     "Message",

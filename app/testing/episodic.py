@@ -25,6 +25,7 @@ from app.ports import (
     MessageInContext,
     OutboxEntry,
     OutboxQuery,
+    OutboxState,
     OwedErasure,
     Queued,
     SessionRecord,
@@ -37,6 +38,7 @@ from app.records import (
     EpisodeKind,
     EpisodeStep,
     Hit,
+    ItemText,
     Json,
     Knowledge,
     KnowledgeKind,
@@ -53,6 +55,7 @@ from app.records import (
 )
 from app.testing.episodic_books import Archived, Books, Filed, Kept, Owned, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_search import is_visible, search
+from app.testing.items import InMemoryItemReads, InMemoryItemWrites
 
 _Answer = TypeVar("_Answer")
 _Record = TypeVar("_Record", Episode, Knowledge)
@@ -103,7 +106,7 @@ class InMemoryEpisodicMemory:
         return "in-memory twin"
 
 
-class InMemoryReader:
+class InMemoryReader(InMemoryItemReads):
     """See `EpisodicReader`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -254,7 +257,8 @@ class InMemoryReader:
         return is_visible(record) and not self._books.is_archived(record)
 
     async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
-        return {kind: len(_admitted(self._books.records(kind), scope)) for kind in RecordKind}
+        counts = {kind: len(_admitted(self._books.records(kind), scope)) for kind in RecordKind}
+        return counts | {RecordKind.ITEM: sum(scope == Scope(item.namespace) for item in self._books.items.values())}
 
     async def uids(self, kind: RecordKind, scope: Scope, *, after: UUID | None, limit: int) -> tuple[UUID, ...]:
         admitted = _admitted(self._books.records(kind), scope)
@@ -279,7 +283,7 @@ class InMemoryReader:
         return tuple(OwedErasure(i, e) for i, e in erasures if session is None or e.within(session) is not None)[:limit]
 
 
-class InMemoryWriter(InMemoryReader):
+class InMemoryWriter(InMemoryReader, InMemoryItemWrites):
     """See `EpisodicWriter`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -418,6 +422,15 @@ class InMemoryWriter(InMemoryReader):
         self._shared.claims.update(dict.fromkeys(refs, self))
         return self._change(lambda books: tuple(_claim(books, ref, now + lease) for ref in refs))
 
+    async def claim_records(
+        self, kind: RecordKind, uids: Collection[UUID], *, lease: timedelta, now: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        refs = [(kind, uid) for uid in uids if self._shared.claims.get((kind, uid), self) is self]
+        kept = {ref: self._books.outbox[ref] for ref in refs if ref in self._books.outbox}
+        free = [ref for ref, queued in kept.items() if queued.state(now) in {OutboxState.DUE, OutboxState.WAITING}]
+        self._shared.claims.update(dict.fromkeys(free, self))
+        return self._change(lambda books: tuple(_claim(books, ref, now + lease) for ref in free))
+
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         self._change(lambda books: _finish(books, entries, lambda _: None))
 
@@ -533,7 +546,7 @@ def _still_held(namespace: str) -> TierUnavailable:
 
 
 def _stored_hash(record: Owned) -> str | None:
-    return record.content_sha256 if isinstance(record, Message) else None
+    return record.content_sha256 if isinstance(record, Message | ItemText) else None
 
 
 def _place(filed: Filed) -> tuple[str, int]:
@@ -603,6 +616,7 @@ def _forget(books: Books, scope: Scope) -> Mapping[RecordKind, int]:
         RecordKind.MESSAGE: removed,
         RecordKind.EPISODE: _mend(books, affected, forgotten=scope),
         RecordKind.KNOWLEDGE: books.delete(RecordKind.KNOWLEDGE, _admitted(books.records(RecordKind.KNOWLEDGE), scope)),
+        RecordKind.ITEM: books.delete_items([uid for uid, item in books.items.items() if scope == Scope(item.namespace)]),
     }
 
 

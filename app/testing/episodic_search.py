@@ -7,7 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from app.errors import InvalidInput
-from app.records import FILTER_FIELDS, METADATA_PREFIX, Episode, FilterTerm, Hit, Knowledge, Message, Query, RecordKind, Tier
+from app.records import (
+    FILTER_FIELDS,
+    METADATA_PREFIX,
+    Episode,
+    FilterTerm,
+    Hit,
+    ItemText,
+    Knowledge,
+    Message,
+    Query,
+    RecordKind,
+    Tier,
+)
 from app.testing.episodic_books import Owned
 
 _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "of", "on", "the", "to", "was", "what", "when"})
@@ -15,7 +27,7 @@ _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "o
 
 def search(query: Query, records: Iterable[Owned]) -> tuple[Hit, ...]:
     _check_filter(query.filter)
-    hits = (_hit(record, query) for record in records if is_visible(record))
+    hits = (_hit(record, query) for record in records if is_visible(record) and not isinstance(record, ItemText))
     found = [hit for hit in hits if hit.score > 0 and _is_wanted(hit, query)]
     found.sort(key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))
     return tuple(found[: query.limit])
@@ -28,7 +40,7 @@ def is_visible(record: Owned) -> bool:
     return not isinstance(record, Knowledge) or record.superseded_by is None
 
 
-def _hit(record: Owned, query: Query) -> Hit:
+def _hit(record: Message | Episode | Knowledge, query: Query) -> Hit:
     shared = len(_words(query.text) & _words(_searchable_text(record)))
     score = shared / (shared + 1)
     if isinstance(record, Message):
@@ -87,7 +99,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.lower())) - _STOP_WORDS
 
 
-def _searchable_text(record: Owned) -> str:
+def _searchable_text(record: Message | Episode | Knowledge) -> str:
     if isinstance(record, Message):
         return f"{record.name or ''} {record.content}"
     if isinstance(record, Episode):

@@ -221,6 +221,7 @@ def _is_wanted(point: Point, query: IndexQuery) -> bool:
         and (query.since is None or point.created_at >= query.since)
         and (query.until is None or point.created_at <= query.until)
         and all(_holds(term, point) for term in query.filter)
+        and (query.ids is None or point.id in query.ids)
     )
 
 
