@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 
 from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
@@ -24,6 +25,7 @@ from app.embedding.cache import CachedEmbedder
 from app.errors import EmbedderUnavailable
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
+from app.ingestion.items import ItemIngestion, ItemLimits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
 from app.ports import (
@@ -37,10 +39,11 @@ from app.ports import (
     TableStore,
     WorkingMemory,
 )
-from app.records import new_id, utc_now
+from app.records import RecordKind, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.episodes import EpisodeReader
+from app.retrieval.items import ItemPolicy, ItemSearch
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
 from app.retrieval.stages import Stages
@@ -103,6 +106,16 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         breakers=tiers.breakers,
         limits=limits,
         call_ttl=call_ttl_of(settings),
+        item_ingestion=ItemIngestion(tiers.episodic, limits=ItemLimits(), clock=utc_now),
+        item_search=ItemSearch(
+            tiers.episodic,
+            tiers.semantic,
+            tiers.embedder,
+            catch_up=partial(consolidation.index_now, RecordKind.ITEM),
+            policy=ItemPolicy(),
+            clock=utc_now,
+        ),
+        item_limits=ItemLimits(),
     )
 
 

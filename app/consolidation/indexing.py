@@ -22,6 +22,7 @@ from app.consolidation.representation import (
     ContextPolicy,
     PointDraft,
     draft_episode,
+    draft_item,
     draft_knowledge,
     draft_message,
     sum_rows,
@@ -91,6 +92,16 @@ class Indexer:
         await reached(FaultPoint.INDEX_CLAIMED)
         return Batch(len(entries), await self._attempt(entries) if entries else 0)
 
+    async def index_records(self, kind: RecordKind, uids: Sequence[UUID]) -> int:
+        """Work off what waits for these records and is not held by another worker; returns how many are done with."""
+        done = 0
+        for start in range(0, len(uids), self._policy.batch):
+            part = uids[start : start + self._policy.batch]
+            async with self._episodic.writing() as tx:
+                entries = await tx.claim_records(kind, part, lease=self._policy.lease, now=self._clock())
+            done += await self._attempt(entries) if entries else 0
+        return done
+
     async def _attempt(self, entries: Sequence[OutboxEntry]) -> int:
         """Work these off and give back those that fail; returns how many are done with."""
         try:
@@ -159,13 +170,15 @@ class Indexer:
             messages = await reader.messages_in_context(uids[RecordKind.MESSAGE]) if uids[RecordKind.MESSAGE] else ()
             episodes = await reader.episodes_by_uid(uids[RecordKind.EPISODE]) if uids[RecordKind.EPISODE] else ()
             knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
-            read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
+            items = await reader.item_texts(uids[RecordKind.ITEM]) if uids[RecordKind.ITEM] else ()
+            read = {*(m.message.uid for m in messages), *(r.uid for r in (*episodes, *knowledge, *items))}
             await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
         summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
         return [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e) for e in summarised),
             *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
+            *(draft_item(i) for i in items),
         ]
 
     async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from app.ports import MessageInContext
-from app.records import Episode, Knowledge, Matrix, Point, RecordKind, sha256_hex
+from app.records import Episode, ItemText, Knowledge, Matrix, Point, RecordKind, label_metadata, sha256_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,23 @@ def draft_episode(episode: Episode) -> PointDraft:
 def draft_knowledge(knowledge: Knowledge) -> PointDraft:
     text = "\n".join(filter(None, [knowledge.description, _flatten(knowledge.content)]))
     return PointDraft(_document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value}), (text, text))
+
+
+def draft_item(item: ItemText) -> PointDraft:
+    """By meaning alone: its words would change how rare the words of messages are."""
+    point = Point(
+        id=item.uid,
+        record_id=item.item_uid,
+        kind=RecordKind.ITEM,
+        scope=item.scope,
+        text=item.text,
+        sparse_text="",
+        dense=_NO_VECTOR,
+        created_at=item.updated_at,
+        content_sha256=item.content_sha256,
+        metadata=label_metadata(item.name.labels),
+    )
+    return PointDraft(point, (item.text,))
 
 
 def episode_text(episode: Episode) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import reduce
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Text, and_, func, literal, or_, true
+from sqlalchemy import ColumnElement, FromClause, Text, and_, func, literal, or_, true
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.episodic.tables import items
@@ -20,25 +20,26 @@ _LEAST: Final = "\x01"
 _SQL: Final = {Comparison.GT: ">", Comparison.GTE: ">=", Comparison.LT: "<", Comparison.LTE: "<="}
 
 
-def is_selected(selection: ItemSelection) -> ColumnElement[bool]:
+def is_selected(selection: ItemSelection, source: FromClause = items) -> ColumnElement[bool]:
+    """Of rows of `items`, or of something with their columns."""
     return and_(
-        items.c.namespace == selection.namespace,
-        begins_with(selection.labels),
-        is_there(selection.now),
-        *(_matches(term) for term in selection.terms),
+        source.c.namespace == selection.namespace,
+        begins_with(selection.labels, source),
+        is_there(selection.now, source),
+        *(_matches(term, source.c.value) for term in selection.terms),
     )
 
 
-def is_there(now: datetime) -> ColumnElement[bool]:
-    return or_(items.c.expires_at.is_(None), items.c.expires_at > now)
+def is_there(now: datetime, source: FromClause = items) -> ColumnElement[bool]:
+    return or_(source.c.expires_at.is_(None), source.c.expires_at > now)
 
 
-def begins_with(labels: Sequence[str]) -> ColumnElement[bool]:
+def begins_with(labels: Sequence[str], source: FromClause = items) -> ColumnElement[bool]:
     """A range of the index: arrays are ordered by their first labels first."""
     if not labels:
         return true()
     end = [*labels[:-1], labels[-1] + _LEAST]
-    return and_(items.c.labels >= literal(list(labels), _LABELS), items.c.labels < literal(end, _LABELS))
+    return and_(source.c.labels >= literal(list(labels), _LABELS), source.c.labels < literal(end, _LABELS))
 
 
 def is_labelled(pattern: LabelPattern) -> ColumnElement[bool]:
@@ -58,9 +59,9 @@ def matched_part(query: LabelQuery) -> ColumnElement[Any]:
     return items.c.labels if query.max_depth is None else items.c.labels[1 : query.max_depth]
 
 
-def _matches(term: ItemTerm) -> ColumnElement[bool]:
+def _matches(term: ItemTerm, document: ColumnElement[Any]) -> ColumnElement[bool]:
     """Never NULL, so that it can be negated; comparing JSON with JSON never fails, as a cast to a number would."""
-    value = reduce(lambda document, key: document.op("->", return_type=JSONB())(literal(key, Text)), term.path, items.c.value)
+    value = reduce(lambda outer, key: outer.op("->", return_type=JSONB())(literal(key, Text)), term.path, document)
     wanted = literal(term.operand, JSONB)
     match term.comparison:
         case Comparison.EQ:

@@ -23,8 +23,8 @@ class ItemReads:
     ) -> tuple[Item, ...]:
         return await items.selected(self._session, selection, limit=limit, offset=offset, question=text, but=but)
 
-    async def selected_texts(self, selection: ItemSelection, *, limit: int) -> tuple[ItemText, ...]:
-        return await items.selected_texts(self._session, selection, limit=limit)
+    async def selected_texts(self, selection: ItemSelection, *, after: UUID | None, limit: int) -> tuple[ItemText, ...]:
+        return await items.selected_texts(self._session, selection, after=after, limit=limit)
 
     async def selected_among(self, selection: ItemSelection, uids: Collection[UUID]) -> Mapping[UUID, ItemText]:
         return await items.selected_among(self._session, selection, uids)

@@ -67,27 +67,38 @@ def _shared_words(question: str) -> ColumnElement[Any]:
     return func.ts_rank(items.c.search, any_word_of(question))
 
 
-async def selected_texts(session: Session, selection: ItemSelection, *, limit: int) -> tuple[ItemText, ...]:
-    return await _texts(session, "selected_texts", _of_items().where(is_selected(selection)).limit(limit))
+async def selected_texts(session: Session, selection: ItemSelection, *, after: UUID | None, limit: int) -> tuple[ItemText, ...]:
+    statement = _of_items().where(is_selected(selection)).order_by(item_vectors.c.uid).limit(limit)
+    if after is not None:
+        statement = statement.where(item_vectors.c.uid > after)
+    return await _texts(session, "selected_texts", statement)
 
 
 async def selected_among(session: Session, selection: ItemSelection, uids: Collection[UUID]) -> Mapping[UUID, ItemText]:
-    statement = _of_items().where(among(item_vectors.c.uid, uids), is_selected(selection))
-    return {found.uid: found for found in await _texts(session, "selected_among", statement)}
+    named = _of_items(items.c.value, items.c.expires_at).where(among(item_vectors.c.uid, uids))
+    return {found.uid: found for found in await _selected_of("selected_among", session, selection, named)}
 
 
 async def unindexed_texts(session: Session, selection: ItemSelection) -> tuple[ItemText, ...]:
-    is_queued = and_(queue.c.kind == RecordKind.ITEM.value, queue.c.record_uid == item_vectors.c.uid)
-    statement = _of_items().join(queue, is_queued).where(is_selected(selection), queue.c.op == OutboxOp.UPSERT.value)
-    return await _texts(session, "unindexed_texts", statement)
+    is_of_items = and_(queue.c.kind == RecordKind.ITEM.value, queue.c.record_uid == item_vectors.c.uid)
+    is_owed = and_(queue.c.op == OutboxOp.UPSERT.value, queue.c.namespace == selection.namespace)
+    queued = _of_items(items.c.value, items.c.expires_at).join(queue, is_of_items).where(is_owed)
+    return await _selected_of("unindexed_texts", session, selection, queued)
+
+
+async def _selected_of(operation: str, session: Session, selection: ItemSelection, few: Select[Any]) -> tuple[ItemText, ...]:
+    """Those of a few texts whose items are selected: found first, whatever the planner thinks of the labels."""
+    found = few.cte("few").prefix_with("MATERIALIZED", dialect="postgresql")
+    statement = select(*(found.c[column.name] for column in _TEXT)).where(is_selected(selection, found))
+    return await _texts(session, operation, statement)
 
 
 async def texts(session: Session, uids: Sequence[UUID]) -> tuple[ItemText, ...]:
     return await _texts(session, "item_texts", _of_items().where(among(item_vectors.c.uid, uids)))
 
 
-def _of_items() -> Select[Any]:
-    return select(*_TEXT).join_from(item_vectors, items, item_vectors.c.item_id == items.c.id)
+def _of_items(*further: ColumnElement[Any]) -> Select[Any]:
+    return select(*_TEXT, *further).join_from(item_vectors, items, item_vectors.c.item_id == items.c.id)
 
 
 async def _texts(session: Session, operation: str, statement: Select[Any]) -> tuple[ItemText, ...]:

@@ -14,7 +14,18 @@ import orjson
 
 from app.errors import Conflict, InvalidInput
 from app.ranking import out_of_bounds
-from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, FilterTerm, Message, Query, Scope, Selection, new_id
+from app.records import (
+    FILTER_FIELDS,
+    METADATA_PREFIX,
+    RECALLED_KINDS,
+    Draft,
+    FilterTerm,
+    Message,
+    Query,
+    Scope,
+    Selection,
+    new_id,
+)
 
 _FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
 """NUL cannot be stored by Postgres; lone surrogates are not text and cannot be encoded as UTF-8."""
@@ -89,7 +100,7 @@ def check_text(field: str, text: str, max_bytes: int) -> None:
 def check_document(field: str, document: object, *, max_bytes: int, max_depth: int) -> None:
     """JSON: bounded depth and size, finite numbers of at most 64 bits, storable strings."""
     _check_json(field, document, 0, max_depth)
-    size = len(orjson.dumps(document))
+    size = len(orjson.dumps(document, default=dict))
     if size > max_bytes:
         raise InvalidInput(field, f"must have at most {max_bytes} bytes as JSON, has {size}")
 
@@ -194,6 +205,8 @@ def check_query(query: Query, limits: Limits) -> Query:
     check_count("limit", query.limit, limits.results)
     if not query.kinds:
         raise InvalidInput("kinds", "must name at least one kind")
+    if not set(query.kinds) <= set(RECALLED_KINDS):
+        raise InvalidInput("kinds", f"must be among {', '.join(RECALLED_KINDS)}; items are searched with search_items")
     if len(query.filter) > limits.filter_terms:
         raise InvalidInput("filter", f"must have at most {limits.filter_terms} fields, has {len(query.filter)}")
     for term in query.filter:

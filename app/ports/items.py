@@ -43,8 +43,8 @@ class ItemReader(Protocol):
         """
         ...
 
-    async def selected_texts(self, selection: ItemSelection, *, limit: int) -> tuple[ItemText, ...]:
-        """Texts of the selected items, at most `limit`, in no order."""
+    async def selected_texts(self, selection: ItemSelection, *, after: UUID | None, limit: int) -> tuple[ItemText, ...]:
+        """Texts of the selected items by rising uid above `after`, at most `limit`."""
         ...
 
     async def selected_among(self, selection: ItemSelection, uids: Collection[UUID]) -> Mapping[UUID, ItemText]:

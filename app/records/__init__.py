@@ -51,6 +51,8 @@ from app.records.items import (
     ItemText,
     LabelPattern,
     LabelQuery,
+    label_metadata,
+    under_labels,
 )
 from app.records.knowledge import Knowledge, KnowledgeKind, Success
 from app.records.messages import (
@@ -150,9 +152,11 @@ __all__ = [
     "Wait",
     "authors_of",
     "derived_uuid",
+    "label_metadata",
     "message_uid",
     "new_id",
     "newest_state",
     "sha256_hex",
+    "under_labels",
     "utc_now",
 ]

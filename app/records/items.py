@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
+from app.records.asking import METADATA_PREFIX, FilterTerm
 from app.records.base import Json, Scope, derived_uuid, sha256_hex
 
 WHOLE_VALUE: Final = "$"
@@ -168,3 +169,17 @@ class LabelQuery:
     max_depth: int | None = None
     limit: int = 100
     offset: int = 0
+
+
+def label_metadata(labels: tuple[str, ...]) -> Json:
+    """What a point says of its item's labels: all that they begin with, so that a filter can ask for it."""
+    return {f"labels.{depth}": _joined(labels[:depth]) for depth in range(1, len(labels) + 1)}
+
+
+def under_labels(labels: tuple[str, ...]) -> tuple[FilterTerm, ...]:
+    """The filter that the points pass whose items' labels begin so."""
+    return (FilterTerm(f"{METADATA_PREFIX}labels.{len(labels)}", (_joined(labels),)),) if labels else ()
+
+
+def _joined(labels: tuple[str, ...]) -> str:
+    return "\x00".join(labels)  # which no label holds

@@ -40,8 +40,9 @@ class InMemoryItemReads:
         found.sort(key=lambda item: (-_shared_words(item, text), -item.updated_at.timestamp(), item.uid))
         return tuple(found[offset : offset + limit])
 
-    async def selected_texts(self, selection: ItemSelection, *, limit: int) -> tuple[ItemText, ...]:
-        return tuple(self._texts_of(selection))[:limit]
+    async def selected_texts(self, selection: ItemSelection, *, after: UUID | None, limit: int) -> tuple[ItemText, ...]:
+        following = (text for text in self._texts_of(selection) if after is None or text.uid > after)
+        return tuple(sorted(following, key=lambda text: text.uid)[:limit])
 
     async def selected_among(self, selection: ItemSelection, uids: Collection[UUID]) -> Mapping[UUID, ItemText]:
         return {text.uid: text for text in self._texts_of(selection) if text.uid in set(uids)}

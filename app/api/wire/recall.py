@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -28,6 +28,7 @@ from app.ranking import (
     Ranking,
 )
 from app.records import (
+    RECALLED_KINDS,
     AssembledContext,
     FilterTerm,
     Hit,
@@ -38,6 +39,7 @@ from app.records import (
     Stage,
 )
 
+RecalledKind = Literal[RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE]
 HalfLife = Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)]
 Weight = Annotated[StrictFloat, Field(ge=0.0, le=LARGEST_WEIGHT)]
 
@@ -69,7 +71,7 @@ class RankingIn(Body):
 class Question(Scoped):
     text: StrictStr = Field(examples=["When does the cat see the vet?"])
     session_id: StrictStr | None = None
-    kinds: list[RecordKind] | None = Field(default=None, description="All kinds, if left out")
+    kinds: list[RecalledKind] | None = Field(default=None, description="All kinds, if left out")
     filter: dict[str, FilterValue] = Field(
         default_factory=dict,
         description="Field to value, or to several of which one must match; `metadata.<key>` reaches into metadata",
@@ -87,7 +89,7 @@ class Question(Scoped):
         return Query(
             text=self.text,
             scope=self.scope(self.session_id),
-            kinds=tuple(RecordKind) if self.kinds is None else tuple(self.kinds),
+            kinds=RECALLED_KINDS if self.kinds is None else tuple(self.kinds),
             filter=tuple(_term(field, value) for field, value in self.filter.items()),
             since=self.since,
             until=self.until,
@@ -104,7 +106,7 @@ class SearchIn(Question):
 
     limit: StrictInt = 10
     mode: Mode = Mode.HYBRID
-    kind_limits: dict[RecordKind, StrictInt] = Field(
+    kind_limits: dict[RecalledKind, StrictInt] = Field(
         default_factory=dict,
         description="The most hits of a kind. If left out, episodes and knowledge leave room for messages where there are any",
         examples=[{"episode": 2}],
