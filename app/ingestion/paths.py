@@ -16,7 +16,7 @@ from typing import Any, Final
 from app.errors import InvalidInput
 from app.records import WHOLE_VALUE
 
-_STEP: Final = re.compile(r"\[(?P<index>\*|-?\d+)\]|\{(?P<names>[^{}\[\]]+)\}|\.?(?P<name>[^.\[\]{}]+)")
+_STEP: Final = re.compile(r"\.?(?:\[(?P<index>\*|-?\d+)\]|\{(?P<names>[^{}\[\]]+)\}|(?P<name>[^.\[\]{}]+))")
 _EVERY: Final = "*"
 _MOST_STEPS: Final = 64
 
