@@ -171,7 +171,8 @@ class Indexer:
             episodes = await reader.episodes_by_uid(uids[RecordKind.EPISODE]) if uids[RecordKind.EPISODE] else ()
             knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
             items = await reader.item_texts(uids[RecordKind.ITEM]) if uids[RecordKind.ITEM] else ()
-            read = {*(m.message.uid for m in messages), *(r.uid for r in (*episodes, *knowledge, *items))}
+            read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
+            read |= {i.uid for i in items}
             await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
         summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
         return [

@@ -130,7 +130,27 @@ def _file(namespace: str, draft: ItemDraft, value: Mapping[str, Any], limits: It
     """The value is the item's own: what the caller does with theirs later does not change it."""
     own = orjson.loads(orjson.dumps(value, default=dict))
     item = Item(namespace, draft.name, own, now, now, draft.ttl, None if draft.ttl is None else now + draft.ttl)
-    return FiledItem(item, tuple(_texts(item, draft.fields, limits)))
+    return file_item(item, draft.fields, limits)
+
+
+def file_item(item: Item, fields: Iterable[str], limits: ItemLimits) -> FiledItem:
+    """The item with the texts that are indexed of it.
+
+    Raises:
+        InvalidInput: a field is no path, or there are too many texts.
+    """
+    return FiledItem(item, tuple(_texts(item, fields, limits)))
+
+
+def check_item(item: Item, fields: Sequence[str], limits: ItemLimits) -> None:
+    """
+    Raises:
+        InvalidInput: the first field found to break a limit.
+    """
+    _check_draft(ItemDraft(item.name, item.value, tuple(fields), item.ttl), limits)
+    if (item.ttl is None) != (item.expires_at is None):
+        raise InvalidInput("expires_at", "must be given with a TTL, and only then")
+    file_item(item, fields, limits)
 
 
 def _texts(item: Item, fields: Iterable[str], limits: ItemLimits) -> list[ItemText]:

@@ -36,7 +36,8 @@ def texts_at(value: Mapping[str, Any], path: str) -> list[str]:
 
 
 def _steps(path: str) -> Sequence[re.Match[str]]:
-    steps, end = [], 0
+    steps: list[re.Match[str]] = []
+    end = 0
     while end < len(path):
         step = _STEP.match(path, end)
         if step is None or len(steps) == _MOST_STEPS:

@@ -273,7 +273,11 @@ class Books:
         found = (text for text in self.item_texts.values() if text.item_uid == item_uid)
         return sorted(found, key=lambda text: (text.field, text.element))
 
-    def save_item(self, filed: FiledItem) -> None:
+    def save_items(self, filed: Iterable[FiledItem]) -> None:
+        for each in filed:
+            self._save_item(each)
+
+    def _save_item(self, filed: FiledItem) -> None:
         """Save an item with its texts; those that changed are queued for the index."""
         item = filed.item
         known = self.items.get(item.uid)

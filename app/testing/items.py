@@ -80,7 +80,7 @@ class InMemoryItemWrites:
         raise NotImplementedError
 
     async def save_items(self, filed: Sequence[FiledItem]) -> None:
-        self._change(lambda books: [books.save_item(each) for each in filed])
+        self._change(lambda books: books.save_items(filed))
 
     async def delete_items(self, namespace: str, names: Collection[ItemName]) -> int:
         return self._change(lambda books: books.delete_items([name.uid(namespace) for name in names]))

@@ -10,10 +10,11 @@ from typing import Final
 from uuid import UUID
 
 from app.errors import InvalidInput
+from app.ingestion.items import ItemLimits, check_item
 from app.ingestion.limits import Limits, check_document, check_label, check_scope, check_text, check_time
 from app.ports import SessionRecord
 from app.records import Episode, EpisodeKind, Knowledge, Message, SessionKey, SessionState
-from app.transfer.reading import MessageOf, Placed, Record, StepOf
+from app.transfer.reading import ItemOf, MessageOf, Placed, Record, StepOf
 
 _DOCUMENTS: Final = ("perception", "reasoning", "action", "outcome", "metadata")
 
@@ -104,6 +105,10 @@ def check_record(record: Record, limits: Limits, now: datetime) -> None:
             check_time("created_at", record.step.created_at, limits, now)
         case MessageOf():
             _check_message(record.message, limits, now)
+        case ItemOf():
+            check_item(record.item, record.fields, ItemLimits())
+            _check_times(record.item, limits, now, "created_at", "updated_at")
+            _check_times(record.item, limits, None, "expires_at")
 
 
 def _check_session(record: SessionRecord, limits: Limits, now: datetime) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from app.errors import InvalidInput
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeStep, Knowledge, Message, derived_uuid
+from app.records import Episode, EpisodeStep, Item, Knowledge, Message, derived_uuid
 from app.transfer.portable import (
     LINE_BYTES,
     VERSION,
@@ -20,6 +20,7 @@ from app.transfer.portable import (
     EndLine,
     EpisodeLine,
     HeaderLine,
+    ItemLine,
     KnowledgeLine,
     MessageLine,
     RecordLine,
@@ -27,6 +28,7 @@ from app.transfer.portable import (
     StepLine,
     decode,
     episode_record,
+    item_record,
     knowledge_record,
     message_record,
     session_record,
@@ -55,7 +57,15 @@ class MessageOf:
     message: Message
 
 
-Record: TypeAlias = SessionRecord | Knowledge | Episode | StepOf | MessageOf
+@dataclass(frozen=True, slots=True)
+class ItemOf:
+    """An item and the paths whose texts are indexed."""
+
+    item: Item
+    fields: tuple[str, ...]
+
+
+Record: TypeAlias = SessionRecord | Knowledge | Episode | StepOf | MessageOf | ItemOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +206,12 @@ def _record(line: RecordLine, namespace: str) -> Record:
             return StepOf(line.episode_id, step_record(line))
         case MessageLine():
             return MessageOf(line.episode_id, message_record(line, namespace))
+        case ItemLine():
+            return ItemOf(item_record(line, namespace), line.fields)
 
 
 def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:
-    """The record with every id that is unique beyond its namespace put through `rename`. A message's is not."""
+    """The record with every id that is unique beyond its namespace put through `rename`. A message's and an item's are not."""
     match record:
         case SessionRecord():
             related = tuple(map(rename, record.state.related_episodes))
@@ -212,6 +224,8 @@ def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:
             return replace(record, episode_id=rename(record.episode_id))
         case MessageOf():
             return replace(record, episode_id=record.episode_id and rename(record.episode_id))
+        case ItemOf():
+            return record
 
 
 def _renamed_knowledge(knowledge: Knowledge, rename: Callable[[UUID], UUID]) -> Knowledge:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Final, TypeVar
 from uuid import UUID
@@ -11,19 +12,23 @@ from uuid import UUID
 from app.consolidation.drain import Drain, renumber
 from app.consolidation.segmentation import close
 from app.errors import Conflict
+from app.ingestion.items import ItemLimits, file_item
 from app.ports import Checkpoint, EpisodicMemory, EpisodicReader, EpisodicWriter, OutboxEntry, OutboxOp, SessionRecord
 from app.records import Episode, EpisodeKind, Knowledge, Message, RecordKind, SessionKey
-from app.transfer.reading import MessageOf, Placed, Record, StepOf
+from app.transfer.reading import ItemOf, MessageOf, Placed, Record, StepOf
 
 _PAGE: Final = 1000
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When nothing had expired."""
 _NAMES: Final[dict[type[Record], str]] = {
     SessionRecord: "session",
     Knowledge: "knowledge",
     Episode: "episode",
     StepOf: "step",
     MessageOf: "message",
+    ItemOf: "item",
 }
-R = TypeVar("R", SessionRecord, Knowledge, Episode, StepOf, MessageOf)
+R = TypeVar("R", SessionRecord, Knowledge, Episode, StepOf, MessageOf, ItemOf)
 
 
 def kind_of(record: Record) -> str:
@@ -81,6 +86,8 @@ class Sink:
                 return await self._steps([r for r in records if isinstance(r, StepOf)])
             case MessageOf():
                 return await self._messages([r for r in records if isinstance(r, MessageOf)])
+            case ItemOf():
+                return await self._items([r for r in records if isinstance(r, ItemOf)])
 
     async def _sessions(self, records: Sequence[SessionRecord]) -> int:
         async with self._episodic.writing() as tx:
@@ -125,6 +132,14 @@ class Sink:
             async with self._episodic.writing() as tx:
                 new += await _append_steps(tx, episode_id, list(group))
         return new
+
+    async def _items(self, records: Sequence[ItemOf]) -> int:
+        named = {record.item.name: record for record in records}
+        async with self._episodic.writing() as tx:
+            known = await tx.items(records[0].item.namespace, named, now=_LONG_AGO)
+            fresh = [record for name, record in named.items() if name not in known]
+            await tx.save_items([file_item(record.item, record.fields, ItemLimits()) for record in fresh])
+        return len(fresh)
 
     async def _messages(self, records: Sequence[MessageOf]) -> int:
         return sum([await self._of_session(session, group) for session, group in _by_session(records)])

@@ -52,7 +52,7 @@ def calling(name: str, **arguments: Any) -> AIMessage:
 
 def agent_of(store: BaseStore, *answers: AIMessage) -> Any:
     tools = [create_manage_memory_tool(MEMORIES), create_search_memory_tool(MEMORIES)]
-    return create_react_agent(Scripted(answers=[*answers, AIMessage("done")]), tools, store=store)  # type: ignore[deprecated] # what many agents are made with
+    return create_react_agent(Scripted(answers=[*answers, AIMessage("done")]), tools, store=store)
 
 
 @pytest.fixture

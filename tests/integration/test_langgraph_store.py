@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -170,7 +171,12 @@ async def test_pages_are_exact(tiers: Tiers, size: int, asked: dict[str, Any], i
 
 async def test_filters(store: HybridMemoryStore) -> None:
     """Filters reach into nested values, combine, and take LangGraph's operators, with and without a query."""
-    values = {"a": {"n": 2, "m": {"x": "p", "y": 1}}, "b": {"n": 10, "m": {"x": "q"}}, "c": {"m": {"x": "p"}}, "d": {"n": "9"}}
+    values: dict[str, dict[str, Any]] = {
+        "a": {"n": 2, "m": {"x": "p", "y": 1}},
+        "b": {"n": 10, "m": {"x": "q"}},
+        "c": {"m": {"x": "p"}},
+        "d": {"n": "9"},
+    }
     await store.abatch([PutOp(ANA, key, {"text": "cats", **value}) for key, value in values.items()])
     cases: list[tuple[dict[str, Any], str]] = [
         ({"n": {"$gt": 2}}, "b"), ({"n": {"$gte": 2, "$lt": 10}}, "a"), ({"n": 2.0}, "a"), ({"n": {"$ne": 2}}, "bcd"),
@@ -471,3 +477,19 @@ async def test_scores_are_cosines(store: HybridMemoryStore, tiers: Tiers) -> Non
         assert found == {key: pytest.approx(cosine, abs=1e-5) for key, cosine in cosines.items()}
         await indexed(tiers)
     assert np.isfinite(vectors).all()
+
+
+async def test_items_move_with_their_namespace(tiers: Tiers, tmp_path: Path) -> None:
+    """An export holds them; imported elsewhere they are the same, found by the same texts, once."""
+    service = service_of(tiers)
+    store, copy = store_of(tiers, index=TEXT), store_of(tiers, index=TEXT, namespace="copy")
+    await store.aput(ANA, "fish", {"text": "fish swim"}, ttl=5)
+    await store.aput(ANA, "bare", {"text": "fish swim"}, index=False)
+    file = tmp_path / "export.jsonl"
+    file.write_bytes(b"".join([portion async for portion in service.export("acme")]))
+    reports = [await service.import_file(file, "copy") for _ in range(2)]
+    assert [(report.new, report.known) for report in reports] == [({"item": 2}, {}), ({}, {"item": 2})]
+    found = await copy.asearch(ANA, query="fish swim", refresh_ttl=False)
+    assert [(item.key, item.score is not None) for item in found] == [("fish", True), ("bare", False)]
+    tiers.clock.advance(timedelta(minutes=5))
+    assert keys(await copy.asearch(ANA)) == ["bare"]

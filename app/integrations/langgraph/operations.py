@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,8 +142,7 @@ def ttl_of(field: str, minutes: object) -> timedelta | None:
     """
     if minutes is None:
         return None
-    is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-    if not is_number or not math.isfinite(minutes) or not 0 < minutes <= _LONGEST_TTL_MINUTES:
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= _LONGEST_TTL_MINUTES:
         raise InvalidStoreInput(field, f"must be minutes above 0 and at most {_LONGEST_TTL_MINUTES:.0f}, is {minutes!r}")
     return max(timedelta(minutes=minutes), timedelta(microseconds=1))
 

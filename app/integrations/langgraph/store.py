@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 from langgraph.store.base import BaseStore, IndexConfig, Op, Result, TTLConfig
@@ -100,7 +101,7 @@ class HybridMemoryStore(BaseStore):
             return await work
         return await asyncio.wrap_future(self._submitted(work))
 
-    def _submitted(self, work: Coroutine[Any, Any, T]) -> Any:
+    def _submitted(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         if not self._loop.is_running():
             work.close()
             raise RuntimeError("The memory behind this HybridMemoryStore is closed: its event loop does not run.")
