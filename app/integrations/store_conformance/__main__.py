@@ -19,6 +19,10 @@ from app.integrations.store_conformance.running import Factory
 _MARKS = {Verdict.PASSED: "[green]passed[/]", Verdict.FAILED: "[red]failed[/]", Verdict.SKIPPED: "[dim]skipped[/]"}
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def check(
     target: Annotated[str, typer.Argument(metavar="MODULE:FACTORY", help="Takes StoreOptions, gives an empty store")],
     mode: Annotated[list[Mode] | None, typer.Option(help="Only these methods; both, if left out")] = None,
@@ -57,4 +61,4 @@ def _show(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(check)
+    app()
