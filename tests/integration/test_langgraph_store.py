@@ -171,6 +171,26 @@ async def test_pages_are_exact(tiers: Tiers, size: int, asked: dict[str, Any], i
     assert sum(score == -math.inf for score in scores) == sum("text" not in item.value for item in matching)
 
 
+async def test_pages_of_equals_are_exact(tiers: Tiers) -> None:
+    """Items that are all equally near are on one page each, however many the index was asked for."""
+    store = store_of(tiers, ItemPolicy(least=4, page=64), index=TEXT)
+    await store.abatch([PutOp(ANA, f"k{n}", {"text": "fish swim"}) for n in range(30)])
+    await indexed(tiers)
+    pages = [await store.asearch(ANA, query="fish swim", limit=4, offset=offset) for offset in range(0, 32, 4)]
+    assert sorted(item.key for page in pages for item in page) == sorted(f"k{n}" for n in range(30))
+
+
+async def test_a_point_of_another_text_counts_for_nothing(store: HybridMemoryStore, tiers: Tiers) -> None:
+    """Where the index has drifted, an item has no score rather than that of a text it no longer has."""
+    await store.aput(ANA, "k", {"text": "fish swim"})
+    await indexed(tiers)
+    await store.aput(ANA, "k", {"text": "cats sleep"})
+    async with tiers.episodic.writing() as tx:
+        await tx.complete_outbox(await tx.claim_outbox(9, lease=timedelta(minutes=1), now=NOW))
+    found = await store.asearch(ANA, query="fish swim")
+    assert [(item.key, item.score) for item in found] == [("k", None)]
+
+
 async def test_filters(store: HybridMemoryStore) -> None:
     """Filters reach into nested values, combine, and take LangGraph's operators, with and without a query."""
     values: dict[str, dict[str, Any]] = {
