@@ -25,6 +25,7 @@ from app.consolidation.representation import (
     draft_item,
     draft_knowledge,
     draft_message,
+    judged,
     sum_rows,
 )
 from app.errors import EmbedderUnavailable, TierUnavailable, Unreadable
@@ -174,13 +175,15 @@ class Indexer:
             read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
             read |= {i.uid for i in items}
             await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
+            standings = await reader.standings(list(read), self._clock())
         summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
-        return [
+        drafts = [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e) for e in summarised),
-            *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
+            *(draft_knowledge(k) for k in knowledge if k.is_active),
             *(draft_item(i) for i in items),
         ]
+        return [judged(draft, standings.get(draft.point.id)) for draft in drafts]
 
     async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes with summaries, without those that were forgotten or changed while the summaries were made."""

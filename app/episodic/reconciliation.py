@@ -39,7 +39,7 @@ _KEYS: Final = {
 _BELONGS: Final[Mapping[RecordKind, ColumnElement[bool]]] = {
     RecordKind.MESSAGE: not_(messages.c.is_archived),
     RecordKind.EPISODE: not_(episodes.c.is_open) & episodes.c.archived_at.is_(None),
-    RecordKind.KNOWLEDGE: knowledge.c.superseded_by.is_(None),
+    RecordKind.KNOWLEDGE: knowledge.c.is_active,
     RecordKind.ITEM: true(),
 }
 _HASHES: Final[Mapping[RecordKind, ColumnElement[str | None]]] = {

@@ -14,6 +14,7 @@ from app.records.asking import (
     Hit,
     Mode,
     Query,
+    Range,
     ReadPreference,
     RecentContext,
     Recollection,
@@ -37,6 +38,7 @@ from app.records.base import (
     utc_now,
 )
 from app.records.episodes import Episode, EpisodeKind, EpisodeReceipt, EpisodeStep, LoggedEpisode
+from app.records.feedback import Feedback, OutcomeRevision, first_outcome
 from app.records.items import (
     ANY_LABEL,
     ORDERING,
@@ -54,7 +56,19 @@ from app.records.items import (
     label_metadata,
     under_labels,
 )
-from app.records.knowledge import Knowledge, KnowledgeKind, Success
+from app.records.knowledge import (
+    ANY_KNOWLEDGE,
+    BEGINNING,
+    CONDITIONS,
+    Cause,
+    Knowledge,
+    KnowledgeCriteria,
+    KnowledgeHistory,
+    KnowledgeKind,
+    Origin,
+    Revision,
+    Success,
+)
 from app.records.messages import (
     Appended,
     AppendReceipt,
@@ -81,11 +95,16 @@ from app.records.operations import (
     TierHealth,
     TierReceipt,
 )
+from app.records.situations import OutcomeAsked, SituationQuery, SituationTerms
 from app.records.vectors import Embedded, Point, Space
+from app.standing import Standing, Verdict
 
 __all__ = [
     "ALL_NAMESPACES",
+    "ANY_KNOWLEDGE",
     "ANY_LABEL",
+    "BEGINNING",
+    "CONDITIONS",
     "DEFAULT_NAMESPACE",
     "FILTER_FIELDS",
     "METADATA_PREFIX",
@@ -98,6 +117,7 @@ __all__ = [
     "Appended",
     "AssembledContext",
     "Candidate",
+    "Cause",
     "Comparison",
     "Draft",
     "Embedded",
@@ -105,6 +125,7 @@ __all__ = [
     "EpisodeKind",
     "EpisodeReceipt",
     "EpisodeStep",
+    "Feedback",
     "FilterTerm",
     "FindingKind",
     "ForgetReceipt",
@@ -119,6 +140,8 @@ __all__ = [
     "ItemText",
     "Json",
     "Knowledge",
+    "KnowledgeCriteria",
+    "KnowledgeHistory",
     "KnowledgeKind",
     "LabelPattern",
     "LabelQuery",
@@ -126,15 +149,20 @@ __all__ = [
     "Matrix",
     "Message",
     "Mode",
+    "Origin",
+    "OutcomeAsked",
+    "OutcomeRevision",
     "Permission",
     "Point",
     "Query",
+    "Range",
     "ReadPreference",
     "RecentContext",
     "Recollection",
     "ReconcileState",
     "Reconciliation",
     "RecordKind",
+    "Revision",
     "Role",
     "RunReport",
     "Scope",
@@ -142,16 +170,21 @@ __all__ = [
     "Selection",
     "SessionKey",
     "SessionState",
+    "SituationQuery",
+    "SituationTerms",
     "Space",
     "Stage",
+    "Standing",
     "Success",
     "Tier",
     "TierHealth",
     "TierReceipt",
     "Vector",
+    "Verdict",
     "Wait",
     "authors_of",
     "derived_uuid",
+    "first_outcome",
     "label_metadata",
     "message_uid",
     "new_id",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 from uuid import UUID
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
     StrictStr,
 )
 
-from app.api.wire.base import Body, FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.api.wire.base import Body, FilterValue, JsonObject, Moment, RecalledKind, Scalar, Scoped, example
 from app.api.wire.messages import MessageOut
 from app.ranking import (
     DEFAULT_RANKING,
@@ -39,7 +40,6 @@ from app.records import (
     Stage,
 )
 
-RecalledKind = Literal[RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE]
 HalfLife = Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)]
 Weight = Annotated[StrictFloat, Field(ge=0.0, le=LARGEST_WEIGHT)]
 
@@ -58,6 +58,8 @@ class RankingIn(Body):
         DEFAULT_RANKING.half_life_days
     )
     quality: Weight = DEFAULT_RANKING.quality
+    outcome: Weight = DEFAULT_RANKING.outcome
+    feedback: Weight = DEFAULT_RANKING.feedback
     rrf_k: Annotated[StrictInt, Field(ge=1, le=LARGEST_RRF_K)] = DEFAULT_RANKING.rrf_k
     names_out: StrictBool = True
     expand: Weight = DEFAULT_RANKING.expand
@@ -85,12 +87,15 @@ class Question(Scoped):
         default_factory=list, description="What to add at a price in time; what cannot take part is named in `degraded`"
     )
 
+    as_of: Moment | None = Field(default=None, description="Knowledge that held then; that holds now, if left out")
+    include_superseded: StrictBool = Field(default=False, description="Also knowledge that does not hold, or no longer")
+
     def query(self, limit: int, mode: Mode = Mode.HYBRID) -> Query:
         return Query(
             text=self.text,
             scope=self.scope(self.session_id),
             kinds=RECALLED_KINDS if self.kinds is None else tuple(self.kinds),
-            filter=tuple(_term(field, value) for field, value in self.filter.items()),
+            filter=filter_terms(self.filter),
             since=self.since,
             until=self.until,
             now=self.now,
@@ -98,6 +103,8 @@ class Question(Scoped):
             mode=mode,
             ranking=DEFAULT_RANKING if self.ranking is None else self.ranking.ranking(),
             stages=tuple(dict.fromkeys(self.stages)),
+            as_of=self.as_of,
+            include_superseded=self.include_superseded,
         )
 
 
@@ -205,5 +212,5 @@ class ContextOut(BaseModel):
         return cls.model_validate(asdict(context))
 
 
-def _term(field: str, value: Scalar | list[Scalar]) -> FilterTerm:
-    return FilterTerm(field, tuple(value) if isinstance(value, list) else (value,))
+def filter_terms(filter_: Mapping[str, Scalar | list[Scalar]]) -> tuple[FilterTerm, ...]:
+    return tuple(FilterTerm(field, tuple(v) if isinstance(v, list) else (v,)) for field, v in filter_.items())
