@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 _GAUGES_EVERY: Final = timedelta(seconds=15)
 _RETENTION_EVERY: Final = timedelta(hours=1)
+_SWEEP_EVERY: Final = timedelta(minutes=1)
+"""The unit in which items' lives are counted; until then they are only not seen."""
 _RECONCILE_LOOK_EVERY: Final = timedelta(seconds=15)
 """How soon an interrupted run is gone on with, and a new embedding model answered."""
 _CANCEL_AGAIN_AFTER: Final = timedelta(milliseconds=100)
@@ -43,6 +45,7 @@ async def running_jobs(
         "retain": (service.retain, _RETENTION_EVERY),
         "retire_calls": (service.retire_calls, _RETENTION_EVERY),
         "retire_usage": (service.retire_usage, _RETENTION_EVERY),
+        "sweep_items": (service.sweep_items, _SWEEP_EVERY),
     }
     if reconcile_every is not None:
         # When it is due is written in Postgres: processes come and go more often than that, and share the work.

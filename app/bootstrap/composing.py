@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 
 from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
@@ -25,6 +26,7 @@ from app.errors import EmbedderUnavailable
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.feedback import Draining, FeedbackIngestion
+from app.ingestion.items import ItemIngestion, ItemLimits
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
@@ -47,10 +49,11 @@ from app.ports import (
     TrendStore,
     WorkingMemory,
 )
-from app.records import new_id, utc_now
+from app.records import RecordKind, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.episodes import EpisodeReader
+from app.retrieval.items import ItemPolicy, ItemSearch
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
 from app.retrieval.situation_cache import CachePolicy, SituationCache
@@ -126,6 +129,16 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         experiments=Experiments(tiers.experiments, ExposureLog(tiers.experiments), clock=utc_now),
         search_log=search_log,
         trends=TrendReports(tiers.trends, search_log, clock=utc_now),
+        item_ingestion=ItemIngestion(tiers.episodic, limits=ItemLimits(), clock=utc_now),
+        item_search=ItemSearch(
+            tiers.episodic,
+            tiers.semantic,
+            tiers.embedder,
+            catch_up=partial(consolidation.index_now, RecordKind.ITEM),
+            policy=ItemPolicy(),
+            clock=utc_now,
+        ),
+        item_limits=ItemLimits(),
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.types import DateTime, Uuid
 from app.episodic import erasures, outbox
 from app.episodic.engine import Session
 from app.episodic.scoping import admitted, narrowings
-from app.episodic.tables import consolidation_checkpoints, episodes, knowledge, messages, sessions
+from app.episodic.tables import consolidation_checkpoints, episodes, item_vectors, knowledge, messages, sessions
 from app.ports import OutboxEntry, OutboxOp
 from app.records import EpisodeKind, RecordKind, Scope
 
@@ -21,6 +21,7 @@ KEYS: Final = {
     RecordKind.MESSAGE: messages.c.uid,
     RecordKind.EPISODE: episodes.c.id,
     RecordKind.KNOWLEDGE: knowledge.c.id,
+    RecordKind.ITEM: item_vectors.c.uid,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from app.episodic import (
     feedback,
     forgetting,
     generations,
+    items,
     outbox,
     outcomes,
     reconciliation,
@@ -30,6 +31,7 @@ from app.episodic import knowledge as knowing
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
+from app.episodic.item_repository import ItemReads, ItemWrites
 from app.episodic.knowledge import KNOWLEDGE
 from app.ports import (
     Checkpoint,
@@ -74,7 +76,7 @@ from app.records import (
 )
 
 
-class Reader:
+class Reader(ItemReads):
     """A read session; see `EpisodicReader`."""
 
     def __init__(self, session: Session) -> None:
@@ -220,7 +222,7 @@ class Reader:
         return await erasures.owed(self._session, limit, session)
 
 
-class Writer(Reader):
+class Writer(Reader, ItemWrites):
     """A write session, committed by the context that opened it; see `EpisodicWriter`."""
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
@@ -304,6 +306,11 @@ class Writer(Reader):
     async def claim_outbox(self, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
         return await outbox.claim(self._session, limit, lease=lease, now=now)
 
+    async def claim_records(
+        self, kind: RecordKind, uids: Collection[UUID], *, lease: timedelta, now: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        return await outbox.claim_records(self._session, kind, uids, lease=lease, now=now)
+
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         await outbox.complete(self._session, entries)
 
@@ -335,7 +342,8 @@ class Writer(Reader):
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
         await feedback.forget(self._session, scope)
-        return await forgetting.forget(self._session, scope)
+        rows = await forgetting.forget(self._session, scope)
+        return {**rows, RecordKind.ITEM: await items.forget(self._session, scope)}
 
     async def hold_namespace(self, namespace: str) -> None:
         await sessions.hold_namespace(self._session, namespace)

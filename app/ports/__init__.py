@@ -23,6 +23,7 @@ from app.ports.filed import (
     StoreStatus,
     Taken,
 )
+from app.ports.items import FiledItem, ItemReader, ItemSelection, ItemWriter
 from app.ports.models import Cache, Embedder, EmbeddingCache, Rephraser, Reranker, SparseEncoder, Summarizer, Summary
 from app.ports.outbox import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
 from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
@@ -47,10 +48,14 @@ __all__ = [
     "Erasure",
     "ExperimentStore",
     "Expired",
+    "FiledItem",
     "FiledMessage",
     "IndexQuery",
     "Indexable",
     "IndexedPoint",
+    "ItemReader",
+    "ItemSelection",
+    "ItemWriter",
     "KeyStore",
     "MessageInContext",
     "NamedRecord",

@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from app.ranking import DEFAULT_RANKING, Ranking
-from app.records.base import Json, RecordKind, Scope, Tier
+from app.records.base import RECALLED_KINDS, Json, RecordKind, Scope, Tier
 from app.records.messages import Message
 
 
@@ -76,7 +76,7 @@ class Query:
 
     text: str
     scope: Scope
-    kinds: tuple[RecordKind, ...] = (RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE)
+    kinds: tuple[RecordKind, ...] = RECALLED_KINDS
     filter: tuple[FilterTerm, ...] = ()
     since: datetime | None = None
     until: datetime | None = None

@@ -41,6 +41,11 @@ class RecordKind(StrEnum):
     MESSAGE = "message"
     EPISODE = "episode"
     KNOWLEDGE = "knowledge"
+    ITEM = "item"
+
+
+RECALLED_KINDS: Final = (RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE)
+"""What a recall may find. Items are searched by their names, filters and meaning: see `ItemQuery`."""
 
 
 @dataclass(frozen=True, slots=True)

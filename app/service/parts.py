@@ -17,6 +17,7 @@ from app.errors import NotFound
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.feedback import FeedbackIngestion
+from app.ingestion.items import ItemIngestion, ItemLimits
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
@@ -29,6 +30,7 @@ from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.episodes import EpisodeReader
+from app.retrieval.items import ItemSearch
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
 from app.retrieval.situations import Situations
@@ -72,6 +74,9 @@ class Parts:
     experiments: Experiments
     search_log: SearchLog
     trends: TrendReports
+    item_ingestion: ItemIngestion
+    item_search: ItemSearch
+    item_limits: ItemLimits
 
 
 class Side:

@@ -17,7 +17,7 @@ from pydantic import (
     StrictStr,
 )
 
-from app.api.wire.base import Body, FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.api.wire.base import Body, FilterValue, JsonObject, Moment, RecalledKind, Scalar, Scoped, example
 from app.api.wire.messages import MessageOut
 from app.errors import InvalidInput
 from app.ranking import (
@@ -30,6 +30,7 @@ from app.ranking import (
     Ranking,
 )
 from app.records import (
+    RECALLED_KINDS,
     Arm,
     AssembledContext,
     FilterTerm,
@@ -75,7 +76,7 @@ class RankingIn(Body):
 class Question(Scoped):
     text: StrictStr = Field(examples=["When does the cat see the vet?"])
     session_id: StrictStr | None = None
-    kinds: list[RecordKind] | None = Field(default=None, description="All kinds, if left out")
+    kinds: list[RecalledKind] | None = Field(default=None, description="All kinds, if left out")
     filter: dict[str, FilterValue] = Field(
         default_factory=dict,
         description="Field to value, or to several of which one must match; `metadata.<key>` reaches into metadata",
@@ -96,7 +97,7 @@ class Question(Scoped):
         return Query(
             text=self.text,
             scope=self.scope(self.session_id),
-            kinds=tuple(RecordKind) if self.kinds is None else tuple(self.kinds),
+            kinds=RECALLED_KINDS if self.kinds is None else tuple(self.kinds),
             filter=filter_terms(self.filter),
             since=self.since,
             until=self.until,
@@ -120,7 +121,7 @@ class SearchIn(Question):
         default=None, description="Who takes part; without it the session, user or agent that the experiment is about"
     )
     search_id: UUID | None = Field(default=None, description="Names the search: repeated under it, it is one exposure")
-    kind_limits: dict[RecordKind, StrictInt] = Field(
+    kind_limits: dict[RecalledKind, StrictInt] = Field(
         default_factory=dict,
         description="The most hits of a kind. If left out, episodes and knowledge leave room for messages where there are any",
         examples=[{"episode": 2}],
@@ -197,10 +198,6 @@ class ArmOut(BaseModel):
     def of(cls, arm: Arm) -> Self:
         return cls(
             name=arm.experiment,
-            variant=arm.variant,
-            subject=arm.subject,
-            assignment=arm.assignment.value,
-            search_id=arm.search_id,
             variant=arm.variant,
             subject=arm.subject,
             assignment=arm.assignment.value,
