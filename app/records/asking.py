@@ -134,7 +134,7 @@ class Participation:
     search_id: UUID | None = None
 
 
-class Assignment(StrEnum):
+class Enrolment(StrEnum):
     """Why a search has the settings it has."""
 
     ASSIGNED = "assigned"
@@ -150,7 +150,7 @@ class Arm:
 
     experiment: str
     subject: str
-    assignment: Assignment
+    enrolment: Enrolment
     variant: str | None = None
     search_id: UUID | None = None
 
@@ -159,15 +159,15 @@ class Arm:
 class Recollection:
     """The answer to a query, best first. `degraded` names each tier or stage that did not answer in time.
 
-    `is_cached`: it is the answer to the same query a moment ago, and nothing that could change it was written since.
     `experiment` is the part of an experiment that the search took, if it asked for one.
+    `is_cached`: it is the answer to the same query a moment ago, and nothing that could change it was written since.
     """
 
     hits: tuple[Hit, ...]
     degraded: tuple[str, ...] = ()
     latency_ms: float = 0.0
-    is_cached: bool = False
     experiment: Arm | None = None
+    is_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from app.learning.experiments.enrolment import assigned
 from experimenting import BOUGHT, CONTROL, FRESH, experiment
 from given import NOW, SCOPE, episode, stored
 
 from app.errors import Conflict, InvalidInput, NotFound, TierUnavailable
 from app.ingestion.experiments import admit_experiment, admit_observations
 from app.ingestion.limits import Limits
-from app.learning.experiments.assignment import assigned
 from app.learning.experiments.exposures import ExposureLog, ExposurePolicy
 from app.learning.experiments.running import Experiments
 from app.records import (
     Arm,
-    Assignment,
+    Enrolment,
     Experiment,
     ExperimentState,
     Exposure,
@@ -152,8 +152,8 @@ async def test_a_search_gets_the_settings_of_its_variant(given: Given) -> None:
     (subject,) = subjects(made, FRESH)
     search_id = new_id()
     found = await given.search(subject, search_id=search_id)
-    arm = Arm("fresher-first", subject, Assignment.ASSIGNED, "fresh", search_id)
-    assert found == Recollection((), ("semantic",), 1.0, experiment=arm)
+    arm = Arm("fresher-first", subject, Enrolment.ASSIGNED, "fresh", search_id)
+    assert found == Recollection((), ("semantic",), 1.0, arm)
     assert given.asked == [FRESH.applied_to(QUERY)]
     assert await given.exposed(made) == {"fresh": 1}
 
@@ -172,17 +172,17 @@ async def test_a_search_repeated_under_its_name_is_one_exposure(given: Given) ->
     assert await given.exposed(made) == {"control": 1}
 
 
-@pytest.mark.parametrize("assignment", [Assignment.DRAFT, Assignment.STOPPED, Assignment.OUTSIDE])
-async def test_who_has_no_variant_is_answered_as_anybody(given: Given, assignment: Assignment) -> None:
+@pytest.mark.parametrize("enrolment", [Enrolment.DRAFT, Enrolment.STOPPED, Enrolment.OUTSIDE])
+async def test_who_has_no_variant_is_answered_as_anybody(given: Given, enrolment: Enrolment) -> None:
     """Before the start, after the stop and outside the traffic the query stays as it is, and nobody is exposed."""
     made = await given.experiments.create(experiment(traffic_share=0.5))
-    if assignment is not Assignment.DRAFT:
+    if enrolment is not Enrolment.DRAFT:
         await given.experiments.start("acme", made.name)
-    if assignment is Assignment.STOPPED:
+    if enrolment is Enrolment.STOPPED:
         await given.experiments.stop("acme", made.name)
-    (subject,) = subjects(made, None if assignment is Assignment.OUTSIDE else FRESH)
+    (subject,) = subjects(made, None if enrolment is Enrolment.OUTSIDE else FRESH)
     found = await given.search(subject)
-    assert (found.experiment, given.asked) == (Arm("fresher-first", subject, assignment), [QUERY])
+    assert (found.experiment, given.asked) == (Arm("fresher-first", subject, enrolment), [QUERY])
     assert await given.exposed(made) == {}
 
 
@@ -213,9 +213,9 @@ async def test_searches_remember_the_experiment_for_a_moment(given: Given) -> No
         await given.search("ana")
     assert given.store.look_ups == before
     await given.store.change_state(made.id, former=[made.state], state=ExperimentState.STOPPED, at=NOW)
-    assert getattr((await given.search("ana")).experiment, "assignment", None) is Assignment.ASSIGNED
+    assert getattr((await given.search("ana")).experiment, "enrolment", None) is Enrolment.ASSIGNED
     given.clock.advance(timedelta(seconds=5))
-    assert getattr((await given.search("ana")).experiment, "assignment", None) is Assignment.STOPPED
+    assert getattr((await given.search("ana")).experiment, "enrolment", None) is Enrolment.STOPPED
 
 
 async def test_a_store_that_is_away_harms_no_search(given: Given) -> None:
@@ -228,7 +228,7 @@ async def test_a_store_that_is_away_harms_no_search(given: Given) -> None:
     unknown = await given.search(subject, "other")
     assert (known.degraded, getattr(known.experiment, "variant", None)) == (("semantic",), "fresh")
     assert unknown.degraded == ("semantic", "experiments")
-    assert unknown.experiment == Arm("other", subject, Assignment.UNAVAILABLE)
+    assert unknown.experiment == Arm("other", subject, Enrolment.UNAVAILABLE)
     assert given.asked == [FRESH.applied_to(QUERY), QUERY]
 
 

@@ -186,12 +186,12 @@ class HitOut(BaseModel):
 
 
 class ArmOut(BaseModel):
-    """The part of an experiment that a search took; without a `variant` it was answered as any other, `assignment` says why."""
+    """The part of an experiment that a search took; without a `variant` it was answered as any other, `enrolment` says why."""
 
     name: str
     variant: str | None
     subject: str
-    assignment: str = Field(examples=["assigned"])
+    enrolment: str = Field(examples=["assigned"])
     search_id: UUID | None
 
     @classmethod
@@ -200,7 +200,7 @@ class ArmOut(BaseModel):
             name=arm.experiment,
             variant=arm.variant,
             subject=arm.subject,
-            assignment=arm.assignment.value,
+            enrolment=arm.enrolment.value,
             search_id=arm.search_id,
         )
 

@@ -13,13 +13,13 @@ import structlog
 
 from app.errors import Conflict, InvalidInput, NotFound, TierUnavailable
 from app.learning.experiments.analysis import analyse
-from app.learning.experiments.assignment import assigned
+from app.learning.experiments.enrolment import assigned
 from app.learning.experiments.exposures import ExposureLog
 from app.ports import Clock, ExperimentStore
 from app.records import (
     Analysis,
     Arm,
-    Assignment,
+    Enrolment,
     Experiment,
     ExperimentState,
     Exposure,
@@ -127,7 +127,7 @@ class Experiments:
         experiment = await self._in_time(query.scope.namespace, asked.experiment)
         if experiment is None:
             found = await recall(query)
-            arm = Arm(asked.experiment, asked.subject or "", Assignment.UNAVAILABLE, search_id=asked.search_id)
+            arm = Arm(asked.experiment, asked.subject or "", Enrolment.UNAVAILABLE, search_id=asked.search_id)
             return replace(found, experiment=arm, degraded=(*found.degraded, EXPERIMENTS))
         arm = _arm(experiment, subject_of(experiment, asked, query.scope), asked.search_id)
         found = await recall(_variant(experiment, arm).applied_to(query))
@@ -222,11 +222,11 @@ def subject_of(experiment: Experiment, asked: Participation, scope: Scope) -> st
 
 def _arm(experiment: Experiment, subject: str, search_id: UUID | None) -> Arm:
     if experiment.state is not ExperimentState.RUNNING:
-        return Arm(experiment.name, subject, Assignment(experiment.state.value), search_id=search_id)
+        return Arm(experiment.name, subject, Enrolment(experiment.state.value), search_id=search_id)
     variant = assigned(experiment, subject)
     if variant is None:
-        return Arm(experiment.name, subject, Assignment.OUTSIDE, search_id=search_id)
-    return Arm(experiment.name, subject, Assignment.ASSIGNED, variant.name, search_id or new_id())
+        return Arm(experiment.name, subject, Enrolment.OUTSIDE, search_id=search_id)
+    return Arm(experiment.name, subject, Enrolment.ASSIGNED, variant.name, search_id or new_id())
 
 
 def _variant(experiment: Experiment, arm: Arm) -> Variant:
