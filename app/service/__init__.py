@@ -6,13 +6,14 @@ from app.service.asking import Asking
 from app.service.conversations import Conversations
 from app.service.experience import Experience
 from app.service.experimenting import Experimenting
+from app.service.knowing import Knowing
 from app.service.operating import Operating
 from app.service.parts import Parts
 
 __all__ = ["HybridMemoryService", "Parts"]
 
 
-class HybridMemoryService(Conversations, Experience, Asking, Operating, Experimenting):
+class HybridMemoryService(Conversations, Experience, Knowing, Asking, Operating, Experimenting):
     """The memory of agents: append, recall, consolidate, forget.
 
     Methods raise `InvalidInput` for what breaks a limit, `NotFound` for what is not in the caller's namespace, and

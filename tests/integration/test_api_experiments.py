@@ -91,7 +91,7 @@ def test_a_search_takes_part(api: Served, namespace: str) -> None:
     search_id = str(new_id())
     answer = search(api, namespace, "cat", experiment="words-first", subject=words, search_id=search_id)
     assert answer["experiment"] == {
-        "name": "words-first", "variant": "words", "subject": words, "standing": "assigned", "search_id": search_id,
+        "name": "words-first", "variant": "words", "subject": words, "enrolment": "assigned", "search_id": search_id,
     }  # fmt: skip
     assert len(answer["hits"]) == 1
     plain = search(api, namespace, "cat", experiment="words-first", subject=control)
@@ -101,7 +101,7 @@ def test_a_search_takes_part(api: Served, namespace: str) -> None:
     assert [(v["variant"], v["exposed"]) for v in found["variants"]] == [("control", 1), ("words", 1)]
     move(api, namespace, "stop")
     after = search(api, namespace, "cat", experiment="words-first", subject=words)
-    assert (after["experiment"]["standing"], after["experiment"]["variant"], len(after["hits"]) > 1) == ("stopped", None, True)
+    assert (after["experiment"]["enrolment"], after["experiment"]["variant"], len(after["hits"]) > 1) == ("stopped", None, True)
 
 
 def test_outcomes_and_observations_are_analysed(api: Served, namespace: str) -> None:

@@ -20,6 +20,7 @@ from app.learning.experiments.exposures import ExposureLog, ExposurePolicy
 from app.learning.experiments.running import Experiments
 from app.records import (
     Arm,
+    Enrolment,
     Experiment,
     ExperimentState,
     Exposure,
@@ -32,7 +33,6 @@ from app.records import (
     Recollection,
     Sample,
     Scope,
-    Standing,
     Unit,
     Variant,
     new_id,
@@ -152,7 +152,7 @@ async def test_a_search_gets_the_settings_of_its_variant(given: Given) -> None:
     (subject,) = subjects(made, FRESH)
     search_id = new_id()
     found = await given.search(subject, search_id=search_id)
-    arm = Arm("fresher-first", subject, Standing.ASSIGNED, "fresh", search_id)
+    arm = Arm("fresher-first", subject, Enrolment.ASSIGNED, "fresh", search_id)
     assert found == Recollection((), ("semantic",), 1.0, arm)
     assert given.asked == [FRESH.applied_to(QUERY)]
     assert await given.exposed(made) == {"fresh": 1}
@@ -172,17 +172,17 @@ async def test_a_search_repeated_under_its_name_is_one_exposure(given: Given) ->
     assert await given.exposed(made) == {"control": 1}
 
 
-@pytest.mark.parametrize("standing", [Standing.DRAFT, Standing.STOPPED, Standing.OUTSIDE])
-async def test_who_has_no_variant_is_answered_as_anybody(given: Given, standing: Standing) -> None:
+@pytest.mark.parametrize("enrolment", [Enrolment.DRAFT, Enrolment.STOPPED, Enrolment.OUTSIDE])
+async def test_who_has_no_variant_is_answered_as_anybody(given: Given, enrolment: Enrolment) -> None:
     """Before the start, after the stop and outside the traffic the query stays as it is, and nobody is exposed."""
     made = await given.experiments.create(experiment(traffic_share=0.5))
-    if standing is not Standing.DRAFT:
+    if enrolment is not Enrolment.DRAFT:
         await given.experiments.start("acme", made.name)
-    if standing is Standing.STOPPED:
+    if enrolment is Enrolment.STOPPED:
         await given.experiments.stop("acme", made.name)
-    (subject,) = subjects(made, None if standing is Standing.OUTSIDE else FRESH)
+    (subject,) = subjects(made, None if enrolment is Enrolment.OUTSIDE else FRESH)
     found = await given.search(subject)
-    assert (found.experiment, given.asked) == (Arm("fresher-first", subject, standing), [QUERY])
+    assert (found.experiment, given.asked) == (Arm("fresher-first", subject, enrolment), [QUERY])
     assert await given.exposed(made) == {}
 
 
@@ -213,9 +213,9 @@ async def test_searches_remember_the_experiment_for_a_moment(given: Given) -> No
         await given.search("ana")
     assert given.store.look_ups == before
     await given.store.change_state(made.id, former=[made.state], state=ExperimentState.STOPPED, at=NOW)
-    assert getattr((await given.search("ana")).experiment, "standing", None) is Standing.ASSIGNED
+    assert getattr((await given.search("ana")).experiment, "enrolment", None) is Enrolment.ASSIGNED
     given.clock.advance(timedelta(seconds=5))
-    assert getattr((await given.search("ana")).experiment, "standing", None) is Standing.STOPPED
+    assert getattr((await given.search("ana")).experiment, "enrolment", None) is Enrolment.STOPPED
 
 
 async def test_a_store_that_is_away_harms_no_search(given: Given) -> None:
@@ -228,7 +228,7 @@ async def test_a_store_that_is_away_harms_no_search(given: Given) -> None:
     unknown = await given.search(subject, "other")
     assert (known.degraded, getattr(known.experiment, "variant", None)) == (("semantic",), "fresh")
     assert unknown.degraded == ("semantic", "experiments")
-    assert unknown.experiment == Arm("other", subject, Standing.UNAVAILABLE)
+    assert unknown.experiment == Arm("other", subject, Enrolment.UNAVAILABLE)
     assert given.asked == [FRESH.applied_to(QUERY), QUERY]
 
 

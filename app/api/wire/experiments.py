@@ -136,16 +136,16 @@ class TransitionIn(Body):
 
 
 class AssignmentOut(BaseModel):
-    """Who gets what: `variant` is null where the subject is answered as anybody is, and `standing` says why."""
+    """Who gets what: `variant` is null where the subject is answered as anybody is, and `enrolment` says why."""
 
     experiment: str
     subject: str
     variant: str | None
-    standing: str = Field(examples=["assigned"])
+    enrolment: str = Field(examples=["assigned"])
 
     @classmethod
     def of(cls, arm: Arm) -> Self:
-        return cls(experiment=arm.experiment, subject=arm.subject, variant=arm.variant, standing=arm.standing.value)
+        return cls(experiment=arm.experiment, subject=arm.subject, variant=arm.variant, enrolment=arm.enrolment.value)
 
 
 class ObservationIn(Body):

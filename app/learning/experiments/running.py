@@ -19,6 +19,7 @@ from app.ports import Clock, ExperimentStore
 from app.records import (
     Analysis,
     Arm,
+    Enrolment,
     Experiment,
     ExperimentState,
     Exposure,
@@ -31,7 +32,6 @@ from app.records import (
     Query,
     Recollection,
     Scope,
-    Standing,
     Variant,
     derived_uuid,
     new_id,
@@ -127,7 +127,7 @@ class Experiments:
         experiment = await self._in_time(query.scope.namespace, asked.experiment)
         if experiment is None:
             found = await recall(query)
-            arm = Arm(asked.experiment, asked.subject or "", Standing.UNAVAILABLE, search_id=asked.search_id)
+            arm = Arm(asked.experiment, asked.subject or "", Enrolment.UNAVAILABLE, search_id=asked.search_id)
             return replace(found, experiment=arm, degraded=(*found.degraded, EXPERIMENTS))
         arm = _arm(experiment, subject_of(experiment, asked, query.scope), asked.search_id)
         found = await recall(_variant(experiment, arm).applied_to(query))
@@ -222,11 +222,11 @@ def subject_of(experiment: Experiment, asked: Participation, scope: Scope) -> st
 
 def _arm(experiment: Experiment, subject: str, search_id: UUID | None) -> Arm:
     if experiment.state is not ExperimentState.RUNNING:
-        return Arm(experiment.name, subject, Standing(experiment.state.value), search_id=search_id)
+        return Arm(experiment.name, subject, Enrolment(experiment.state.value), search_id=search_id)
     variant = assigned(experiment, subject)
     if variant is None:
-        return Arm(experiment.name, subject, Standing.OUTSIDE, search_id=search_id)
-    return Arm(experiment.name, subject, Standing.ASSIGNED, variant.name, search_id or new_id())
+        return Arm(experiment.name, subject, Enrolment.OUTSIDE, search_id=search_id)
+    return Arm(experiment.name, subject, Enrolment.ASSIGNED, variant.name, search_id or new_id())
 
 
 def _variant(experiment: Experiment, arm: Arm) -> Variant:
