@@ -9,16 +9,7 @@ from uuid import UUID
 
 from app.ingestion.experiments import check_participation
 from app.ingestion.limits import check_count, check_query, check_situation, check_text
-from app.records import (
-    AssembledContext,
-    Json,
-    Participation,
-    Query,
-    Recollection,
-    Scope,
-    SituationQuery,
-    SituationTerms,
-)
+from app.records import AssembledContext, Json, Participation, Query, Recollection, Scope, SituationQuery, SituationTerms
 from app.retrieval.situations import query_of
 from app.service.parts import Side, session_key
 
@@ -51,7 +42,8 @@ class Asking(Side):
         check_situation(asked, self._parts.limits)
         query = query_of(asked)
         check_text("context", query.text, self._parts.limits.query_bytes)
-        return await self._parts.situations.similar(check_query(query, self._parts.limits), asked.deadline)
+        similar = self._parts.situations.similar(check_query(query, self._parts.limits), asked.deadline)
+        return await self._parts.search_log.observed(scope.namespace, similar)
 
     async def assemble_context(self, query: Query, *, budget_tokens: int, shown: Collection[UUID] = ()) -> AssembledContext:
         """Text for a prompt: state and recent messages of the query's session, knowledge, episodes, recalled messages.

@@ -50,7 +50,7 @@ def choose(tried: Sequence[Tried]) -> str:
         times = practice.successes + practice.failures
         return (practice.successes + 1) / (times + 2) + 0.5 / math.sqrt(times + 1)
 
-    return max(tried, key=promise).practice
+    return max(tried, key=promise).practice if tried else PRACTICES[0]
 
 
 @dataclass(slots=True)
@@ -98,10 +98,12 @@ class Remembering:
         return decide(situation, practice, [e.outcome["points_a_day"] for e in episodes if e.outcome])
 
     async def learned_strategies(self, situation: Situation) -> list[Tried]:
-        """How each practice went with such work so far."""
-        known = await self._memory.list_knowledge(self._scope, kind=KnowledgeKind.STRATEGY, limit=len(WORK) * len(PRACTICES))
-        by_practice = {k.content["practice"]: k for k in known if k.content["work"] == situation.work}
-        return [Tried(p, by_practice[p].success_count, by_practice[p].failure_count) for p in PRACTICES if p in by_practice]
+        """How each practice went with such work so far; one that failed too often was retired by the memory."""
+        found = await self._memory.get_learned_strategies(
+            {"work": situation.work}, self._scope, min_confidence=0.0, kinds=(KnowledgeKind.STRATEGY,), limit=len(PRACTICES)
+        )
+        known = {learned.knowledge.content["practice"]: learned.knowledge for learned in found.strategies}
+        return [Tried(p, known[p].success_count, known[p].failure_count) for p in PRACTICES if p in known]
 
     async def learn(self, planned: Sequence[tuple[Situation, Plan, Result]]) -> None:
         for situation, plan, result in planned:
@@ -165,6 +167,6 @@ def _strategy(scope: Scope, work: str, practice: str) -> Knowledge:
         scope=scope,
         description=f"{practice} goes well with {work}",
         created_at=_FIRST_DAY,
-        content={"work": work, "practice": practice},
+        content={"conditions": [{"field": "work", "op": "eq", "value": work}], "practice": practice},
         confidence=0.5,
     )
