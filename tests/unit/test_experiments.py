@@ -9,13 +9,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from app.learning.experiments.enrolment import assigned
 from experimenting import BOUGHT, CONTROL, FRESH, experiment
 from given import NOW, SCOPE, episode, stored
 
 from app.errors import Conflict, InvalidInput, NotFound, TierUnavailable
 from app.ingestion.experiments import admit_experiment, admit_observations
 from app.ingestion.limits import Limits
+from app.learning.experiments.assignment import assigned
 from app.learning.experiments.exposures import ExposureLog, ExposurePolicy
 from app.learning.experiments.running import Experiments
 from app.records import (

@@ -13,7 +13,7 @@ import structlog
 
 from app.errors import Conflict, InvalidInput, NotFound, TierUnavailable
 from app.learning.experiments.analysis import analyse
-from app.learning.experiments.enrolment import assigned
+from app.learning.experiments.assignment import assigned
 from app.learning.experiments.exposures import ExposureLog
 from app.ports import Clock, ExperimentStore
 from app.records import (
