@@ -35,6 +35,9 @@ from app.records import (
     Knowledge,
     KnowledgeKind,
     Message,
+    Pattern,
+    PatternKind,
+    PatternState,
     ReconcileState,
     Reconciliation,
     RecordKind,
@@ -270,6 +273,32 @@ def run_report(row: Row[Any]) -> RunReport:
         finished_at=row.finished_at,
         counts=document_of(row, "counts"),
         errors=_texts({"errors": row.errors}, "errors"),
+    )
+
+
+def step_of_episode(row: Row[Any]) -> tuple[UUID, Json]:
+    return row.episode_id, document_of(row, "content")
+
+
+def pattern(row: Row[Any]) -> Pattern:
+    return Pattern(
+        id=row.id,
+        kind=PatternKind(row.kind),
+        scope=scope_of(row),
+        family=row.family,
+        premise=_texts({"premise": row.premise}, "premise"),
+        conclusion=_texts({"conclusion": row.conclusion}, "conclusion"),
+        description=row.description,
+        first_seen_at=row.first_seen_at,
+        content=document_of(row, "content"),
+        words=tuple(row.words),
+        confidence=row.confidence,
+        supporting_episodes=tuple(row.supporting or ()),
+        contradicting_episodes=tuple(row.contradicting or ()),
+        supporters=row.supporters,
+        contradictors=row.contradictors,
+        state=PatternState(row.state),
+        weighed_at=row.weighed_at,
     )
 
 

@@ -23,6 +23,15 @@ from app.ports.filed import (
 )
 from app.ports.models import Cache, Embedder, EmbeddingCache, Rephraser, Reranker, SparseEncoder, Summarizer, Summary
 from app.ports.outbox import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
+from app.ports.patterns import (
+    Extraction,
+    LearningStatus,
+    Lesson,
+    PatternQuery,
+    PatternReader,
+    PatternWriter,
+    StaleScope,
+)
 from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
 from app.ports.tables import KeyStore, TableFilling, TableSnapshot, TableStore
 from app.ports.working import Backlog, Erasure, OwedErasure, Settlement, Window, WorkingMemory
@@ -44,17 +53,23 @@ __all__ = [
     "EpisodicWriter",
     "Erasure",
     "Expired",
+    "Extraction",
     "FiledMessage",
     "IndexQuery",
     "Indexable",
     "IndexedPoint",
     "KeyStore",
+    "LearningStatus",
+    "Lesson",
     "MessageInContext",
     "OutboxEntry",
     "OutboxOp",
     "OutboxQuery",
     "OutboxState",
     "OwedErasure",
+    "PatternQuery",
+    "PatternReader",
+    "PatternWriter",
     "Pingable",
     "Queued",
     "Rephraser",
@@ -63,6 +78,7 @@ __all__ = [
     "SessionRecord",
     "Settlement",
     "SparseEncoder",
+    "StaleScope",
     "StoreStatus",
     "Summarizer",
     "Summary",

@@ -21,6 +21,7 @@ from app.ports.filed import (
     Taken,
 )
 from app.ports.outbox import OutboxEntry, OutboxQuery, Queued
+from app.ports.patterns import PatternReader, PatternWriter
 from app.ports.working import Erasure, OwedErasure
 from app.records import (
     Episode,
@@ -41,7 +42,7 @@ from app.records import (
 )
 
 
-class EpisodicReader(Protocol):
+class EpisodicReader(PatternReader, Protocol):
     """A read session: writes nothing; each call sees one snapshot, two calls may see two."""
 
     async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
@@ -178,8 +179,11 @@ class EpisodicReader(Protocol):
         ...
 
 
-class EpisodicWriter(EpisodicReader, Protocol):
-    """A write session: everything done in it is committed together when its context ends without an error."""
+class EpisodicWriter(EpisodicReader, PatternWriter, Protocol):
+    """A write session: everything done in it is committed together when its context ends without an error.
+
+    An episode that is saved, or gets steps, becomes due to be learned from (see `Extraction`).
+    """
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
         """Lock the session's checkpoint until the transaction ends (making it, at 0, if it is new).

@@ -63,6 +63,7 @@ from app.records.operations import (
     TierHealth,
     TierReceipt,
 )
+from app.records.patterns import OPERATORS, Condition, Pattern, PatternKind, PatternState, in_words
 from app.records.vectors import Embedded, Point, Space
 
 __all__ = [
@@ -70,12 +71,14 @@ __all__ = [
     "DEFAULT_NAMESPACE",
     "FILTER_FIELDS",
     "METADATA_PREFIX",
+    "OPERATORS",
     "SCHEMA_VERSION",
     "ApiKey",
     "AppendReceipt",
     "Appended",
     "AssembledContext",
     "Candidate",
+    "Condition",
     "Draft",
     "Embedded",
     "Episode",
@@ -94,6 +97,9 @@ __all__ = [
     "Matrix",
     "Message",
     "Mode",
+    "Pattern",
+    "PatternKind",
+    "PatternState",
     "Permission",
     "Point",
     "Query",
@@ -120,6 +126,7 @@ __all__ = [
     "Wait",
     "authors_of",
     "derived_uuid",
+    "in_words",
     "message_uid",
     "new_id",
     "newest_state",

@@ -53,6 +53,7 @@ from app.records import (
 )
 from app.testing.episodic_books import Archived, Books, Filed, Kept, Owned, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_search import is_visible, search
+from app.testing.learning import LearningReader, LearningWriter
 
 _Answer = TypeVar("_Answer")
 _Record = TypeVar("_Record", Episode, Knowledge)
@@ -103,7 +104,7 @@ class InMemoryEpisodicMemory:
         return "in-memory twin"
 
 
-class InMemoryReader:
+class InMemoryReader(LearningReader):
     """See `EpisodicReader`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -279,7 +280,7 @@ class InMemoryReader:
         return tuple(OwedErasure(i, e) for i, e in erasures if session is None or e.within(session) is not None)[:limit]
 
 
-class InMemoryWriter(InMemoryReader):
+class InMemoryWriter(InMemoryReader, LearningWriter):
     """See `EpisodicWriter`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -349,6 +350,7 @@ class InMemoryWriter(InMemoryReader):
             known = books.steps.get(episode_id, ())
             new = tuple(EpisodeStep(index, content, at) for index, content in enumerate(contents, start=len(known)))
             books.steps[episode_id] = known + new
+            books.open_extraction(episode_id)
             if call is not None:
                 books.steps_of_calls[episode_id, call] = new
             return new

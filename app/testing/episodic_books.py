@@ -24,6 +24,7 @@ from app.records import (
     SessionKey,
     utc_now,
 )
+from app.testing.learning import LearningBooks
 from app.tokens import estimate_tokens
 
 Owned: TypeAlias = Message | Episode | Knowledge
@@ -93,6 +94,7 @@ class Books:
     outbox: dict[RecordRef, Kept] = field(default_factory=dict)
     erasures: dict[int, Erasure] = field(default_factory=dict)
     reconciliations: dict[UUID, Reconciliation] = field(default_factory=dict)
+    learning: LearningBooks = field(default_factory=LearningBooks)
     last_outbox_id: int = 0
     last_erasure_id: int = 0
 
@@ -110,6 +112,7 @@ class Books:
             outbox=dict(self.outbox),
             erasures=dict(self.erasures),
             reconciliations=dict(self.reconciliations),
+            learning=self.learning.copy(),
             last_outbox_id=self.last_outbox_id,
             last_erasure_id=self.last_erasure_id,
         )
@@ -158,7 +161,12 @@ class Books:
         if is_open_conversation(episode) and any(session_of(e) == session_of(episode) for e in others):
             raise Conflict("session_id", "the session has an open episode")
         self.episodes[episode.id] = replace(episode, version=known.version + 1) if known else episode
+        self.open_extraction(episode.id)
         return self.episodes[episode.id]
+
+    def open_extraction(self, episode_id: UUID) -> None:
+        """Make the episode due to be learned from, if there is something to learn."""
+        self.learning.open(self.episodes[episode_id], has_steps=bool(self.steps.get(episode_id)))
 
     def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         known = self.knowledge.get(knowledge.id)
@@ -239,7 +247,11 @@ class Books:
             RecordKind.EPISODE: self.episodes,
             RecordKind.KNOWLEDGE: self.knowledge,
         }
-        namespaces = {r.uid: r.scope.namespace for r in self.records(kind) if r.uid in set(uids)}
+        going = [r for r in self.records(kind) if r.uid in set(uids)]
+        namespaces = {r.uid: r.scope.namespace for r in going}
+        for episode in going:
+            if isinstance(episode, Episode) and (forgotten := self.learning.unlearn(episode)):
+                self.delete(RecordKind.KNOWLEDGE, forgotten)
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
@@ -280,6 +292,7 @@ class Books:
                 continue
             episode = _cleared(self.episodes[episode_id], left, forgotten)
             self.episodes[episode_id] = episode
+            self.open_extraction(episode_id)
             if not episode.is_open:
                 self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
 

@@ -12,6 +12,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
+from app.episodic import learning_tables  # noqa: F401 - its tables belong to the metadata
 from app.episodic.engine import create_engine
 from app.episodic.tables import metadata
 from app.errors import ConfigurationError
