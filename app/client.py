@@ -81,6 +81,15 @@ class MemoryClient:
         """GET /v1/admin/reconcile: the newest comparisons, also one that is running."""
         return await self._call("GET", "/v1/admin/reconcile", params={"limit": limit})
 
+    async def learn(self, *, namespace: str | None = None, retry: bool = False) -> dict[str, Any]:
+        """POST /v1/admin/learn: returns when everything that was due is learned from."""
+        body = {"retry": retry} if namespace is None else {"retry": retry, "namespace": namespace}
+        return await self._call("POST", "/v1/admin/learn", json=body, timeout=_LONG_SECONDS)
+
+    async def patterns(self, *, namespace: str = DEFAULT_NAMESPACE, **asked: Any) -> dict[str, Any]:
+        """GET /v1/patterns; `asked` are its further parameters: project_id, kind, state, min_confidence, after, limit."""
+        return await self._call("GET", "/v1/patterns", params={"namespace": namespace, **asked})
+
     async def status(self) -> dict[str, Any]:
         """GET /v1/admin/status."""
         return await self._call("GET", "/v1/admin/status")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 
+from app.bootstrap.learning import learning_of
 from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
 from app.breakers import BreakerState
 from app.consolidation.drain import Drain, DrainPolicy
@@ -26,6 +27,7 @@ from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.phrasing import Phraser
 from app.ports import (
     AnswerStore,
     Embedder,
@@ -63,6 +65,7 @@ class Tiers:
     tables: TableStore
     breakers: Mapping[str, Callable[[], BreakerState]]
     stages: Stages
+    phraser: Phraser
 
 
 def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
@@ -98,6 +101,7 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         backups=_backups(tiers, drain),
         exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
         importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
+        learning=learning_of(tiers.episodic, tiers.phraser, EpisodeDrain(tiers.working, tiers.episodic)),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         breakers=tiers.breakers,

@@ -47,7 +47,8 @@ async def first_steps(session: Session, episode_ids: Sequence[UUID], limit: int)
 
 _INSERT_PATTERNS: Final = text(
     """
-    INSERT INTO patterns (id, kind, namespace, project_id, family, premise, conclusion, words, description, content, first_seen_at)
+    INSERT INTO patterns (
+        id, kind, namespace, project_id, family, premise, conclusion, words, description, content, first_seen_at)
     SELECT id, kind, namespace, project_id, family, premise, conclusion,
            ARRAY(SELECT jsonb_array_elements_text(words)), description, content, first_seen_at
     FROM jsonb_to_recordset(CAST(:patterns AS jsonb)) AS new (

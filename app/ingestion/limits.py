@@ -183,6 +183,11 @@ def _admit(field: str, scope: Scope, draft: Draft, limits: Limits, now: datetime
     )
 
 
+def check_ratio(field: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise InvalidInput(field, f"must be between 0 and 1, is {value}")
+
+
 def check_query(query: Query, limits: Limits) -> Query:
     """Return the query with its times in UTC.
 

@@ -19,6 +19,7 @@ from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.run import Learning
 from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
@@ -53,6 +54,7 @@ class Parts:
     backups: Backups
     exporting: Exporting
     importing: Importing
+    learning: Learning
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     breakers: Mapping[str, Callable[[], BreakerState]]
