@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -157,7 +159,8 @@ def test_unlearnable_episodes_are_skipped(api: Served, namespace: str) -> None:
     episode_id = decide(api, namespace, {"risk": "high"}, "ship", None)
     learn(api, namespace)
     assert len(patterns(api, namespace)) == 1
-    api.http.patch(f"/v1/episodes/{episode_id}", json={"namespace": namespace, "quality": 0.5}).raise_for_status()
+    judged = partial(replace, quality=0.5)
+    api.portal.call(api.installation.service.change_episode, namespace, UUID(episode_id), judged)
     assert learn(api, namespace)["counts"]["episodes_skipped"] == 1
     assert patterns(api, namespace) == []
 
