@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, groupby, islice
 from typing import Final
 from uuid import UUID
 
@@ -28,8 +28,9 @@ from app.records import Condition, in_words
 
 _MOST_CUTS: Final = 8
 _MOST_CATEGORIES: Final = 12
-_TELLING: Final = 6
+_TELLING: Final = 10
 """Single conditions an action's pairs are made of."""
+_OF_EACH: Final = 2
 
 Mask = npt.NDArray[np.bool_]
 
@@ -202,13 +203,24 @@ def _plain(number: float) -> int | float:
 
 
 def _telling(table: _Table, profile: tuple[Condition, ...], singles: Sequence[Condition]) -> list[Condition]:
-    """For each action the single conditions that tell most by themselves."""
-    counted = [(h.p_value, h.action, c) for c in singles for h in table.counted(_ordered((*profile, c)))]
+    """For each action the single conditions that tell most by themselves, of each field no more than a few."""
+    counted = sorted(
+        ((h.action, h.p_value, str(c), c) for c in singles for h in table.counted(_ordered((*profile, c)))), key=lambda x: x[:3]
+    )
     telling: dict[Condition, None] = {}
-    for action in sorted({action for _, action, _ in counted}):
-        best = sorted((c for c in counted if c[1] == action), key=lambda c: (c[0], str(c[2])))[:_TELLING]
-        telling.update(dict.fromkeys(condition for *_, condition in best))
+    for _, group in groupby(counted, key=lambda x: x[0]):
+        best = _few_of_each(condition for *_, condition in group)
+        telling.update(dict.fromkeys(islice(best, _TELLING)))
     return list(telling)
+
+
+def _few_of_each(conditions: Iterable[Condition]) -> Iterator[Condition]:
+    """Without those whose field and operator came often enough before: neighbouring bounds tell the same."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for condition in conditions:
+        seen[condition.field, condition.op] += 1
+        if seen[condition.field, condition.op] <= _OF_EACH:
+            yield condition
 
 
 def _are_compatible(one: Condition, other: Condition) -> bool:

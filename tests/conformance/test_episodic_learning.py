@@ -8,10 +8,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
 from given import NOW, SCOPE, episode, filed, knowledge, message, stored
 
-from app.learning.signatures import confidence_of, pattern
+from app.learning.signatures import pattern
 from app.ports import EpisodicMemory, Extraction, LearningStatus, Lesson, PatternQuery, StaleScope
 from app.records import Episode, EpisodeKind, Pattern, PatternKind, PatternState, RecordKind, Scope
 
@@ -293,9 +292,3 @@ async def test_emptied_conversations_are_learned_from_again(episodic: EpisodicMe
     async with episodic.writing() as tx:
         await tx.delete_records(RecordKind.MESSAGE, "acme", [said[0].uid])
     assert [e.episode_id for e in await claimed(episodic)] == [home.id]
-
-
-@pytest.mark.parametrize(("supporters", "contradictors", "expected"), [(0, 0, 0.5), (3, 0, 0.8), (3, 1, 2 / 3), (7, 2, 8 / 11)])
-def test_confidence_is_laplaces_rule(supporters: int, contradictors: int, expected: float) -> None:
-    """The mean of the posterior under a uniform prior."""
-    assert confidence_of(supporters, contradictors) == pytest.approx(expected)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from given import NOW, episode
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.consolidation.logged_episodes import EpisodeDrain
 from app.episodic.engine import create_engine
 from app.episodic.repository import PostgresRepository
-from app.faultpoints import FaultInjected, FaultPoint, armed
+from app.faultpoints import FaultPoint, armed
 from app.learning.extraction import ExtractionPolicy, ExtractionWorker
 from app.learning.heuristic_learning import CasePolicy, HeuristicLearning
 from app.learning.heuristics import HeuristicPolicy
@@ -151,22 +152,25 @@ async def test_whoever_dies_leaves_it_to_the_next(memory: PostgresRepository, po
     assert interrupted[0]["When risk is 'high', 'cut scope' ends well."] == (cut, frozenset(), "kept")
 
 
-async def test_an_error_of_one_episode_stops_no_other(memory: PostgresRepository) -> None:
-    """An episode that fails is tried apart, waits longer each time, and is given up on; the rest is learned from."""
+async def test_a_damaged_episode_stops_no_other(memory: PostgresRepository, engine: AsyncEngine) -> None:
+    """An episode that cannot be read is tried apart and given up on in the end; the rest is learned from at once."""
     episodes = [decision(number) for number in range(9)]
     await stored(memory, *episodes)
     bad = episodes[4]
-
-    class Stumbles:
-        name = "stumbles"
-
-        def extract(self, given: Episode, steps: object) -> tuple[Pattern, ...]:
-            raise FaultInjected(given.id)
-
-    worker = ExtractionWorker(memory, policy=ExtractionPolicy(), clock=FixedClock(NOW), extractors=(Stumbles(),))
-    assert (await worker.extract_batch()).counts == {"episodes": 9, "episodes_skipped": 0, "patterns_found": 0}
-    await stored(memory, *episodes)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE episodes SET perception = '[]' WHERE id = :id"), {"id": bad.id})
+    clock = FixedClock(NOW)
+    report = await learning_on(memory, clock).run()
+    assert (report.counts["episodes"], report.counts["episodes_failed"]) == (8, 1)
+    policy = ExtractionPolicy()
+    for _ in range(policy.max_failures - 1):
+        clock.advance(2 * policy.retry_ceiling)
+        assert (await learning_on(memory, clock).run()).counts["episodes_failed"] == 1
     async with memory.reading() as reader:
-        assert (await reader.learning_status()).pending == 9
-    assert (await learning_on(memory, FixedClock(NOW)).run()).counts["episodes"] == 9
+        status = await reader.learning_status()
+    assert (status.pending, status.dead_letters) == (0, 1)
+    assert bad.id not in (await patterns_of(memory))["When risk is 'high', 'ship' is chosen."][0]
+    async with engine.begin() as connection:
+        await connection.execute(text('UPDATE episodes SET perception = \'{"risk": "high"}\' WHERE id = :id'), {"id": bad.id})
+    assert (await learning_on(memory, clock).run(retry=True)).counts["episodes"] == 1
     assert bad.id in (await patterns_of(memory))["When risk is 'high', 'ship' is chosen."][0]
