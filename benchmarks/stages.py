@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from app.consolidation.representation import ContextPolicy, draft_message
 from app.settings import EmbedderChoice, Settings
-from benchmarks import floors, http, in_process, outages
+from benchmarks import floors, http, in_process, learning, outages
 from benchmarks.report import Figure, Floor, rate, time_each, warm_up
 from benchmarks.workload import Workload, in_context
 
@@ -24,6 +24,7 @@ _SINGLE: Final = 500
 _DEGRADED: Final = 100
 _LEEWAY_MS: Final = 50.0
 _SHARE_OF_MODEL: Final = 0.8
+_EPISODES: Final = 2000
 _ALONE: Final = 2000
 """Messages that the bare model embeds: enough to know its pace."""
 
@@ -146,12 +147,26 @@ async def measure_outages(bench: Bench) -> list[Figure]:
     ]
 
 
+async def measure_learning(bench: Bench) -> list[Figure]:
+    """Patterns and heuristics from episodes, beside the rows of evidence alone."""
+    async with in_process.opened(bench.home / "learning", EmbedderChoice.HASHING) as installation:
+        with bench.step("storing tasks"):
+            await learning.store_tasks(installation.service, _EPISODES)
+        with bench.step("learning from them"):
+            seconds, report = await learning.time_learning(installation.service)
+    with bench.step("floor: rows of evidence"):
+        bare = await learning.insert_evidence(bench.home / "floor-learning", report.counts["patterns_found"])
+    floor = Floor("INSERT of as much evidence, asyncpg", _EPISODES / bare)
+    return [Figure("learn from episodes, no model", _EPISODES / seconds, "episodes/s", 200.0, floor, True)]
+
+
 STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "in-process": measure_in_process,
     "http": measure_http,
     "model": measure_model,
     "model-http": measure_model_http,
     "outages": measure_outages,
+    "learning": measure_learning,
 }
 
 

@@ -61,11 +61,14 @@ class LearningWriter(LearningReader):
     async def take_stale(self, limit: int, *, namespace: str | None = None) -> tuple[Pattern, ...] | None:
         return await learning.take_stale(self._session, limit, namespace=namespace)
 
-    async def similar_patterns(self, pattern: Pattern, limit: int) -> tuple[Pattern, ...]:
-        return await learning.similar(self._session, pattern, limit)
+    async def with_evidence(self, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
+        return await learning.with_evidence(self._session, patterns)
 
-    async def save_pattern(self, pattern: Pattern) -> None:
-        await learning.save(self._session, pattern)
+    async def similar_patterns(self, patterns: Sequence[Pattern], limit: int) -> Mapping[UUID, Sequence[Pattern]]:
+        return await learning.similar(self._session, patterns, limit)
+
+    async def save_patterns(self, patterns: Sequence[Pattern]) -> None:
+        await learning.save(self._session, patterns)
 
     async def merge_pattern(self, pattern: Pattern, into: Pattern) -> None:
         await learning.merge(self._session, pattern, into)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,11 +49,11 @@ async def first_steps(session: Session, episode_ids: Sequence[UUID], limit: int)
 _INSERT_PATTERNS: Final = text(
     """
     INSERT INTO patterns (
-        id, kind, namespace, project_id, family, premise, conclusion, words, description, content, first_seen_at)
-    SELECT id, kind, namespace, project_id, family, premise, conclusion,
+        id, kind, namespace, project_id, family, gist, premise, conclusion, words, description, content, first_seen_at)
+    SELECT id, kind, namespace, project_id, family, gist, premise, conclusion,
            ARRAY(SELECT jsonb_array_elements_text(words)), description, content, first_seen_at
     FROM jsonb_to_recordset(CAST(:patterns AS jsonb)) AS new (
-        id uuid, kind text, namespace text, project_id text, family uuid, premise jsonb, conclusion jsonb, words jsonb,
+        id uuid, kind text, namespace text, project_id text, family uuid, gist uuid, premise jsonb, conclusion jsonb, words jsonb,
         description text, content jsonb, first_seen_at timestamptz
     )
     ORDER BY id
@@ -119,20 +120,22 @@ async def _merged(session: Session, ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
 
 
 def _document(pattern: Pattern) -> Json:
-    same = ("id", "family", "premise", "conclusion", "words", "description", "content", "first_seen_at")
+    same = ("id", "family", "gist", "premise", "conclusion", "words", "description", "content", "first_seen_at")
     scope = {"namespace": pattern.scope.namespace, "project_id": pattern.scope.project_id}
     return {name: getattr(pattern, name) for name in same} | scope | {"kind": pattern.kind.value}
 
 
 _TAKE_MARKS: Final = text(
     """
-    WITH taken AS (
-        DELETE FROM learning_marks WHERE id IN (
-            SELECT id FROM learning_marks
-            WHERE family IS NOT NULL AND (:namespace IS NULL OR namespace = :namespace)
-            ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
-        RETURNING family
-    )
+    WITH oldest AS MATERIALIZED (
+        SELECT family FROM learning_marks
+        WHERE family IS NOT NULL AND (:namespace IS NULL OR namespace = :namespace)
+        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ),
+    all_of_them AS MATERIALIZED (
+        SELECT id FROM learning_marks WHERE family IN (SELECT family FROM oldest) FOR UPDATE SKIP LOCKED
+    ),
+    taken AS (DELETE FROM learning_marks WHERE id IN (SELECT id FROM all_of_them) RETURNING family)
     SELECT DISTINCT family FROM taken
     """
 ).bindparams(bindparam("limit", type_=BigInteger()), bindparam("namespace", type_=Text()))
@@ -169,41 +172,68 @@ async def take_stale(session: Session, limit: int, *, namespace: str | None) -> 
 
 
 _COLUMNS: Final = """
-    p.id, p.kind, p.namespace, NULL AS user_id, NULL AS agent_id, NULL AS session_id, p.project_id, p.family, p.premise,
+    p.id, p.kind, p.namespace, NULL AS user_id, NULL AS agent_id, NULL AS session_id, p.project_id, p.family, p.gist, p.premise,
     p.conclusion, p.words, p.description, p.content, p.confidence, p.state, p.first_seen_at, p.weighed_at
 """
-_WITH_EVIDENCE: Final = f"""
+# Who does not support a pattern of a family supports a rival of it: the rest of the family's episodes contradict.
+_COUNTED: Final = text(
+    f"""
+    WITH of_pattern AS (
+        SELECT e.pattern_id, count(*) AS count FROM pattern_evidence AS e JOIN patterns AS p ON p.id = e.pattern_id
+        WHERE p.family = ANY (:families) AND p.merged_into IS NULL GROUP BY e.pattern_id
+    ),
+    of_family AS (
+        SELECT p.family, count(DISTINCT e.episode_id) AS count
+        FROM pattern_evidence AS e JOIN patterns AS p ON p.id = e.pattern_id
+        WHERE p.family = ANY (:families) AND p.merged_into IS NULL GROUP BY p.family
+    )
+    SELECT {_COLUMNS}, coalesce(mine.count, 0) AS supporters, coalesce(whole.count, 0) - coalesce(mine.count, 0) AS contradictors
+    FROM patterns AS p
+    LEFT JOIN of_pattern AS mine ON mine.pattern_id = p.id
+    LEFT JOIN of_family AS whole ON whole.family = p.family
+    WHERE p.family = ANY (:families) AND p.merged_into IS NULL
+    ORDER BY p.id
+    """  # noqa: S608 - parts of this module
+).bindparams(bindparam("families", type_=_UIDS))
+_EVIDENCE: Final = text(
+    f"""
+    SELECT p.id, mine.ids AS supporting, theirs.ids AS contradicting
     FROM patterns AS p
     CROSS JOIN LATERAL (
-        SELECT count(*) AS count, (array_agg(e.episode_id ORDER BY e.episode_id DESC))[1:{_MOST_EVIDENCE}] AS ids
+        SELECT (array_agg(e.episode_id ORDER BY e.episode_id DESC))[1:{_MOST_EVIDENCE}] AS ids
         FROM pattern_evidence AS e WHERE e.pattern_id = p.id
     ) AS mine
     CROSS JOIN LATERAL (
-        SELECT count(*) AS count, (array_agg(rival.episode_id ORDER BY rival.episode_id DESC))[1:{_MOST_EVIDENCE}] AS ids
+        SELECT (array_agg(rival.episode_id ORDER BY rival.episode_id DESC))[1:{_MOST_EVIDENCE}] AS ids
         FROM (
-            SELECT DISTINCT e.episode_id
+            SELECT e.episode_id
             FROM patterns AS other JOIN pattern_evidence AS e ON e.pattern_id = other.id
             WHERE other.family = p.family AND other.id <> p.id AND other.merged_into IS NULL
-              AND NOT EXISTS (SELECT FROM pattern_evidence AS m WHERE m.pattern_id = p.id AND m.episode_id = e.episode_id)
+            EXCEPT SELECT e.episode_id FROM pattern_evidence AS e WHERE e.pattern_id = p.id
         ) AS rival
     ) AS theirs
-"""  # noqa: S608 - a constant of ours
-_COUNTED: Final = text(
-    f"""
-    SELECT {_COLUMNS}, mine.count AS supporters, theirs.count AS contradictors,
-           mine.ids AS supporting, theirs.ids AS contradicting
-    {_WITH_EVIDENCE}
-    WHERE p.family = ANY (:families) AND p.merged_into IS NULL
-    ORDER BY p.id
-    """
-).bindparams(bindparam("families", type_=_UIDS))
-_LISTED: Final = text(
-    f"""
-    SELECT {_COLUMNS}, p.supporters, p.contradictors, mine.ids AS supporting, theirs.ids AS contradicting
-    {_WITH_EVIDENCE}
     WHERE p.id = ANY (:ids)
-    ORDER BY p.id
-    """
+    """  # noqa: S608 - a constant of ours
+).bindparams(bindparam("ids", type_=_UIDS))
+
+
+async def with_evidence(session: Session, given: Sequence[Pattern]) -> tuple[Pattern, ...]:
+    if not given:
+        return ()
+    found = {row.id: row for row in await session.run("evidence", _EVIDENCE, {"ids": [pattern.id for pattern in given]})}
+    return tuple(
+        replace(p, supporting_episodes=_uuids(found[p.id].supporting), contradicting_episodes=_uuids(found[p.id].contradicting))
+        for p in given
+        if p.id in found
+    )
+
+
+def _uuids(ids: Sequence[UUID] | None) -> tuple[UUID, ...]:
+    return tuple(ids or ())
+
+
+_LISTED: Final = text(
+    f"SELECT {_COLUMNS}, p.supporters, p.contradictors FROM patterns AS p WHERE p.id = ANY (:ids) ORDER BY p.id"  # noqa: S608
 ).bindparams(bindparam("ids", type_=_UIDS))
 
 
@@ -223,47 +253,61 @@ async def page(session: Session, query: PatternQuery) -> tuple[Pattern, ...]:
         conditions.append(patterns.c.id > query.after)
     statement = select(patterns.c.id).where(*conditions).order_by(patterns.c.id).limit(query.limit)
     ids = [row.id for row in await session.run("patterns_page", statement)]
-    return rows.readable(await session.run("list_patterns", _LISTED, {"ids": ids}), rows.pattern) if ids else ()
+    listed = rows.readable(await session.run("list_patterns", _LISTED, {"ids": ids}), rows.pattern) if ids else ()
+    return await with_evidence(session, listed)
 
 
 _SIMILAR: Final = text(
     f"""
-    SELECT {_COLUMNS}, p.supporters, p.contradictors, NULL AS supporting, NULL AS contradicting
-    FROM patterns AS p
-    WHERE p.namespace = :namespace AND p.project_id IS NOT DISTINCT FROM :project_id AND p.kind = :kind
-      AND p.id <> :id AND p.merged_into IS NULL AND p.words && :words
-      AND (p.weighed_at IS NOT NULL OR (p.first_seen_at, p.id) < (:first_seen_at, :id))
-      AND 2 * (SELECT count(*) FROM unnest(p.words) AS word WHERE word = ANY (:words))
-          >= greatest(cardinality(p.words), cardinality(:words))
-    ORDER BY p.first_seen_at, p.id
-    LIMIT :limit
+    SELECT given.id AS of_id, {_COLUMNS}, p.supporters, p.contradictors
+    FROM patterns AS given
+    CROSS JOIN LATERAL (
+        SELECT * FROM (
+            SELECT * FROM patterns AS same WHERE same.gist = given.gist
+            UNION
+            SELECT * FROM patterns AS near
+            WHERE cardinality(given.words) > 0 AND near.words && given.words AND near.namespace = given.namespace
+              AND near.project_id IS NOT DISTINCT FROM given.project_id AND near.kind = given.kind
+              AND 4 * (SELECT count(*) FROM unnest(near.words) AS word WHERE word = ANY (given.words))
+                  >= 3 * greatest(cardinality(near.words), cardinality(given.words))
+        ) AS found
+        WHERE found.id <> given.id AND found.merged_into IS NULL
+          AND (found.weighed_at IS NOT NULL OR (found.first_seen_at, found.id) < (given.first_seen_at, given.id))
+        ORDER BY found.first_seen_at, found.id
+        LIMIT :limit
+    ) AS p
+    WHERE given.id = ANY (:ids)
     """  # noqa: S608 - a part of this module
-).bindparams(
-    bindparam("words", type_=ARRAY(Text)),
-    bindparam("id", type_=Uuid()),
-    bindparam("project_id", type_=Text()),
-    bindparam("first_seen_at", type_=_MOMENT),
-    bindparam("limit", type_=BigInteger()),
-)
+).bindparams(bindparam("ids", type_=_UIDS), bindparam("limit", type_=BigInteger()))
 
 
-async def similar(session: Session, pattern: Pattern, limit: int) -> tuple[Pattern, ...]:
-    parameters = {
-        "namespace": pattern.scope.namespace,
-        "project_id": pattern.scope.project_id,
-        "kind": pattern.kind.value,
-        "id": pattern.id,
-        "words": list(pattern.words),
-        "first_seen_at": pattern.first_seen_at,
-        "limit": limit,
-    }
-    return rows.readable(await session.run("similar_patterns", _SIMILAR, parameters), rows.pattern)
+async def similar(session: Session, given: Sequence[Pattern], limit: int) -> Mapping[UUID, Sequence[Pattern]]:
+    if not given:
+        return {}
+    found: dict[UUID, list[Pattern]] = defaultdict(list)
+    rows_found = await session.run("similar_patterns", _SIMILAR, {"ids": [pattern.id for pattern in given], "limit": limit})
+    for of_id, pattern in rows.readable(rows_found, rows.pattern_similar_to):
+        found[of_id].append(pattern)
+    return found
 
 
-async def save(session: Session, pattern: Pattern) -> None:
-    decided = ("confidence", "supporters", "contradictors", "weighed_at")
-    values = {name: getattr(pattern, name) for name in decided} | {"state": pattern.state.value}
-    await session.run("save_pattern", update(patterns).where(patterns.c.id == pattern.id).values(values))
+_SAVE: Final = text(
+    """
+    UPDATE patterns SET confidence = new.confidence, supporters = new.supporters, contradictors = new.contradictors,
+                        state = new.state, weighed_at = new.weighed_at
+    FROM jsonb_to_recordset(CAST(:patterns AS jsonb)) AS new (
+        id uuid, confidence double precision, supporters integer, contradictors integer, state text, weighed_at timestamptz
+    )
+    WHERE patterns.id = new.id
+    """
+).bindparams(bindparam("patterns", type_=Text()))
+_DECIDED: Final = ("confidence", "supporters", "contradictors", "state", "weighed_at")
+
+
+async def save(session: Session, weighed: Sequence[Pattern]) -> None:
+    # The driver's UUIDs are a class of their own, which is no JSON.
+    values = [{name: getattr(pattern, name) for name in _DECIDED} | {"id": str(pattern.id)} for pattern in weighed]
+    await session.run("save_patterns", _SAVE, {"patterns": dump_json(values)})
 
 
 async def merge(session: Session, pattern: Pattern, into: Pattern) -> None:

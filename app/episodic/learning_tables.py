@@ -49,6 +49,7 @@ patterns: Final = Table(
     Column("namespace", Text, nullable=False),
     Column("project_id", Text),
     Column("family", Uuid, nullable=False),
+    Column("gist", Uuid, nullable=False),
     Column("premise", JSONB, nullable=False),
     Column("conclusion", JSONB, nullable=False),
     Column("words", ARRAY(Text), nullable=False),
@@ -74,6 +75,7 @@ patterns: Final = Table(
     CheckConstraint(f"length(namespace) <= {ID_CHARACTERS} AND length(project_id) <= {ID_CHARACTERS}", name="ids_are_short"),
     Index("ix_patterns_namespace_id", "namespace", "id"),
     Index("ix_patterns_family", "family"),
+    Index("ix_patterns_gist", "gist"),
     Index("ix_patterns_words", "words", postgresql_using="gin"),
     Index("ix_patterns_merged_into", "merged_into", postgresql_where=text("merged_into IS NOT NULL")),
 )
@@ -95,4 +97,5 @@ learning_marks: Final = Table(
     Column("project_id", Text),
     Column("family", Uuid, comment="whose evidence changed; without one the scope's heuristics are out of date"),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Index("ix_learning_marks_family", "family"),
 )

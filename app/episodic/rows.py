@@ -286,6 +286,7 @@ def pattern(row: Row[Any]) -> Pattern:
         kind=PatternKind(row.kind),
         scope=scope_of(row),
         family=row.family,
+        gist=row.gist,
         premise=_texts({"premise": row.premise}, "premise"),
         conclusion=_texts({"conclusion": row.conclusion}, "conclusion"),
         description=row.description,
@@ -293,13 +294,15 @@ def pattern(row: Row[Any]) -> Pattern:
         content=document_of(row, "content"),
         words=tuple(row.words),
         confidence=row.confidence,
-        supporting_episodes=tuple(row.supporting or ()),
-        contradicting_episodes=tuple(row.contradicting or ()),
         supporters=row.supporters,
         contradictors=row.contradictors,
         state=PatternState(row.state),
         weighed_at=row.weighed_at,
     )
+
+
+def pattern_similar_to(row: Row[Any]) -> tuple[UUID, Pattern]:
+    return row.of_id, pattern(row)
 
 
 def owed_erasure(row: Row[Any]) -> OwedErasure:

@@ -14,6 +14,8 @@ _DROPPED: Final = frozenset({"a", "an", "the", "of", "to", "for", "in", "on", "a
 _TURNED: Final = frozenset({"not", "no", "never", "without", "dont", "un", "non", "less", "more", "up", "down", "on", "off"})
 _ENDINGS: Final = ("ing", "ed", "es", "s")
 _SHORTEST_STEM: Final = 3
+_WORDY: Final = 3
+"""Words of a part from which on another part can share three quarters of them, and not all."""
 
 
 def pattern(
@@ -33,11 +35,23 @@ def pattern(
         description=description,
         first_seen_at=episode.ended_at,
         content=content,
-        words=tuple(sorted({word for part in (*given, *then) for word in stems(part)})),
+        gist=derived_uuid("gist", *whose, kind.value, str(len(given)), *map(_bag, (*given, *then))),
+        words=_words((*given, *then)),
         confidence=confidence_of(1, 0),
         supporting_episodes=(episode.id,),
         supporters=1,
     )
+
+
+def _bag(part: str) -> str:
+    """The words of a part in one order; of a part without any, itself."""
+    return " ".join(sorted(stems(part))) or part
+
+
+def _words(parts: Sequence[str]) -> tuple[str, ...]:
+    """All words, if a part has enough of them to be nearly another one; a shorter one is the same or not (see `gist`)."""
+    bags = [stems(part) for part in parts]
+    return tuple(sorted(frozenset().union(*bags))) if any(len(bag) >= _WORDY for bag in bags) else ()
 
 
 def confidence_of(supporters: int, contradictors: int) -> float:

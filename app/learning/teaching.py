@@ -34,17 +34,16 @@ async def teach(tx: EpisodicWriter, learned: Knowledge, now: datetime) -> Knowle
     return await _save_if_changed(tx, stored, replace(taught, valid_to=None) if is_back else taught)
 
 
-async def withdraw(tx: EpisodicWriter, learned: Knowledge, now: datetime) -> None:
+async def withdraw(tx: EpisodicWriter, learned: Knowledge, now: datetime) -> Knowledge | None:
     """What is stored of it does not hold any more; why, its evidence says."""
     stored = await tx.knowledge(learned.scope.namespace, learned.id)
     if stored is None or not is_ours(stored) or WITHDRAWN in stored.content:
-        return
+        return stored
     if stored.valid_to is not None:  # somebody else ended it, and may let it hold again
-        await _save_if_changed(tx, stored, _brought_up_to_date(stored, learned, _marked(learned)))
-        return
+        return await _save_if_changed(tx, stored, _brought_up_to_date(stored, learned, _marked(learned)))
     content = {**_marked(learned), WITHDRAWN: now.isoformat()}
     ended = _brought_up_to_date(stored, learned, content)
-    await _save_if_changed(tx, stored, replace(ended, valid_to=max(now, stored.valid_from or now)))
+    return await _save_if_changed(tx, stored, replace(ended, valid_to=max(now, stored.valid_from or now)))
 
 
 async def forget_taught(tx: EpisodicWriter, namespace: str, knowledge_id: UUID) -> None:

@@ -8,7 +8,7 @@ time takes others.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -60,38 +60,44 @@ class Weighing:
             taken = await tx.take_stale(self._policy.batch, namespace=namespace)
             if taken is None:
                 return None
-            counts: Counter[str] = Counter()
-            for pattern in taken:
-                counts.update(await self._weigh(tx, pattern))
+            counts = await self._weigh(tx, taken)
             await reached(FaultPoint.LEARN_WEIGHED)
         await reached(FaultPoint.LEARN_TAUGHT)
         return counts
 
-    async def _weigh(self, tx: EpisodicWriter, pattern: Pattern) -> Counter[str]:
-        if not pattern.supporters:
+    async def _weigh(self, tx: EpisodicWriter, taken: Sequence[Pattern]) -> Counter[str]:
+        dropped = await self._drop(tx, [p for p in taken if not p.supporters])
+        merged = await self._merge(tx, [p for p in taken if p.supporters and p.weighed_at is None])
+        left = {p.id: p for p in taken if p.supporters and p.id not in merged}
+        weighed = [self._policy.weighed(p, self._clock()) for p in left.values()]
+        await tx.save_patterns(weighed)
+        passed_on = await self._pass_on(tx, weighed, {p.id: p.state for p in left.values()})
+        return Counter(patterns_dropped=dropped, patterns_merged=len(merged)) + passed_on
+
+    async def _drop(self, tx: EpisodicWriter, unsupported: Sequence[Pattern]) -> int:
+        for pattern in unsupported:
             await forget_taught(tx, pattern.scope.namespace, pattern.id)
-            await tx.delete_patterns([pattern.id])
-            return Counter(patterns_dropped=1)
-        if pattern.weighed_at is None and await self._merge(tx, pattern):
-            return Counter(patterns_merged=1)
-        weighed = self._policy.weighed(pattern, self._clock())
-        await tx.save_pattern(weighed)
-        return await self._pass_on(tx, weighed, was=pattern.state)
+        await tx.delete_patterns([pattern.id for pattern in unsupported])
+        return len(unsupported)
 
-    async def _merge(self, tx: EpisodicWriter, pattern: Pattern) -> bool:
-        same = self._policy.same_as(pattern, await tx.similar_patterns(pattern, self._policy.similar))
-        if same is not None:
-            await tx.merge_pattern(pattern, same)
-        return same is not None
+    async def _merge(self, tx: EpisodicWriter, new: Sequence[Pattern]) -> frozenset[UUID]:
+        """Merge those that say what another one says; returns their ids."""
+        similar = await tx.similar_patterns(new, self._policy.similar)
+        same = {p.id: self._policy.same_as(p, similar.get(p.id, ())) for p in new}
+        for pattern in new:
+            if (other := same[pattern.id]) is not None:
+                await tx.merge_pattern(pattern, other)
+        return frozenset(pattern_id for pattern_id, other in same.items() if other is not None)
 
-    async def _pass_on(self, tx: EpisodicWriter, pattern: Pattern, was: PatternState) -> Counter[str]:
-        if pattern.state is PatternState.KEPT:
-            await teach(tx, knowledge_of(pattern), self._clock())
-            return Counter(patterns_kept=int(was is not PatternState.KEPT))
-        if was is PatternState.KEPT:
-            await withdraw(tx, knowledge_of(pattern), self._clock())
-            return Counter(patterns_withdrawn=1)
-        return Counter()
+    async def _pass_on(self, tx: EpisodicWriter, weighed: Sequence[Pattern], before: Mapping[UUID, PatternState]) -> Counter[str]:
+        """What is kept is taught, what was and is not any more is withdrawn."""
+        counts: Counter[str] = Counter()
+        concerned = [p for p in weighed if PatternState.KEPT in {p.state, before[p.id]}]
+        for pattern in await tx.with_evidence(concerned):
+            is_kept, was_kept = pattern.state is PatternState.KEPT, before[pattern.id] is PatternState.KEPT
+            await (teach if is_kept else withdraw)(tx, knowledge_of(pattern), self._clock())
+            counts.update(patterns_kept=int(is_kept and not was_kept), patterns_withdrawn=int(was_kept and not is_kept))
+        return counts
 
 
 def knowledge_of(pattern: Pattern) -> Knowledge:

@@ -116,22 +116,27 @@ class PatternWriter(PatternReader, Protocol):
         ...
 
     async def take_stale(self, limit: int, *, namespace: str | None = None) -> tuple[Pattern, ...] | None:
-        """Take up to `limit` stale marks: every pattern of their families, counted anew, and locked until the transaction ends.
+        """Take up to `limit` stale families: their patterns, counted anew and locked until the transaction ends.
 
-        Their marks are gone with it. Patterns that were merged into others are not among them: their evidence has moved
-        on. None when nothing is stale.
+        Nothing of them is stale any more. Patterns that were merged into others are not among them: their evidence has
+        moved on. Without the ids of episodes. None when nothing is stale.
         """
         ...
 
-    async def similar_patterns(self, pattern: Pattern, limit: int) -> tuple[Pattern, ...]:
-        """Others of the same kind and scope that share at least half of the words, without evidence.
+    async def with_evidence(self, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
+        """The same patterns with the newest episodes on both sides, in the same order."""
+        ...
+
+    async def similar_patterns(self, patterns: Sequence[Pattern], limit: int) -> Mapping[UUID, Sequence[Pattern]]:
+        """For each of them others of the same kind and scope that have the same gist, or at least three quarters of the words.
 
         Only such as were weighed before or are older (of two new ones, one is merged into the other, and not both).
+        Without the ids of episodes; the oldest `limit`, which are left out where there are none.
         """
         ...
 
-    async def save_pattern(self, pattern: Pattern) -> None:
-        """Replace what weighing decides: counts, confidence, state, and when it was weighed."""
+    async def save_patterns(self, patterns: Sequence[Pattern]) -> None:
+        """Replace what weighing decides: counts, confidence, state, and when they were weighed."""
         ...
 
     async def merge_pattern(self, pattern: Pattern, into: Pattern) -> None:

@@ -35,15 +35,16 @@ class Pattern:
 
     Patterns of one `family` share kind, scope and premise: each contradicts the others. `scope` is a namespace and a
     project. Both sides are normalised texts; `description` and `content` say the same for people and for programs.
-    `supporters` and `contradictors` count the episodes, of which only the newest may be listed. `words` are what both
-    sides have in them, by which others of nearly the same meaning are found. `weighed_at` is None as long as nobody has
-    compared the pattern with the others.
+    `supporters` and `contradictors` count the episodes, of which only the newest may be listed. Patterns of one `gist`
+    say the same but for spelling, endings and the order of words; `words` are what longer texts have in them, by which others
+    of nearly the same meaning are found. `weighed_at` is None as long as nobody has compared the pattern with the others.
     """
 
     id: UUID
     kind: PatternKind
     scope: Scope
     family: UUID
+    gist: UUID
     premise: tuple[str, ...]
     conclusion: tuple[str, ...]
     description: str

@@ -135,8 +135,9 @@ def _newest(ids: Collection[UUID]) -> tuple[UUID, ...]:
 
 
 def _counted(pattern: Pattern) -> Pattern:
-    sides = pattern.supporting_episodes, pattern.contradicting_episodes
-    return replace(pattern, supporters=len(sides[0]), contradictors=len(sides[1]))
+    """With the numbers of the episodes in place of their ids."""
+    mine, theirs = len(pattern.supporting_episodes), len(pattern.contradicting_episodes)
+    return replace(pattern, supporters=mine, contradictors=theirs, supporting_episodes=(), contradicting_episodes=())
 
 
 class _HasBooks(Protocol):
@@ -230,26 +231,30 @@ class LearningWriter(LearningReader):
     async def take_stale(self: _HasBooks, limit: int, *, namespace: str | None = None) -> tuple[Pattern, ...] | None:
         def take(books: Books) -> tuple[Pattern, ...] | None:
             kept = books.learning
-            marks = [m for m, (scope, f) in sorted(kept.marks.items()) if f and namespace in {None, scope.namespace}][:limit]
-            families = {kept.marks.pop(mark)[1] for mark in marks}
+            stale = [f for _, (scope, f) in sorted(kept.marks.items()) if f and namespace in {None, scope.namespace}]
+            families = set(stale[:limit])
+            kept.marks = {i: mark for i, mark in kept.marks.items() if mark[1] not in families or mark[1] is None}
             for alias in [i for i in kept.merged if kept.patterns[i].family in families]:
                 kept.move(alias)
             found = sorted((p for p in kept.shown() if p.family in families), key=lambda p: p.id)
-            return tuple(_counted(kept.with_evidence(p)) for p in found) if marks else None
+            return tuple(_counted(kept.with_evidence(p)) for p in found) if families else None
 
         return self._change(take)
 
-    async def similar_patterns(self: _HasBooks, pattern: Pattern, limit: int) -> tuple[Pattern, ...]:
-        same = (p for p in self._books.learning.shown() if (p.kind, p.scope) == (pattern.kind, pattern.scope))
-        found = (p for p in same if p.id != pattern.id and _is_before(p, pattern) and _shares_words(p, pattern))
-        return tuple(sorted(found, key=lambda p: (p.first_seen_at, p.id))[:limit])
+    async def with_evidence(self: _HasBooks, patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
+        return tuple(self._books.learning.with_evidence(p) for p in patterns)
 
-    async def save_pattern(self: _HasBooks, pattern: Pattern) -> None:
+    async def similar_patterns(self: _HasBooks, patterns: Sequence[Pattern], limit: int) -> Mapping[UUID, Sequence[Pattern]]:
+        found = {given.id: _similar(self._books.learning.shown(), given)[:limit] for given in patterns}
+        return {of_id: others for of_id, others in found.items() if others}
+
+    async def save_patterns(self: _HasBooks, patterns: Sequence[Pattern]) -> None:
         decided = ("confidence", "supporters", "contradictors", "state", "weighed_at")
-        values: dict[str, Any] = {name: getattr(pattern, name) for name in decided}
 
         def save(books: Books) -> None:
-            books.learning.patterns[pattern.id] = replace(books.learning.patterns[pattern.id], **values)
+            for pattern in patterns:
+                values: dict[str, Any] = {name: getattr(pattern, name) for name in decided}
+                books.learning.patterns[pattern.id] = replace(books.learning.patterns[pattern.id], **values)
 
         self._change(save)
 
@@ -286,6 +291,11 @@ def _is_before(one: Pattern, other: Pattern) -> bool:
     return one.weighed_at is not None or (one.first_seen_at, one.id) < (other.first_seen_at, other.id)
 
 
+def _similar(shown: Iterable[Pattern], given: Pattern) -> list[Pattern]:
+    others = (p for p in shown if p.id != given.id and (p.kind, p.scope) == (given.kind, given.scope) and _is_before(p, given))
+    return sorted((p for p in others if p.gist == given.gist or _shares_words(p, given)), key=lambda p: (p.first_seen_at, p.id))
+
+
 def _shares_words(one: Pattern, other: Pattern) -> bool:
     shared = len({*one.words} & {*other.words})
-    return shared > 0 and 2 * shared >= max(len(one.words), len(other.words))
+    return shared > 0 and 4 * shared >= 3 * max(len(one.words), len(other.words))

@@ -46,7 +46,9 @@ async def taught(memory: EpisodicMemory, of: Episode, *patterns: Pattern) -> Non
 
 async def taken(memory: EpisodicMemory, limit: int = 100) -> tuple[Pattern, ...] | None:
     async with memory.writing() as tx:
-        return await tx.take_stale(limit)
+        found = await tx.take_stale(limit)
+        assert all(not p.supporting_episodes and not p.contradicting_episodes for p in found or ())
+        return found and await tx.with_evidence(found)
 
 
 async def weighed(memory: EpisodicMemory) -> Sequence[Pattern]:
@@ -54,7 +56,7 @@ async def weighed(memory: EpisodicMemory) -> Sequence[Pattern]:
     async with memory.writing() as tx:
         patterns = await tx.take_stale(100) or ()
         for one in patterns:
-            await tx.save_pattern(replace(one, confidence=0.9, state=PatternState.KEPT, weighed_at=NOW))
+            await tx.save_patterns([replace(one, confidence=0.9, state=PatternState.KEPT, weighed_at=NOW)])
     return patterns
 
 
@@ -194,8 +196,8 @@ async def test_similar_patterns_are_of_the_same_kind_and_scope(episodic: Episodi
     await taught(episodic, newer, new)
     unweighed = replace(old, confidence=0.0, supporters=0, supporting_episodes=())
     async with episodic.writing() as tx:
-        assert await tx.similar_patterns(new, 10) == (unweighed,)
-        assert await tx.similar_patterns(old, 10) == ()
+        assert await tx.similar_patterns([new, old], 10) == {new.id: [unweighed]}
+        assert await tx.similar_patterns([], 10) == {}
 
 
 async def test_what_has_no_evidence_can_be_deleted(episodic: EpisodicMemory) -> None:

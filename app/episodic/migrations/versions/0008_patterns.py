@@ -40,6 +40,7 @@ def upgrade() -> None:
             namespace text NOT NULL,
             project_id text,
             family uuid NOT NULL,
+            gist uuid NOT NULL,
             premise jsonb NOT NULL,
             conclusion jsonb NOT NULL,
             words text[] NOT NULL,
@@ -67,6 +68,7 @@ def upgrade() -> None:
     op.execute("COMMENT ON COLUMN patterns.merged_into IS 'its evidence goes there'")
     op.execute("CREATE INDEX ix_patterns_namespace_id ON patterns (namespace, id)")
     op.execute("CREATE INDEX ix_patterns_family ON patterns (family)")
+    op.execute("CREATE INDEX ix_patterns_gist ON patterns (gist)")
     op.execute("CREATE INDEX ix_patterns_words ON patterns USING gin (words)")
     op.execute("CREATE INDEX ix_patterns_merged_into ON patterns (merged_into) WHERE merged_into IS NOT NULL")
     op.execute(
@@ -96,6 +98,7 @@ def upgrade() -> None:
     op.execute(
         "COMMENT ON COLUMN learning_marks.family IS 'whose evidence changed; without one the scope''s heuristics are out of date'"
     )
+    op.execute("CREATE INDEX ix_learning_marks_family ON learning_marks (family)")
     # What happened before there was learning is learned from, too.
     op.execute(
         """
