@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from app.learning.documents import normal
@@ -24,6 +25,7 @@ def pattern(
     """The pattern as this one episode supports it. Its id follows from namespace, project, kind and both sides."""
     scope = Scope(episode.scope.namespace, project_id=episode.scope.project_id)
     given, then = tuple(map(normal, premise)), tuple(map(normal, conclusion))
+    bags = [stems(part) for part in (*given, *then)]
     whose = (scope.namespace, "" if scope.project_id is None else f"={scope.project_id}")
     return Pattern(
         id=derived_uuid("pattern", *whose, kind.value, *given, "→", *then),
@@ -35,22 +37,22 @@ def pattern(
         description=description,
         first_seen_at=episode.ended_at,
         content=content,
-        gist=derived_uuid("gist", *whose, kind.value, str(len(given)), *map(_bag, (*given, *then))),
-        words=_words((*given, *then)),
+        gist=derived_uuid(
+            "gist",
+            *whose,
+            kind.value,
+            str(len(given)),
+            *(" ".join(sorted(bag)) or part for bag, part in zip(bags, (*given, *then), strict=True)),
+        ),
+        words=_words(bags),
         confidence=confidence_of(1, 0),
         supporting_episodes=(episode.id,),
         supporters=1,
     )
 
 
-def _bag(part: str) -> str:
-    """The words of a part in one order; of a part without any, itself."""
-    return " ".join(sorted(stems(part))) or part
-
-
-def _words(parts: Sequence[str]) -> tuple[str, ...]:
+def _words(bags: Sequence[frozenset[str]]) -> tuple[str, ...]:
     """All words, if a part has enough of them to be nearly another one; a shorter one is the same or not (see `gist`)."""
-    bags = [stems(part) for part in parts]
     return tuple(sorted(frozenset().union(*bags))) if any(len(bag) >= _WORDY for bag in bags) else ()
 
 
@@ -86,6 +88,7 @@ def stems(text: str) -> frozenset[str]:
     return frozenset(_stem(word) for word in words if word not in _DROPPED or word in _TURNED)
 
 
+@lru_cache(maxsize=4096)
 def _stem(word: str) -> str:
     """Without its ending, a doubled consonant and a mute e: cut, cuts, cutting; release, released, releasing."""
     for ending in _ENDINGS:
