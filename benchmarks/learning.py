@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -13,7 +14,7 @@ import asyncpg
 from sqlalchemy import make_url
 
 from app.embedded import start_postgres
-from app.records import Episode, EpisodeKind, RunReport, Scope, new_id
+from app.records import Episode, EpisodeKind, Scope, new_id
 from app.service import HybridMemoryService
 from benchmarks.workload import NAMESPACE
 
@@ -48,14 +49,23 @@ def _step(random: Random) -> dict[str, object]:
     return step | ({"error": "TimeoutError: too slow"} if random.random() < 0.1 else {"result": "fine"})
 
 
-async def time_learning(service: HybridMemoryService) -> tuple[float, RunReport]:
-    """Seconds until everything that is due is learned from, to the last heuristic."""
-    started = time.perf_counter()
-    report = await service.learn()
-    seconds = time.perf_counter() - started
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Seconds until all patterns were found and weighed, and further seconds until the heuristics were."""
+
+    patterns_seconds: float
+    heuristics_seconds: float
+    evidence: int
+
+
+async def time_learning(service: HybridMemoryService) -> Learned:
+    """Learn from everything that is due, which is of one namespace and project: its heuristics are the last that is counted."""
+    moments = [time.perf_counter()]
+    report = await service.learn(progress=lambda _: moments.append(time.perf_counter()))
     if report.errors:
         raise RuntimeError(f"learning went wrong: {report.errors}")
-    return seconds, report
+    begun, *_, weighed, done = moments
+    return Learned(weighed - begun, done - weighed, report.counts["patterns_found"])
 
 
 async def insert_evidence(home: Path, rows: int) -> float:

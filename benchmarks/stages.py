@@ -153,11 +153,14 @@ async def measure_learning(bench: Bench) -> list[Figure]:
         with bench.step("storing tasks"):
             await learning.store_tasks(installation.service, _EPISODES)
         with bench.step("learning from them"):
-            seconds, report = await learning.time_learning(installation.service)
+            learned = await learning.time_learning(installation.service)
     with bench.step("floor: rows of evidence"):
-        bare = await learning.insert_evidence(bench.home / "floor-learning", report.counts["patterns_found"])
-    floor = Floor("INSERT of as much evidence, asyncpg", _EPISODES / bare)
-    return [Figure("learn from episodes, no model", _EPISODES / seconds, "episodes/s", 200.0, floor, True)]
+        bare = await learning.insert_evidence(bench.home / "floor-learning", learned.evidence)
+    floor, found = Floor("INSERT of as much evidence, asyncpg", _EPISODES / bare), _EPISODES / learned.patterns_seconds
+    return [
+        Figure("patterns from episodes, no model", found, "episodes/s", 200.0, floor, True),
+        Figure(f"heuristics from {_EPISODES:,} of them", learned.heuristics_seconds, "s", None, None),
+    ]
 
 
 async def measure_backlog(bench: Bench) -> list[Figure]:
