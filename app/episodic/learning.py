@@ -371,8 +371,8 @@ async def status(session: Session) -> LearningStatus:
     ).select_from(queue)
     row = (await session.run("learning_status", open_ones))[0]
     is_shown = (patterns.c.weighed_at.is_not(None), patterns.c.merged_into.is_(None))
-    counted = select(patterns.c.state, func.count()).where(*is_shown).group_by(patterns.c.state)
-    found = {PatternState(row[0]): row[1] for row in await session.run("learning_status", counted)}
+    counted = select(patterns.c.state, func.count().label("counted")).where(*is_shown).group_by(patterns.c.state)
+    found = {PatternState(row.state): row.counted for row in await session.run("learning_status", counted)}
     return LearningStatus(row.pending, row.dead, row.stale, row.oldest_at, {state: found.get(state, 0) for state in PatternState})
 
 

@@ -46,4 +46,4 @@ def _meets(value: Scalar | None, condition: Condition) -> bool:
         return value == condition.value and isinstance(value, bool) == isinstance(condition.value, bool)
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    return value >= condition.value if condition.op == "gte" else value <= condition.value
+    return bool(value >= condition.value if condition.op == "gte" else value <= condition.value)

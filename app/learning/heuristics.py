@@ -129,13 +129,13 @@ class _Table:
 
     def with_evidence(self, heuristic: Heuristic) -> Heuristic:
         took = self.mask(heuristic.conditions) & self._took[heuristic.action]
-        called = Counter(self._cases[i].called for i in np.flatnonzero(took)).most_common(1)[0][0]
+        called = Counter(self._cases[i].called for i in np.flatnonzero(took).tolist()).most_common(1)[0][0]
         return replace(
             heuristic, called=called, supporting=self._ids(took & self._well), contradicting=self._ids(took & ~self._well)
         )
 
     def _ids(self, mask: Mask) -> tuple[UUID, ...]:
-        return tuple(sorted(self._cases[i].episode_id for i in np.flatnonzero(mask)))
+        return tuple(sorted(self._cases[i].episode_id for i in np.flatnonzero(mask).tolist()))
 
 
 def fisher_p(well: int, tried: int, others_well: int, others_tried: int) -> float:

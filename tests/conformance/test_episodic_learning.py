@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -27,9 +27,11 @@ def seen(of: Episode, then: str = "ship", given: str = "risk high") -> Pattern:
     return pattern(PatternKind.DECISION_POINT, of, (given,), (then,), description=f"{given}: {then}", content=content)
 
 
-async def claimed(memory: EpisodicMemory, limit: int = 100, **further: Any) -> tuple[Extraction, ...]:
+async def claimed(
+    memory: EpisodicMemory, limit: int = 100, *, now: datetime = NOW, namespace: str | None = None
+) -> tuple[Extraction, ...]:
     async with memory.writing() as tx:
-        return await tx.claim_extractions(limit, **({"lease": MINUTE, "now": NOW} | further))
+        return await tx.claim_extractions(limit, lease=MINUTE, now=now, namespace=namespace)
 
 
 async def learned(memory: EpisodicMemory, *lessons: Lesson) -> frozenset[UUID]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import re
 from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 from served import Served
+
+from app.cli import learning
+from app.client import MemoryClient
 
 NOW = "2026-03-01T09:00:00Z"
 
@@ -201,3 +207,25 @@ def test_bad_questions_are_named(api: Served, asked: dict[str, Any], field: str)
     answer = api.http.get("/v1/patterns", params=asked)
     assert answer.status_code == 422
     assert field in answer.json()["errors"][0]["field"]
+
+
+async def test_the_command_learns_and_counts(api: Served, namespace: str) -> None:
+    """`hybrid-memory learn` prints what the run did."""
+    for _ in range(3):
+        decide(api, namespace, {"risk": "high"}, "cut scope", None)
+    console = Console(width=100, record=True, file=io.StringIO())
+    await learning.learn(MemoryClient(api.url), namespace=namespace, retry=True, console=console)
+    printed = dict(re.findall(r"(\w+) +(\d+) *\n", console.export_text()))
+    del printed["milliseconds"]
+    assert printed == {
+        "retried": "0", "episodes": "3", "skipped": "0", "found": "3", "merged": "0", "kept": "1", "heuristics": "0",
+    }  # fmt: skip
+
+
+async def test_the_client_lists_patterns(api: Served, namespace: str) -> None:
+    """`MemoryClient.patterns` takes the parameters of the operation."""
+    decide(api, namespace, {"risk": "high"}, "cut scope", None)
+    async with MemoryClient(api.url) as client:
+        await client.learn(namespace=namespace)
+        found = await client.patterns(namespace=namespace, kind="decision_point", limit=5)
+    assert [p["description"] for p in found["patterns"]] == ["When risk is 'high', 'cut scope' is chosen."]

@@ -130,14 +130,14 @@ async def test_workers_side_by_side_lose_nothing(memory: PostgresRepository, oth
     assert (said.partition(":")[0], supporters) == ("When risk is 'high', choose 'cut scope'", 30)
 
 
-@pytest.mark.parametrize("point", LEARNING)
-async def test_whoever_dies_leaves_it_to_the_next(memory: PostgresRepository, point: FaultPoint) -> None:
+@pytest.mark.parametrize("deadly", LEARNING)
+async def test_whoever_dies_leaves_it_to_the_next(memory: PostgresRepository, deadly: FaultPoint) -> None:
     """Interrupted at any step and run again after the lease, it ends where an undisturbed run does."""
     episodes = [decision(number) for number in range(20)]
     await stored(memory, *episodes)
 
-    async def die(reached: FaultPoint) -> None:
-        if reached is point:
+    async def die(point: FaultPoint) -> None:
+        if point is deadly:
             raise asyncio.CancelledError  # what no handler of errors may outlive, as nothing outlives a SIGKILL
 
     clock = FixedClock(NOW)

@@ -21,12 +21,12 @@ from app.records import Condition
 
 def sprint(random: Random, *, effect: bool) -> Case:
     """A sprint; with `effect`, cutting scope helps small teams with a large backlog, and nothing else matters."""
-    facts = {
+    facts: dict[str, str | int | float | bool] = {
         "backlog_size": random.randrange(5, 60), "team_size": random.randrange(2, 10),
         "risk": random.choice(["low", "high"]), "day": random.choice(["monday", "friday"]), "morale": round(random.random(), 2),
     }  # fmt: skip
     action = random.choice(["cut scope", "hire"])
-    is_tight = int(facts["backlog_size"]) >= 20 and int(facts["team_size"]) <= 5  # type: ignore[call-overload]
+    is_tight = int(facts["backlog_size"]) >= 20 and int(facts["team_size"]) <= 5
     chance = (0.95 if action == "cut scope" else 0.2) if effect and is_tight else 0.5
     return Case(UUID(int=random.getrandbits(128)), facts, action, action.title(), random.random() < chance)
 
