@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from app.learning.conditions import MOST_FACTS
-from app.learning.documents import Scalar, action_of, facts_of, normal
+from app.learning.conditions import Condition, Op
+from app.learning.documents import Fact, action_of, facts_of, normal
 from app.learning.extractors.outcomes import GOOD_FROM
-from app.records import Condition, Episode
+from app.learning.perceived import MOST_FACTS
+from app.records import Episode
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Case:
     """One episode with a known outcome. `action` is normalised, `called` is how the agent wrote it."""
 
     episode_id: UUID
-    facts: Mapping[str, Scalar]
+    facts: Mapping[str, Fact]
     action: str
     called: str
     went_well: bool
@@ -41,9 +42,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _meets(value: Scalar | None, condition: Condition) -> bool:
-    if condition.op == "eq":
+def _meets(value: Fact | None, condition: Condition) -> bool:
+    """As `conditions.met` has it, for the operators that heuristics are made of."""
+    if condition.op is Op.EQ:
         return value == condition.value and isinstance(value, bool) == isinstance(condition.value, bool)
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, int | float) or not isinstance(condition.value, int | float) or isinstance(value, bool):
         return False
-    return bool(value >= condition.value if condition.op == "gte" else value <= condition.value)
+    return value >= condition.value if condition.op is Op.GTE else value <= condition.value

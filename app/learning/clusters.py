@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from app.learning.cases import Case, is_number
-from app.learning.conditions import around
+from app.learning.perceived import around
 
 _FEWEST: Final = 6
 """Cases of a cluster: with fewer no table of four counts says anything."""

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from app.records import Json
 
-Scalar: TypeAlias = str | int | float | bool
+Fact: TypeAlias = str | int | float | bool
 
 _TOOL_KEYS: Final = ("tool", "tool_name", "action", "function", "name", "command", "tool_calls", "type")
 _NO_TOOLS: Final = frozenset({
@@ -69,13 +69,14 @@ def action_of(action: Json) -> str | None:
     return named or (texts[0].strip() if len(texts) == 1 else None)
 
 
-def facts_of(document: Json, most: int) -> Mapping[str, Scalar]:
+def facts_of(document: Json, most: int) -> Mapping[str, Fact]:
     """The first `most` short values in the order of their paths: numbers, truth values, and texts that could be categories."""
     return dict(sorted(_facts(document, "", 0))[:most])
 
 
-def _facts(document: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Scalar]]:
-    for key, value in document.items():
+def _facts(document: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Fact]]:
+    named = ((key, value) for key, value in document.items() if key.strip() and "." not in key)  # a path has to lead there
+    for key, value in named:
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):
             if depth < _DEEPEST:

@@ -18,17 +18,19 @@ from uuid import UUID
 from app.faultpoints import FaultPoint, reached
 from app.learning.cases import Case
 from app.learning.clusters import clusters_of
+from app.learning.conditions import Condition, Op
 from app.learning.extraction import ExtractionPolicy
 from app.learning.extractors.outcomes import GOOD_FROM
 from app.learning.heuristics import Heuristic, HeuristicPolicy, heuristics_in
+from app.learning.perceived import as_json, in_words
 from app.learning.phrasing import Phraser
 from app.learning.teaching import is_ours, teach, withdraw
 from app.ports import Clock, EpisodicMemory, EpisodicReader, StaleScope
-from app.records import Condition, Episode, Knowledge, KnowledgeKind, Scope, derived_uuid
+from app.records import Episode, Knowledge, KnowledgeCriteria, KnowledgeKind, Origin, Scope, derived_uuid
 
 COUNTED: Final = "counted"
 _PAGE: Final = 500
-_BOUNDS: Final = frozenset({"lt", "lte", "gt", "gte"})
+_BOUNDS: Final = frozenset({Op.LT, Op.LTE, Op.GT, Op.GTE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +123,14 @@ def known_as(heuristic: Heuristic, scope: Scope, now: datetime) -> Knowledge:
         confidence=heuristic.confidence,
         supporting_episodes=heuristic.supporting,
         contradicting_episodes=heuristic.contradicting,
+        origin=Origin.LEARNED,
+        evidence_count=heuristic.tried,
     )
 
 
 def _content(heuristic: Heuristic) -> dict[str, object]:
     return {
-        "conditions": [c.as_json() for c in heuristic.conditions],
+        "conditions": as_json(heuristic.conditions),
         "action": heuristic.called,
         "well": heuristic.well,
         "tried": heuristic.tried,
@@ -139,15 +143,16 @@ def _content(heuristic: Heuristic) -> dict[str, object]:
 
 def _fixed(condition: Condition) -> str:
     """What stays the same of a condition when there are more cases: a bound moves with them."""
-    return f"{condition.field} {condition.op}" if condition.op in _BOUNDS else str(condition)
+    return f"{condition.field} {condition.op}" if condition.op in _BOUNDS else in_words([condition])
 
 
 async def _learned(reader: EpisodicReader, scope: Scope) -> list[Knowledge]:
     """The heuristics of exactly this scope that learning may change."""
+    learned = KnowledgeCriteria(origin=Origin.LEARNED)
     found: list[Knowledge] = []
     before = None
     while True:
-        page = await reader.list_knowledge(scope, kind=KnowledgeKind.HEURISTIC, before=before, limit=_PAGE)
+        page = await reader.list_knowledge(scope, kind=KnowledgeKind.HEURISTIC, before=before, limit=_PAGE, criteria=learned)
         found += [k for k in page if k.scope == scope and is_ours(k)]
         if len(page) < _PAGE:
             return found

@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.learning.cases import Case, is_number, meets
-from app.learning.signatures import confidence_of
-from app.records import Condition, in_words
+from app.learning.conditions import Condition, Op
+from app.learning.evidence import LEAST_SUPPORTERS, confidence_from
+from app.learning.perceived import in_words
 
 _MOST_CUTS: Final = 8
 _MOST_CATEGORIES: Final = 12
@@ -44,7 +45,7 @@ class HeuristicPolicy:
     `share`: of a cluster's cases that have to have a value in common for it to be the cluster's.
     """
 
-    supporters: int = 3
+    supporters: int = LEAST_SUPPORTERS
     confidence: float = 0.7
     level: float = 0.05
     share: float = 0.9
@@ -71,7 +72,7 @@ class Heuristic:
 
     @property
     def confidence(self) -> float:
-        return confidence_of(self.well, self.tried - self.well)
+        return confidence_from(self.well, self.tried - self.well)
 
     def __str__(self) -> str:
         where = f"When {in_words(self.conditions)}, choose" if self.conditions else "Choose"
@@ -175,7 +176,7 @@ def _in_common(group: Sequence[Case], share: float) -> tuple[Condition, ...]:
     """The categories that nearly all of the group have."""
     counted = Counter((f, v) for case in group for f, v in case.facts.items() if not is_number(v))
     return tuple(sorted(
-        (Condition(f, "eq", v) for (f, v), count in counted.items() if count >= share * len(group)), key=lambda c: c.field
+        (Condition(f, Op.EQ, v) for (f, v), count in counted.items() if count >= share * len(group)), key=lambda c: c.field
     ))  # fmt: skip
 
 
@@ -186,7 +187,7 @@ def _singles(group: Sequence[Case]) -> Iterator[Condition]:
         values = [case.facts[field] for case in group if field in case.facts]
         numbers = sorted(float(v) for v in values if is_number(v))
         categories = Counter(v for v in values if not is_number(v))
-        yield from (Condition(field, "eq", v) for v, _ in categories.most_common(_MOST_CATEGORIES))
+        yield from (Condition(field, Op.EQ, v) for v, _ in categories.most_common(_MOST_CATEGORIES))
         yield from _bounds(field, numbers)
 
 
@@ -194,8 +195,8 @@ def _bounds(field: str, numbers: Sequence[float]) -> Iterator[Condition]:
     distinct = sorted(set(numbers))
     places = {round(i * (len(distinct) - 1) / _MOST_CUTS) for i in range(1, _MOST_CUTS + 1) if len(distinct) > 1} - {0}
     for place in sorted(places):
-        yield Condition(field, "gte", _plain(distinct[place]))
-        yield Condition(field, "lte", _plain(distinct[place - 1]))
+        yield Condition(field, Op.GTE, _plain(distinct[place]))
+        yield Condition(field, Op.LTE, _plain(distinct[place - 1]))
 
 
 def _plain(number: float) -> int | float:
@@ -204,9 +205,8 @@ def _plain(number: float) -> int | float:
 
 def _telling(table: _Table, profile: tuple[Condition, ...], singles: Sequence[Condition]) -> list[Condition]:
     """For each action the single conditions that tell most by themselves, of each field no more than a few."""
-    counted = sorted(
-        ((h.action, h.p_value, str(c), c) for c in singles for h in table.counted(_ordered((*profile, c)))), key=lambda x: x[:3]
-    )
+    alone = ((h.action, h.p_value, in_words([c]), c) for c in singles for h in table.counted(_ordered((*profile, c))))
+    counted = sorted(alone, key=lambda x: x[:3])
     telling: dict[Condition, None] = {}
     for _, group in groupby(counted, key=lambda x: x[0]):
         best = _few_of_each(condition for *_, condition in group)
@@ -228,7 +228,8 @@ def _are_compatible(one: Condition, other: Condition) -> bool:
     if one.field != other.field:
         return True
     bounds = {c.op: c.value for c in (one, other)}
-    return {"gte", "lte"} <= bounds.keys() and bounds["gte"] < bounds["lte"]
+    low, high = bounds.get(Op.GTE), bounds.get(Op.LTE)
+    return isinstance(low, int | float) and isinstance(high, int | float) and low < high
 
 
 def _ordered(conditions: Iterable[Condition]) -> tuple[Condition, ...]:

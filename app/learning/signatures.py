@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from app.learning.documents import normal
+from app.learning.evidence import confidence_from
 from app.records import Episode, Json, Pattern, PatternKind, Scope, derived_uuid
 
 _WORD: Final = re.compile(r"[^\W_]+")
@@ -45,7 +46,7 @@ def pattern(
             *(" ".join(sorted(bag)) or part for bag, part in zip(bags, (*given, *then), strict=True)),
         ),
         words=_words(bags),
-        confidence=confidence_of(1, 0),
+        confidence=confidence_from(1, 0),
         supporting_episodes=(episode.id,),
         supporters=1,
     )
@@ -54,11 +55,6 @@ def pattern(
 def _words(bags: Sequence[frozenset[str]]) -> tuple[str, ...]:
     """All words, if a part has enough of them to be nearly another one; a shorter one is the same or not (see `gist`)."""
     return tuple(sorted(frozenset().union(*bags))) if any(len(bag) >= _WORDY for bag in bags) else ()
-
-
-def confidence_of(supporters: int, contradictors: int) -> float:
-    """The mean of the Beta posterior of "given the premise, the conclusion", the prior being uniform (Laplace's rule)."""
-    return (supporters + 1) / (supporters + contradictors + 2)
 
 
 def similarity(one: Pattern, other: Pattern) -> float:

@@ -14,28 +14,29 @@ from datetime import datetime
 from uuid import UUID
 
 from app.faultpoints import FaultPoint, reached
-from app.learning.signatures import confidence_of, similarity
+from app.learning.evidence import LEAST_SUPPORTERS, confidence_from
+from app.learning.signatures import similarity
 from app.learning.teaching import forget_taught, teach, withdraw
 from app.ports import Clock, EpisodicMemory, EpisodicWriter
-from app.records import Knowledge, KnowledgeKind, Pattern, PatternState
+from app.records import Knowledge, KnowledgeKind, Origin, Pattern, PatternState
 
 
 @dataclass(frozen=True, slots=True)
 class WeighingPolicy:
-    """A pattern is kept with `supporters` or more and a confidence above `confidence` (see `confidence_of`).
+    """A pattern is kept with `supporters` or more and a confidence above `confidence` (see `confidence_from`).
 
     Two patterns whose `similarity` is `same_from` or more are one. `batch` changes are taken at a time.
     """
 
     confidence: float = 0.7
-    supporters: int = 3
+    supporters: int = LEAST_SUPPORTERS
     same_from: float = 0.75
     similar: int = 50
     batch: int = 500
 
     def weighed(self, pattern: Pattern, now: datetime) -> Pattern:
         """The pattern with the confidence that its counts give it, kept or not."""
-        confidence = confidence_of(pattern.supporters, pattern.contradictors)
+        confidence = confidence_from(pattern.supporters, pattern.contradictors)
         is_kept = pattern.supporters >= self.supporters and confidence > self.confidence
         state = PatternState.KEPT if is_kept else PatternState.CANDIDATE
         return replace(pattern, confidence=confidence, state=state, weighed_at=now)
@@ -112,6 +113,8 @@ def knowledge_of(pattern: Pattern) -> Knowledge:
         confidence=pattern.confidence,
         supporting_episodes=_oldest_first(pattern.supporting_episodes),
         contradicting_episodes=_oldest_first(pattern.contradicting_episodes),
+        origin=Origin.LEARNED,
+        evidence_count=pattern.supporters + pattern.contradictors,
     )
 
 

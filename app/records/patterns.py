@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self
 from uuid import UUID
 
 from app.records.base import Json, Scope
@@ -58,37 +56,3 @@ class Pattern:
     contradictors: int = 0
     state: PatternState = PatternState.CANDIDATE
     weighed_at: datetime | None = None
-
-
-OPERATORS: Final = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "exists")
-_SIGNS: Final = dict(zip(OPERATORS, ("is", "is not", "<", "<=", ">", ">=", "is one of", "is known:"), strict=True))
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What has to hold of a situation: the value of `field` (dots lead into objects) compared by one of `OPERATORS`."""
-
-    field: str
-    op: str
-    value: Any
-
-    def __str__(self) -> str:
-        shown = repr(self.value) if isinstance(self.value, str) else _plain(self.value)
-        return f"{self.field} {_SIGNS[self.op]} {shown}"
-
-    def as_json(self) -> Json:
-        return {"field": self.field, "op": self.op, "value": self.value}
-
-    @classmethod
-    def of(cls, document: Json) -> Self:
-        return cls(str(document["field"]), str(document["op"]), document.get("value"))
-
-
-def in_words(conditions: Iterable[Condition]) -> str:
-    return " and ".join(map(str, conditions))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:g}" if isinstance(value, float) else str(value)

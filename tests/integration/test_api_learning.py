@@ -48,7 +48,8 @@ def patterns(api: Served, namespace: str, **asked: Any) -> list[dict[str, Any]]:
 
 
 def knowledge(api: Served, namespace: str, kind: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = api.http.get("/v1/knowledge", params={"namespace": namespace, "kind": kind}).json()["knowledge"]
+    asked: dict[str, Any] = {"namespace": namespace, "kind": kind, "include_inactive": True}
+    found: list[dict[str, Any]] = api.http.get("/v1/knowledge", params=asked).json()["knowledge"]
     return found
 
 
@@ -81,10 +82,10 @@ def test_what_three_episodes_agree_on_becomes_knowledge(api: Served, namespace: 
         ("When risk is 'low', 'Ship' is chosen.", "candidate", 1)
     ]
     (known,) = knowledge(api, namespace, "pattern")
-    assert (known["id"], known["confidence"], known["content"]) == (
-        kept["id"], 0.8,
+    assert (known["id"], known["origin"], known["confidence"], known["content"]) == (
+        kept["id"], "learned", 0.8,
         {
-            "origin": "learned", "pattern": "decision_point", "action": "Cut scope",
+            "pattern": "decision_point", "action": "Cut scope",
             "conditions": [{"field": "risk", "op": "eq", "value": "high"}],
         },
     )  # fmt: skip
@@ -92,7 +93,7 @@ def test_what_three_episodes_agree_on_becomes_knowledge(api: Served, namespace: 
 
 
 def test_what_is_contradicted_is_withdrawn(api: Served, namespace: str) -> None:
-    """Other choices under the same condition bring the confidence down; what falls is not valid any more, and comes back."""
+    """Other choices under the same condition bring the confidence down; what falls is not active any more, and comes back."""
     for _ in range(3):
         decide(api, namespace, {"risk": "high"}, "cut scope", None)
     learn(api, namespace)
@@ -104,12 +105,12 @@ def test_what_is_contradicted_is_withdrawn(api: Served, namespace: str) -> None:
     ]
     (fallen,) = knowledge(api, namespace, "pattern")
     assert fallen["confidence"] == pytest.approx(4 / 7)
-    assert fallen["valid_to"] is not None
+    assert (fallen["is_active"], fallen["inactive_reason"]) == (False, "withdrawn: what happened since speaks against it")
     for _ in range(5):
         decide(api, namespace, {"risk": "high"}, "cut scope", None)
     learn(api, namespace)
     (back,) = knowledge(api, namespace, "pattern")
-    assert (back["confidence"], back["valid_to"]) == (0.75, None)
+    assert (back["confidence"], back["is_active"], back["inactive_reason"]) == (0.75, True, None)
 
 
 def test_a_heuristic_says_what_tells_good_from_bad(api: Served, namespace: str) -> None:

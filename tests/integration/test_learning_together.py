@@ -23,7 +23,7 @@ from app.learning.phrasing import PlainPhraser
 from app.learning.run import Learning, Teachers
 from app.learning.weighing import Weighing, WeighingPolicy
 from app.ports import EpisodicMemory, PatternQuery
-from app.records import Episode, EpisodeKind, KnowledgeKind, Pattern, Scope
+from app.records import Episode, EpisodeKind, KnowledgeCriteria, KnowledgeKind, Pattern, Scope
 from app.testing.clock import FixedClock
 from app.testing.working import InMemoryWorkingMemory
 
@@ -83,8 +83,8 @@ async def patterns_of(memory: EpisodicMemory) -> dict[str, tuple[frozenset[Any],
 
 async def knowledge_of(memory: EpisodicMemory, kind: KnowledgeKind) -> set[tuple[str, float, int]]:
     async with memory.reading() as reader:
-        found = await reader.list_knowledge(ACME, kind=kind, before=None, limit=1000)
-    return {(k.description, round(k.confidence, 6), len(k.supporting_episodes)) for k in found if k.valid_to is None}
+        found = await reader.list_knowledge(ACME, kind=kind, before=None, limit=1000, criteria=KnowledgeCriteria(is_active=True))
+    return {(k.description, round(k.confidence, 6), len(k.supporting_episodes)) for k in found}
 
 
 async def learned_alone(memory: EpisodicMemory) -> tuple[Any, ...]:

@@ -14,9 +14,9 @@ from scipy.stats import fisher_exact
 from app.chat import OllamaChat
 from app.learning.cases import Case, meets
 from app.learning.clusters import clusters_of
+from app.learning.conditions import Condition, Op
 from app.learning.heuristics import Heuristic, HeuristicPolicy, corrected_level, fisher_p, heuristics_in
 from app.learning.phrasing import OllamaPhraser, says_all
-from app.records import Condition
 
 
 def sprint(random: Random, *, effect: bool) -> Case:
@@ -59,7 +59,7 @@ def test_chance_alone_is_seldom_taken_for_more() -> None:
 
 def test_it_reads_like_a_sentence() -> None:
     """Conditions, action, and both counts."""
-    conditions = (Condition("backlog_size", "gte", 20), Condition("team_size", "lte", 5))
+    conditions = (Condition("backlog_size", Op.GTE, 20), Condition("team_size", Op.LTE, 5))
     rule = Heuristic(conditions, "cut scope", "cut scope", 9, 10, 3, 8, 0.04, 0.001, (), ())
     assert str(rule) == (
         "When backlog_size >= 20 and team_size <= 5, choose 'cut scope': 9 of 10 went well, against 3 of 8 otherwise."
@@ -98,7 +98,7 @@ def test_clusters_gather_what_is_alike() -> None:
     assert len(ids) == len(set(ids))
 
 
-RULE = Heuristic((Condition("risk", "eq", "high"),), "cut scope", "cut scope", 9, 10, 3, 8, 0.04, 0.001, (), ())
+RULE = Heuristic((Condition("risk", Op.EQ, "high"),), "cut scope", "cut scope", 9, 10, 3, 8, 0.04, 0.001, (), ())
 GOOD = "If risk is high, cut scope: that worked in 9 of 10 cases, other choices in 3 of 8."
 
 

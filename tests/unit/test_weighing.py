@@ -17,7 +17,16 @@ from app.learning.extractors.decision_points import DecisionPoints
 from app.learning.signatures import similarity
 from app.learning.weighing import Weighing, WeighingPolicy
 from app.ports import EpisodicMemory, PatternQuery
-from app.records import Episode, EpisodeKind, Knowledge, KnowledgeKind, Pattern, PatternState, RecordKind, Scope
+from app.records import (
+    Episode,
+    EpisodeKind,
+    Knowledge,
+    KnowledgeKind,
+    Pattern,
+    PatternState,
+    RecordKind,
+    Scope,
+)
 from app.testing.clock import FixedClock
 from app.testing.episodic import InMemoryEpisodicMemory
 
@@ -105,15 +114,15 @@ async def test_applications_stay_counted(memory: EpisodicMemory) -> None:
     assert (after.supporting_episodes[0], len(after.supporting_episodes)) == (elsewhere.id, 5)
 
 
-async def test_what_somebody_else_ended_stays_ended(memory: EpisodicMemory) -> None:
+async def test_what_somebody_else_retired_stays_retired(memory: EpisodicMemory) -> None:
     """Learning takes back only its own withdrawal."""
     await learned_from(memory, *(decision("cut scope") for _ in range(3)))
     (known,) = await knowledge_of(memory)
-    await change(memory, known, valid_to=NOW)
+    await change(memory, known, is_active=False, inactive_reason="retired by hand")
     await learned_from(memory, *(decision("ship") for _ in range(3)))
     await learned_from(memory, *(decision("cut scope") for _ in range(20)))
     (after,) = [k for k in await knowledge_of(memory) if k.id == known.id]
-    assert (after.valid_to, len(after.supporting_episodes)) == (NOW, 23)
+    assert (after.is_active, after.inactive_reason, len(after.supporting_episodes)) == (False, "retired by hand", 23)
 
 
 async def test_what_was_superseded_is_left_alone(memory: EpisodicMemory) -> None:

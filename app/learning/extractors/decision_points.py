@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from app.learning.conditions import conditions_of, texts_of
+from app.learning.conditions import Condition
 from app.learning.documents import action_of
+from app.learning.perceived import as_json, circumstances, in_words, texts_of
 from app.learning.signatures import pattern
-from app.records import Condition, Episode, Json, Pattern, PatternKind, in_words
+from app.records import Episode, Json, Pattern, PatternKind
 
 
 class DecisionPoints:
@@ -20,11 +21,11 @@ class DecisionPoints:
         action = action_of(episode.action)
         if action is None:
             return ()
-        return tuple(_decision(episode, conditions, action) for conditions in conditions_of(episode.perception))
+        return tuple(_decision(episode, conditions, action) for conditions in circumstances(episode.perception))
 
 
 def _decision(episode: Episode, conditions: Sequence[Condition], action: str) -> Pattern:
-    content = {"conditions": [c.as_json() for c in conditions], "action": action}
+    content = {"conditions": as_json(conditions), "action": action}
     description = f"When {in_words(conditions)}, '{action}' is chosen."
     given = texts_of(conditions)
     return pattern(PatternKind.DECISION_POINT, episode, given, (action,), description=description, content=content)

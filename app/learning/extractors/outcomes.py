@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from app.learning.conditions import conditions_of, texts_of
+from app.learning.conditions import Condition
 from app.learning.documents import action_of
+from app.learning.perceived import as_json, circumstances, in_words, texts_of
 from app.learning.signatures import pattern
-from app.records import Condition, Episode, Json, Pattern, PatternKind, in_words
+from app.records import Episode, Json, Pattern, PatternKind
 
 GOOD_FROM: Final = 0.5
 """An outcome of this quality and above counts as good."""
@@ -30,11 +31,11 @@ class ContextOutcomes:
         if action is None or episode.outcome_quality is None:
             return ()
         ending = "well" if episode.outcome_quality >= self._good_from else "badly"
-        return tuple(_outcome(episode, conditions, action, ending) for conditions in conditions_of(episode.perception))
+        return tuple(_outcome(episode, conditions, action, ending) for conditions in circumstances(episode.perception))
 
 
 def _outcome(episode: Episode, conditions: Sequence[Condition], action: str, ending: str) -> Pattern:
-    content = {"conditions": [c.as_json() for c in conditions], "action": action, "outcome": ending}
+    content = {"conditions": as_json(conditions), "action": action, "outcome": ending}
     description = f"When {in_words(conditions)}, '{action}' ends {ending}."
     given = (*texts_of(conditions), action)
     return pattern(PatternKind.CONTEXT_OUTCOME, episode, given, (ending,), description=description, content=content)
