@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from app.consolidation.representation import ContextPolicy, draft_message
 from app.settings import EmbedderChoice, Settings
-from benchmarks import backlog, floors, http, in_process, outages, situations
+from benchmarks import backlog, floors, http, in_process, learning, outages, situations
 from benchmarks.report import Figure, Floor, rate, time_each, warm_up
 from benchmarks.workload import Workload, in_context, make_workload
 
@@ -25,6 +25,7 @@ _DEGRADED: Final = 100
 _LEEWAY_MS: Final = 50.0
 _REPEATED: Final = 2000
 _SHARE_OF_MODEL: Final = 0.8
+_EPISODES: Final = 2000
 _ALONE: Final = 2000
 """Messages that the bare model embeds: enough to know its pace."""
 
@@ -181,6 +182,22 @@ async def _edge_floor(bench: Bench) -> Floor:
     return Floor("Qdrant Edge, formula query", single.p95)
 
 
+async def measure_learning(bench: Bench) -> list[Figure]:
+    """Patterns and heuristics from episodes, beside the rows of evidence alone."""
+    async with in_process.opened(bench.home / "learning", EmbedderChoice.HASHING) as installation:
+        with bench.step("storing tasks"):
+            await learning.store_tasks(installation.service, _EPISODES)
+        with bench.step("learning from them"):
+            learned = await learning.time_learning(installation.service)
+    with bench.step("floor: rows of evidence"):
+        bare = await learning.insert_evidence(bench.home / "floor-learning", learned.evidence)
+    floor, found = Floor("INSERT of as much evidence, asyncpg", _EPISODES / bare), _EPISODES / learned.patterns_seconds
+    return [
+        Figure("patterns from episodes, no model", found, "episodes/s", 200.0, floor, True),
+        Figure(f"heuristics from {_EPISODES:,} of them", learned.heuristics_seconds, "s", None, None),
+    ]
+
+
 async def measure_backlog(bench: Bench) -> list[Figure]:
     """Twice the workload queued while no embedder answers; then it answers, and nobody lends a hand."""
     workload, server = make_workload(2 * bench.workload.messages, 1), backlog.embedding_server()
@@ -206,6 +223,7 @@ STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "outages": measure_outages,
     "situations": measure_situations,
     "backlog": measure_backlog,
+    "learning": measure_learning,
 }
 
 

@@ -14,6 +14,7 @@ from app.bootstrap.composing import compose
 from app.consolidation.summaries import ExtractiveSummarizer
 from app.ingestion.items import ItemIngestion, ItemLimits
 from app.integrations.langgraph import HybridMemoryStore
+from app.learning.phrasing import PlainPhraser
 from app.records import RecordKind
 from app.retrieval.items import ItemPolicy, ItemSearch
 from app.retrieval.stages import Stages
@@ -31,6 +32,7 @@ def service_of(tiers: Tiers, policy: ItemPolicy | None = None) -> HybridMemorySe
     composed = Composed(
         tiers.working, tiers.episodic, tiers.semantic, tiers.embedder, Bm25Encoder(), spaces_of(tiers),
         InMemoryTables("1", {}), {}, Stages(), InMemoryExperiments(tiers.episodic), InMemoryTrends(tiers.episodic),
+        PlainPhraser(),
     )  # fmt: skip
     parts = compose(Settings(_env_file=None), composed, ExtractiveSummarizer(tiers.embedder), tiers.answers)
     return HybridMemoryService(_on_clock(parts, tiers, policy or ItemPolicy()))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
+from app.bootstrap.learning import learning_of
 from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
 from app.breakers import BreakerState
 from app.consolidation.drain import Drain, DrainPolicy
@@ -33,6 +34,7 @@ from app.ingestion.sessions import SessionIngestion
 from app.learning.experiments.exposures import ExposureLog
 from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
+from app.learning.phrasing import Phraser
 from app.learning.strategies import Strategies
 from app.learning.trends.report import TrendReports
 from app.learning.trends.usage import SearchLog
@@ -80,6 +82,7 @@ class Tiers:
     stages: Stages
     experiments: ExperimentStore
     trends: TrendStore
+    phraser: Phraser
 
 
 def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
@@ -121,6 +124,7 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         backups=_backups(tiers, drain),
         exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
         importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
+        learning=learning_of(tiers.episodic, tiers.phraser, EpisodeDrain(tiers.working, tiers.episodic)),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         breakers=tiers.breakers,

@@ -12,6 +12,7 @@ from app.access import AccessControl
 from app.bootstrap.composing import Tiers, compose
 from app.bootstrap.describing import describe
 from app.bootstrap.index import open_semantic
+from app.bootstrap.learning import phraser_of
 from app.bootstrap.models import open_embedder, open_http_client, open_local_model, open_stages, summarizer_of
 from app.bootstrap.policies import breaker_policy, call_ttl_of
 from app.bootstrap.servers import bring_schema_up_to_date, open_servers, postgres_of_keys
@@ -92,7 +93,7 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         stages = open_stages(settings, local, client, stack)
         tiers = Tiers(
             working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages,
-            PostgresExperiments(engine), PostgresTrends(engine),
+            PostgresExperiments(engine), PostgresTrends(engine), phraser_of(settings, client),
         )  # fmt: skip
         summarizer = summarizer_of(settings, embedder, client)
         answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None, guard=redis_guard)

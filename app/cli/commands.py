@@ -108,6 +108,20 @@ def reconcile(
 
 
 @app.command()
+def learn(
+    namespace: Annotated[str | None, typer.Option(help="All, if left out")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Also from episodes that were given up on")] = False,
+    url: Url = None,
+) -> None:
+    """Learn patterns and heuristics from the episodes that are due."""
+    settings = _settings()
+    from app.cli import learning
+    from app.cli.connecting import connected
+
+    run(learning.learn(connected(settings, url), namespace=namespace, retry=retry, console=_console))
+
+
+@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="The question")],
     namespace: Namespace = DEFAULT_NAMESPACE,

@@ -26,6 +26,15 @@ from app.ports.filed import (
 from app.ports.items import FiledItem, ItemReader, ItemSelection, ItemWriter
 from app.ports.models import Cache, Embedder, EmbeddingCache, Rephraser, Reranker, SparseEncoder, Summarizer, Summary
 from app.ports.outbox import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
+from app.ports.patterns import (
+    Extraction,
+    LearningStatus,
+    Lesson,
+    PatternQuery,
+    PatternReader,
+    PatternWriter,
+    StaleScope,
+)
 from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
 from app.ports.tables import KeyStore, TableFilling, TableSnapshot, TableStore
 from app.ports.working import Backlog, Erasure, OwedErasure, Settlement, Window, WorkingMemory
@@ -48,6 +57,7 @@ __all__ = [
     "Erasure",
     "ExperimentStore",
     "Expired",
+    "Extraction",
     "FiledItem",
     "FiledMessage",
     "IndexQuery",
@@ -57,6 +67,8 @@ __all__ = [
     "ItemSelection",
     "ItemWriter",
     "KeyStore",
+    "LearningStatus",
+    "Lesson",
     "MessageInContext",
     "NamedRecord",
     "OutboxEntry",
@@ -64,6 +76,9 @@ __all__ = [
     "OutboxQuery",
     "OutboxState",
     "OwedErasure",
+    "PatternQuery",
+    "PatternReader",
+    "PatternWriter",
     "Pingable",
     "Queued",
     "Rephraser",
@@ -72,6 +87,7 @@ __all__ = [
     "SessionRecord",
     "Settlement",
     "SparseEncoder",
+    "StaleScope",
     "StoreStatus",
     "Summarizer",
     "Summary",

@@ -125,6 +125,7 @@ from app.records.operations import (
     TierHealth,
     TierReceipt,
 )
+from app.records.patterns import Pattern, PatternKind, PatternState
 from app.records.situations import OutcomeAsked, SituationQuery, SituationTerms
 from app.records.vectors import Embedded, Point, Space
 from app.standing import Standing, Verdict
@@ -202,6 +203,9 @@ __all__ = [
     "OutcomeAsked",
     "OutcomeRevision",
     "Participation",
+    "Pattern",
+    "PatternKind",
+    "PatternState",
     "Permission",
     "Plan",
     "Point",

@@ -23,6 +23,7 @@ from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
 from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
+from app.learning.run import Learning
 from app.learning.strategies import Strategies
 from app.learning.trends.report import TrendReports
 from app.learning.trends.usage import SearchLog
@@ -66,6 +67,7 @@ class Parts:
     backups: Backups
     exporting: Exporting
     importing: Importing
+    learning: Learning
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     breakers: Mapping[str, Callable[[], BreakerState]]
