@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from app.client.answers import Comparison, QueuedRecord, RetentionReport, Session, Status
+from app.client.answers import (
+    Comparison,
+    LearnedStrategies,
+    LearnedStrategy,
+    QueuedRecord,
+    RetentionReport,
+    Session,
+    Status,
+    as_json,
+)
 from app.client.asking import Page
 from app.client.asynchronous import MemoryClient
 from app.client.ingesting import IngestReport, Said
 from app.client.retrying import NO_RETRIES, PATIENT, Retries
+from app.client.surface import Surface
 from app.client.synchronous import SyncMemoryClient
 
 __all__ = [
@@ -14,6 +24,8 @@ __all__ = [
     "PATIENT",
     "Comparison",
     "IngestReport",
+    "LearnedStrategies",
+    "LearnedStrategy",
     "MemoryClient",
     "Page",
     "QueuedRecord",
@@ -22,5 +34,7 @@ __all__ = [
     "Said",
     "Session",
     "Status",
+    "Surface",
     "SyncMemoryClient",
+    "as_json",
 ]

@@ -6,7 +6,7 @@ What an answer holds besides is passed over: a newer service may say more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 from typing import Any, Final, TypeVar
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.client.asking import Page
+from app.client.asking import Page, Request
 from app.client.problems import Failure
 from app.client.reply import Reply
 from app.errors import UnexpectedAnswer
@@ -22,12 +22,17 @@ from app.records import (
     Episode,
     EpisodeReceipt,
     EpisodeStep,
+    Feedback,
     Hit,
     Knowledge,
+    KnowledgeHistory,
     Message,
     RecentContext,
     Recollection,
+    RecordKind,
+    SessionKey,
     SessionState,
+    message_uid,
 )
 
 T = TypeVar("T")
@@ -142,6 +147,28 @@ class RetentionReport:
     errors: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LearnedStrategy:
+    """Knowledge that applies in a situation: `score` is the sum of its `components`, `why` says the same in words.
+
+    `matched_conditions` are objects of `field`, `op`, `value`, and what was `found` in the situation.
+    """
+
+    knowledge: Knowledge
+    score: float
+    components: Mapping[str, float]
+    matched_conditions: tuple[Document, ...]
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedStrategies:
+    """What applies in a situation, the most promising first; `degraded` names tiers that did not answer in time."""
+
+    strategies: tuple[LearnedStrategy, ...]
+    degraded: tuple[str, ...] = ()
+
+
 def nothing(_reply: Reply) -> None:
     """Of an answer that has nothing to say but that it went well."""
 
@@ -156,6 +183,11 @@ def document(reply: Reply) -> Any:
         return reply.json()
     except ValueError as error:
         raise _unexpected(f"is not JSON: {error}") from error
+
+
+def as_json(request: Request[Any]) -> Request[Any]:
+    """The same call, answered with the JSON that the service sends: `client.ask(as_json(Surface.status.request()))`."""
+    return replace(request, reader=document)
 
 
 def version_in_etag(reply: Reply) -> int:
@@ -222,6 +254,26 @@ def knowledge(document: Document) -> Knowledge:
     return valued(Knowledge, _scoped(document))
 
 
+def knowledge_history(reply: Reply) -> KnowledgeHistory:
+    answer = document(reply)
+    versions = tuple(map(_scoped, _given(answer, "versions")))
+    return valued(KnowledgeHistory, {**answer, "versions": versions})
+
+
+def learned_strategies(reply: Reply) -> LearnedStrategies:
+    answer = document(reply)
+    found = tuple({**each, "knowledge": _scoped(_given(each, "knowledge"))} for each in _given(answer, "strategies"))
+    return valued(LearnedStrategies, {**answer, "strategies": found})
+
+
+def feedback(reply: Reply) -> Feedback:
+    """An answer names the record as callers do; its name in the index follows from that."""
+    said = _scoped(document(reply))
+    record_id, session = UUID(said["record_id"]), SessionKey(said["namespace"], said["session_id"] or "")
+    uid = message_uid(session, record_id) if said["kind"] == RecordKind.MESSAGE else record_id
+    return valued(Feedback, {**said, "record_uid": uid})
+
+
 def step(document: Document) -> EpisodeStep:
     return valued(EpisodeStep, document)
 
@@ -270,7 +322,7 @@ def session(reply: Reply) -> Session:
     return valued(Session, {**answer, "state": state})
 
 
-def _scoped(document: Document) -> dict[str, object]:
+def _scoped(document: Document) -> dict[str, Any]:
     """A record as it is on the wire, with its scope as a value of its own."""
     return {**document, "scope": {name: document[name] for name in _SCOPE if name in document}}
 

@@ -28,6 +28,8 @@ class Question(Owner, total=False):
     now: datetime | str | None
     ranking: Mapping[str, Any] | None
     stages: Sequence[Stage | str]
+    as_of: datetime | str | None
+    include_superseded: bool
 
 
 class SearchFields(Question, total=False):
@@ -37,6 +39,21 @@ class SearchFields(Question, total=False):
     collapse: bool
     group_by_episode: bool
     neighbours: int
+
+
+class SituationFields(Owner, total=False):
+    session_id: str | None
+    limit: int
+    kind: str | None
+    outcome: str
+    min_quality: float | None
+    min_outcome_quality: float | None
+    filter: Mapping[str, Any]
+    since: datetime | str | None
+    until: datetime | str | None
+    now: datetime | str | None
+    ranking: Mapping[str, Any]
+    deadline_ms: float | None
 
 
 class ContextFields(Question, total=False):
@@ -74,22 +91,39 @@ class EpisodesAsked(Owner, total=False):
     session_id: str | None
     kind: str | None
     archived: bool
+    outcome: str
+    ended_before: datetime | None
+
+
+class FeedbackFields(Owner, total=False):
+    session_id: str | None
+    kind: str | None
+    query: str | None
+    note: str | None
 
 
 class KnowledgeChanges(TypedDict, total=False):
     content: Json
     confidence: float
-    valid_from: datetime | None
-    valid_to: datetime | None
+    valid_from: datetime | str | None
+    valid_to: datetime | str | None
     pinned: bool
 
 
 class KnowledgeRevision(KnowledgeChanges, total=False):
     description: str
     superseded_by: UUID | None
+    is_active: bool
+    inactive_reason: str | None
 
 
-class KnowledgeFields(KnowledgeChanges, Owner, total=False):
+class NewKnowledge(KnowledgeChanges, total=False):
+    origin: str
+    supporting_episodes: Sequence[UUID | str]
+    contradicting_episodes: Sequence[UUID | str]
+
+
+class KnowledgeFields(NewKnowledge, Owner, total=False):
     kind: str
     session_id: str | None
 
@@ -97,6 +131,17 @@ class KnowledgeFields(KnowledgeChanges, Owner, total=False):
 class KnowledgeAsked(Owner, total=False):
     session_id: str | None
     kind: str | None
+    as_of: datetime | str | None
+    include_superseded: bool
+    include_inactive: bool
+
+
+class StrategiesAsked(Owner, total=False):
+    session_id: str | None
+    min_confidence: float | None
+    kinds: Sequence[str] | None
+    limit: int
+    as_of: datetime | str | None
 
 
 class OutboxAsked(TypedDict, total=False):

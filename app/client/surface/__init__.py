@@ -6,13 +6,14 @@ methods describe their call and do nothing else; `asking.Call` makes methods of 
 
 from __future__ import annotations
 
+from app.client.surface.episodes import EpisodeCalls
+from app.client.surface.knowledge import KnowledgeCalls
 from app.client.surface.operations import OperationCalls
 from app.client.surface.recall import RecallCalls
-from app.client.surface.records import RecordCalls
 from app.client.surface.sessions import SessionCalls
 
 
-class Surface(SessionCalls, RecallCalls, RecordCalls, OperationCalls):
+class Surface(SessionCalls, RecallCalls, EpisodeCalls, KnowledgeCalls, OperationCalls):
     """All calls."""
 
 
