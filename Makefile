@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 CONSTRAINED := -c constraints.txt
 
-.PHONY: run demo example test test-slow check format bench bench-recall store-conformance clean
+.PHONY: run demo example test test-slow check format bench bench-recall store-conformance notebooks clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -47,6 +47,9 @@ bench-recall: $(BIN)/.development ## Measure recall for docs/recall.md: make ben
 
 store-conformance: $(BIN)/.development ## Check LangGraph's stores and ours, for docs/store-conformance.md
 	@$(BIN)/python -m benchmarks.store_conformance
+
+notebooks: $(BIN)/.development ## Run the notebooks anew, their outputs in place (some minutes)
+	@$(BIN)/python notebooks/execute.py
 
 clean: ## Remove the environment and caches (never the data directory)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
