@@ -5,7 +5,9 @@ from __future__ import annotations
 from app.client.answers import Comparison, QueuedRecord, RetentionReport, Session, Status
 from app.client.asking import Page
 from app.client.asynchronous import MemoryClient
+from app.client.experimenting import ExperimentAnalysis, VariantComparison, VariantSample
 from app.client.ingesting import IngestReport, Said
+from app.client.learning import Estimate, FoundPattern, MetCondition, Strategies, Strategy
 from app.client.retrying import NO_RETRIES, PATIENT, Retries
 from app.client.synchronous import SyncMemoryClient
 
@@ -13,8 +15,12 @@ __all__ = [
     "NO_RETRIES",
     "PATIENT",
     "Comparison",
+    "Estimate",
+    "ExperimentAnalysis",
+    "FoundPattern",
     "IngestReport",
     "MemoryClient",
+    "MetCondition",
     "Page",
     "QueuedRecord",
     "RetentionReport",
@@ -22,5 +28,9 @@ __all__ = [
     "Said",
     "Session",
     "Status",
+    "Strategies",
+    "Strategy",
     "SyncMemoryClient",
+    "VariantComparison",
+    "VariantSample",
 ]

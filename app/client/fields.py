@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
-from app.records import Json, Mode, RecordKind, Stage
+from app.records import EpisodeKind, Json, KnowledgeKind, MetricKind, Mode, Origin, OutcomeAsked, RecordKind, Stage, Unit
+from app.records.patterns import PatternKind, PatternState
 
 
 class Owner(TypedDict, total=False):
@@ -28,6 +29,8 @@ class Question(Owner, total=False):
     now: datetime | str | None
     ranking: Mapping[str, Any] | None
     stages: Sequence[Stage | str]
+    as_of: datetime | str | None
+    include_superseded: bool
 
 
 class SearchFields(Question, total=False):
@@ -37,6 +40,9 @@ class SearchFields(Question, total=False):
     collapse: bool
     group_by_episode: bool
     neighbours: int
+    experiment: str | None
+    subject: str | None
+    search_id: UUID | None
 
 
 class ContextFields(Question, total=False):
@@ -72,31 +78,108 @@ class EpisodeFields(EpisodeChanges, Owner, total=False):
 
 class EpisodesAsked(Owner, total=False):
     session_id: str | None
-    kind: str | None
+    kind: EpisodeKind | str | None
     archived: bool
+    outcome: str
+    ended_before: datetime | str | None
 
 
 class KnowledgeChanges(TypedDict, total=False):
     content: Json
     confidence: float
-    valid_from: datetime | None
-    valid_to: datetime | None
+    valid_from: datetime | str | None
+    valid_to: datetime | str | None
     pinned: bool
 
 
 class KnowledgeRevision(KnowledgeChanges, total=False):
     description: str
     superseded_by: UUID | None
+    is_active: bool
+    inactive_reason: str | None
 
 
-class KnowledgeFields(KnowledgeChanges, Owner, total=False):
-    kind: str
+class Sides(TypedDict, total=False):
+    """The episodes that speak for a piece of knowledge, and those that speak against it."""
+
+    supporting_episodes: Sequence[UUID]
+    contradicting_episodes: Sequence[UUID]
+
+
+class Claim(KnowledgeChanges, Sides, total=False):
+    origin: Origin | str
+
+
+class KnowledgeFields(Claim, Owner, total=False):
+    kind: KnowledgeKind | str
     session_id: str | None
+
+
+class SuccessorFields(Claim, total=False):
+    namespace: str
+    description: str | None
 
 
 class KnowledgeAsked(Owner, total=False):
     session_id: str | None
-    kind: str | None
+    kind: KnowledgeKind | str | None
+    as_of: datetime | str | None
+    include_superseded: bool
+    include_inactive: bool
+
+
+class StrategiesAsked(Owner, total=False):
+    session_id: str | None
+    min_confidence: float | None
+    kinds: Sequence[KnowledgeKind | str] | None
+    limit: int
+    as_of: datetime | str | None
+
+
+class SituationAsked(Owner, total=False):
+    session_id: str | None
+    limit: int
+    kind: EpisodeKind | str | None
+    outcome: OutcomeAsked | str
+    min_quality: float | None
+    min_outcome_quality: float | None
+    filter: Mapping[str, Any]
+    since: datetime | str | None
+    until: datetime | str | None
+    now: datetime | str | None
+    ranking: Mapping[str, Any]
+    deadline_ms: float | None
+
+
+class FeedbackFields(Owner, total=False):
+    """`session_id`: of a message, its session. `query`: what the record was recalled for."""
+
+    session_id: str | None
+    kind: RecordKind | str | None
+    query: str | None
+    note: str | None
+
+
+class PatternsAsked(TypedDict, total=False):
+    namespace: str
+    project_id: str | None
+    kind: PatternKind | str | None
+    state: PatternState | str | None
+    min_confidence: float
+
+
+class ExperimentFields(TypedDict, total=False):
+    namespace: str
+    description: str
+    unit: Unit | str
+    traffic_share: float
+    metric: str
+    metric_kind: MetricKind | str
+    lower_is_better: bool
+    alpha: float
+    minimum_subjects: int
+    planned_subjects: int
+    minimum_effect: float
 
 
 class OutboxAsked(TypedDict, total=False):

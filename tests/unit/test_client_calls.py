@@ -107,6 +107,22 @@ def test_an_id_that_no_address_can_hold_is_refused(session_id: str) -> None:
         Surface.load_session.request(session_id)
 
 
+def test_the_end_of_a_path_may_hold_slashes() -> None:
+    """A subject is whatever its caller calls it; it ends the path, and leads to no other route either."""
+    paths = [Surface.assignment.request("e", subject).path for subject in ("team/7", "../start", ".")]
+    assert paths == [f"/v1/experiments/e/assignments/{end}" for end in ("team%2F7", "..%2Fstart", "%2E")]
+    with pytest.raises(InvalidInput, match="subject: must not be empty"):
+        Surface.assignment.request("e", "")
+
+
+def test_a_search_in_an_experiment_has_a_name() -> None:
+    """Repeated after a lost answer it is still one exposure; a name that is given is kept, and others get none."""
+    asked: list[dict[str, Any]] = [{"experiment": "e"}, {"experiment": "e", "search_id": ID}, {}]
+    bodies = [body_of(Surface.search.request("q", **fields)) for fields in asked]
+    assert [body.get("search_id") for body in bodies[1:]] == [str(ID), None]
+    assert UUID(bodies[0]["search_id"]).version == 7
+
+
 def test_versions_are_conditions() -> None:
     """`if_version` is an entity tag, or `*`; and then the call is not repeated: it would meet its own work."""
     requests = [Surface.replace_state.request("s1", SessionState("move"), if_version=v) for v in (3, "*", None)]

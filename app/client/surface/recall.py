@@ -7,7 +7,7 @@ from typing import Unpack
 from app.client.answers import recollection, the
 from app.client.asking import Ask, post
 from app.client.fields import ContextFields, SearchFields
-from app.records import DEFAULT_NAMESPACE, AssembledContext, Recollection
+from app.records import DEFAULT_NAMESPACE, AssembledContext, Recollection, new_id
 
 
 class RecallCalls:
@@ -15,7 +15,12 @@ class RecallCalls:
 
     @post("/v1/search")
     def search(self, text: str, **fields: Unpack[SearchFields]) -> Ask[Recollection]:
-        """The best hits of all tiers; what did not answer within the deadline is named in `degraded`."""
+        """The best hits of all tiers; what did not answer within the deadline is named in `degraded`.
+
+        `experiment`: take part in it; a search that is repeated is one exposure.
+        """
+        if fields.get("experiment") is not None and fields.get("search_id") is None:
+            fields["search_id"] = new_id()
         namespace = fields.get("namespace", DEFAULT_NAMESPACE)
         return Ask(recollection(namespace), body={"text": text, **fields}, is_read=True)
 
