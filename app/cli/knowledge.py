@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.signals import run
-from app.client import MemoryClient
+from app.client import MemoryClient, Surface, as_json
 from app.observability import configure_logging
 from app.records import DEFAULT_NAMESPACE, Knowledge, KnowledgeKind, Revision
 from app.settings import load_settings
@@ -90,10 +90,8 @@ async def list_pieces(connecting: Connecting, asked: Mapping[str, Any], console:
 
 async def show_piece(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
     async with connecting as client:
-        piece = await client.get_knowledge(knowledge_id, namespace=namespace)
-    from app.api.wire.knowledge import KnowledgeOut  # as above: brings the web framework with it
-
-    console.print(Text(KnowledgeOut.of(piece).model_dump_json(indent=2)), soft_wrap=True)
+        piece = await client.ask(as_json(Surface.get_knowledge.request(knowledge_id, namespace=namespace)))
+    console.print(Text(orjson.dumps(piece, option=orjson.OPT_INDENT_2).decode()), soft_wrap=True)
 
 
 async def show_history(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from app.client.answers import Comparison, QueuedRecord, RetentionReport, Session, Status
+from app.client.answers import Comparison, QueuedRecord, RetentionReport, Session, Status, as_json
 from app.client.asking import Page
 from app.client.asynchronous import MemoryClient
 from app.client.experimenting import ExperimentAnalysis, VariantComparison, VariantSample
 from app.client.ingesting import IngestReport, Said
-from app.client.learning import Estimate, FoundPattern, MetCondition, Strategies, Strategy
+from app.client.learning import Estimate, FoundPattern, LearnedStrategies, LearnedStrategy, MetCondition
 from app.client.retrying import NO_RETRIES, PATIENT, Retries
+from app.client.surface import Surface
 from app.client.synchronous import SyncMemoryClient
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "ExperimentAnalysis",
     "FoundPattern",
     "IngestReport",
+    "LearnedStrategies",
+    "LearnedStrategy",
     "MemoryClient",
     "MetCondition",
     "Page",
@@ -28,9 +31,9 @@ __all__ = [
     "Said",
     "Session",
     "Status",
-    "Strategies",
-    "Strategy",
+    "Surface",
     "SyncMemoryClient",
     "VariantComparison",
     "VariantSample",
+    "as_json",
 ]

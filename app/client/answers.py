@@ -6,7 +6,7 @@ What an answer holds besides is passed over: a newer service may say more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 from typing import Any, Final, TypeVar
@@ -14,7 +14,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.client.asking import Page
+from app.client.asking import Page, Request
 from app.client.problems import Failure
 from app.client.reply import Reply
 from app.errors import UnexpectedAnswer
@@ -168,6 +168,11 @@ def document(reply: Reply) -> Any:
         return reply.json()
     except ValueError as error:
         raise _unexpected(f"is not JSON: {error}") from error
+
+
+def as_json(request: Request[Any]) -> Request[Any]:
+    """The same call, answered with the JSON that the service sends: `client.ask(as_json(Surface.status.request()))`."""
+    return replace(request, reader=document)
 
 
 def version_in_etag(reply: Reply) -> int:

@@ -99,25 +99,15 @@ class KnowledgeRevision(KnowledgeChanges, total=False):
     inactive_reason: str | None
 
 
-class Sides(TypedDict, total=False):
-    """The episodes that speak for a piece of knowledge, and those that speak against it."""
-
-    supporting_episodes: Sequence[UUID]
-    contradicting_episodes: Sequence[UUID]
-
-
-class Claim(KnowledgeChanges, Sides, total=False):
+class NewKnowledge(KnowledgeChanges, total=False):
     origin: Origin | str
+    supporting_episodes: Sequence[UUID | str]
+    contradicting_episodes: Sequence[UUID | str]
 
 
-class KnowledgeFields(Claim, Owner, total=False):
+class KnowledgeFields(NewKnowledge, Owner, total=False):
     kind: KnowledgeKind | str
     session_id: str | None
-
-
-class SuccessorFields(Claim, total=False):
-    namespace: str
-    description: str | None
 
 
 class KnowledgeAsked(Owner, total=False):
@@ -136,7 +126,7 @@ class StrategiesAsked(Owner, total=False):
     as_of: datetime | str | None
 
 
-class SituationAsked(Owner, total=False):
+class SituationFields(Owner, total=False):
     session_id: str | None
     limit: int
     kind: EpisodeKind | str | None

@@ -33,7 +33,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Strategy:
+class LearnedStrategy:
     """A piece of knowledge for a situation. `components` are the terms `score` is the sum of; `why` says it in words."""
 
     knowledge: Knowledge
@@ -45,10 +45,10 @@ class Strategy:
 
 
 @dataclass(frozen=True, slots=True)
-class Strategies:
+class LearnedStrategies:
     """Best first. `degraded` names each tier that could not be asked."""
 
-    strategies: tuple[Strategy, ...]
+    strategies: tuple[LearnedStrategy, ...]
     degraded: tuple[str, ...] = ()
 
 
@@ -73,12 +73,12 @@ class FoundPattern:
     first_seen_at: datetime
 
 
-def strategies(reply: Reply) -> Strategies:
+def learned_strategies(reply: Reply) -> LearnedStrategies:
     answer = document(reply)
-    return valued(Strategies, {**answer, "strategies": tuple(map(_strategy, given(answer, "strategies")))})
+    return valued(LearnedStrategies, {**answer, "strategies": tuple(map(_strategy, given(answer, "strategies")))})
 
 
-def history(reply: Reply) -> KnowledgeHistory:
+def knowledge_history(reply: Reply) -> KnowledgeHistory:
     answer = document(reply)
     return valued(KnowledgeHistory, {**answer, "versions": tuple(map(knowledge, given(answer, "versions")))})
 
@@ -98,6 +98,8 @@ def pattern(found: Document) -> FoundPattern:
     return valued(FoundPattern, scoped(found))
 
 
-def _strategy(found: Document) -> Strategy:
+def _strategy(found: Document) -> LearnedStrategy:
     piece = given(found, "knowledge")
-    return valued(Strategy, {**found, "knowledge": knowledge(piece), "estimated_success": given(piece, "estimated_success")})
+    return valued(
+        LearnedStrategy, {**found, "knowledge": knowledge(piece), "estimated_success": given(piece, "estimated_success")}
+    )

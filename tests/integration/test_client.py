@@ -16,6 +16,7 @@ from app.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, Versi
 from app.records import (
     Appended,
     AppendReceipt,
+    Cause,
     Draft,
     EpisodeKind,
     KnowledgeKind,
@@ -24,8 +25,10 @@ from app.records import (
     RecordKind,
     Role,
     Scope,
+    SessionKey,
     SessionState,
     Tier,
+    message_uid,
     new_id,
 )
 
@@ -150,6 +153,43 @@ def test_knowledge_is_kept_and_applied(client: SyncMemoryClient, namespace: str)
     assert client.list_knowledge(namespace=namespace, kind="strategy").items == ()
     client.delete_knowledge(known.id, namespace=namespace, if_version=changed.version)
     assert list(client.iter_knowledge(namespace=namespace)) == []
+
+
+def test_knowledge_is_superseded_and_helps(client: SyncMemoryClient, namespace: str) -> None:
+    """The successor names the older piece, the history tells both, and what applies in a situation says why."""
+    rule = {"conditions": [{"field": "backlog", "op": "gt", "value": 20}]}
+    older = client.store_knowledge("Split the sprint.", namespace=namespace, kind="strategy", content=rule, valid_from=WHEN)
+    newer = client.supersede_knowledge(older.id, "Halve the sprint.", namespace=namespace, content=rule)
+    assert (newer.supersedes, newer.kind) == (older.id, KnowledgeKind.STRATEGY)
+    history = client.knowledge_history(older.id, namespace=namespace)
+    assert ([v.id for v in history.versions], [r.cause for r in history.revisions][-1]) == (
+        [older.id, newer.id],
+        Cause.SUPERSEDED,
+    )
+    (found,) = client.learned_strategies({"backlog": 25}, namespace=namespace).strategies
+    assert (found.knowledge.id, found.matched_conditions[0].found, found.why != ()) == (newer.id, 25, True)
+    assert found.score == pytest.approx(sum(found.components.values()))
+    episode = client.store_episode("decision", namespace=namespace).episode
+    assert client.add_evidence(newer.id, namespace=namespace, supporting_episodes=[episode.id]).supporting_episodes == (
+        episode.id,
+    )
+
+
+def test_outcomes_and_feedback_come_back(client: SyncMemoryClient, namespace: str) -> None:
+    """What was known when, what a hit was worth, and which episodes a situation is like."""
+    episode = client.store_episode("decision", wait="indexed", namespace=namespace, perception={"backlog": 12}).episode
+    for quality in (0.2, 0.9):
+        client.record_outcome(episode.id, {"done": 8}, quality, namespace=namespace)
+    outcomes = client.list_outcomes(episode.id, namespace=namespace)
+    assert ([o.outcome_quality for o in outcomes.items], outcomes.next) == ([0.2, 0.9], None)
+    client.consolidate(namespace=namespace)
+    (hit,) = client.similar_situations({"backlog": 12}, namespace=namespace, outcome="good").hits
+    assert (hit.id, hit.outcome_quality, hit.why != ()) == (episode.id, 0.9, True)
+    said = client.record_feedback(hit.id, "useful", namespace=namespace, query="backlog")
+    assert (said.record_id, said.record_uid, said.kind, said.verdict.value) == (hit.id, hit.id, RecordKind.EPISODE, "useful")
+    talk = client.append("s1", [draft("The cat is Miso.")], namespace=namespace, wait="stored").messages[0]
+    about = client.record_feedback(talk.id, "wrong", namespace=namespace, session_id="s1")
+    assert about.record_uid == message_uid(SessionKey(namespace, "s1"), talk.id)
 
 
 def test_operators_ask_for_values_too(client: SyncMemoryClient, namespace: str, tmp_path: Path) -> None:

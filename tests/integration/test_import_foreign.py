@@ -48,7 +48,8 @@ async def test_what_was_imported_is_there(api: Served, namespace: str) -> None:
     with SyncMemoryClient(api.url) as client:
         said = list(client.iter_history("call-7", namespace=namespace))
         session = client.load_session("call-7", namespace=namespace)
-        edge = next(k for k in client.iter_knowledge(namespace=namespace) if k.description == "Nils lives in Gera")
+        known = client.iter_knowledge(namespace=namespace, as_of="2025-01-01T00:00:00Z")
+        edge = next(k for k in known if k.description == "Nils lives in Gera")
     assert [(m.sequence, m.author, m.content, f"{m.created_at:%H:%M:%S}") for m in said] == [
         (1, "Nils", "I have four hives.", "10:00:05"), (2, "assistant", "Noted.", "10:00:09"),
     ]  # fmt: skip

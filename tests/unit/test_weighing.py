@@ -173,4 +173,9 @@ async def test_the_record_kinds_are_untouched(memory: EpisodicMemory) -> None:
     """Learning stores knowledge and nothing else that is recalled."""
     await learned_from(memory, *(decision("cut scope") for _ in range(3)))
     async with memory.reading() as reader:
-        assert await reader.count(ACME) == {RecordKind.MESSAGE: 0, RecordKind.EPISODE: 3, RecordKind.KNOWLEDGE: 1}
+        assert await reader.count(ACME) == {
+            RecordKind.MESSAGE: 0,
+            RecordKind.EPISODE: 3,
+            RecordKind.KNOWLEDGE: 1,
+            RecordKind.ITEM: 0,
+        }

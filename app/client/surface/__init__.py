@@ -6,19 +6,16 @@ methods describe their call and do nothing else; `asking.Call` makes methods of 
 
 from __future__ import annotations
 
+from app.client.surface.episodes import EpisodeCalls
 from app.client.surface.experiments import ExperimentCalls
+from app.client.surface.knowledge import KnowledgeCalls
 from app.client.surface.learning import LearningCalls
-from app.client.surface.lineage import LineageCalls
 from app.client.surface.operations import OperationCalls
 from app.client.surface.recall import RecallCalls
-from app.client.surface.records import RecordCalls
 from app.client.surface.sessions import SessionCalls
-from app.client.surface.situations import SituationCalls
 
 
-class Surface(
-    SessionCalls, RecallCalls, RecordCalls, SituationCalls, LineageCalls, LearningCalls, ExperimentCalls, OperationCalls
-):
+class Surface(SessionCalls, RecallCalls, EpisodeCalls, KnowledgeCalls, LearningCalls, ExperimentCalls, OperationCalls):
     """All calls."""
 
 

@@ -1,4 +1,4 @@
-"""Episodes and knowledge."""
+"""Episodes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 from uuid import UUID
 
-from app.client.answers import document, episode, knowledge, many, nothing, page, step, stored_episode
+from app.client.answers import as_, document, episode, many, nothing, page, step, stored_episode
 from app.client.asking import Ask, Page, Pages, Paging, delete, get, patch, post
 from app.client.fields import (
     EpisodeChanges,
     EpisodeFields,
     EpisodesAsked,
-    KnowledgeAsked,
-    KnowledgeFields,
-    KnowledgeRevision,
 )
 from app.client.reply import Reply
 from app.client.surface.sessions import Version, if_match
@@ -25,17 +22,15 @@ from app.records import (
     EpisodeReceipt,
     EpisodeStep,
     Json,
-    Knowledge,
-    Success,
+    OutcomeRevision,
     Wait,
 )
 
 _EPISODE = "/v1/episodes/{episode_id}"
-_KNOWLEDGE = "/v1/knowledge/{knowledge_id}"
 
 
-class RecordCalls:
-    """Calls about records that stay."""
+class EpisodeCalls:
+    """Calls about episodes."""
 
     @post("/v1/episodes")
     def store_episode(
@@ -54,7 +49,7 @@ class RecordCalls:
     @Pages
     def iter_episodes(self, *, page_size: int = 200, **asked: Unpack[EpisodesAsked]) -> Paging[Episode]:
         """Every episode asked for, newest first, fetched page by page."""
-        return Paging(lambda before: RecordCalls.list_episodes.request(before=before, limit=page_size, **asked))
+        return Paging(lambda before: EpisodeCalls.list_episodes.request(before=before, limit=page_size, **asked))
 
     @get(_EPISODE)
     def get_episode(self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE) -> Ask[Episode]:
@@ -104,6 +99,25 @@ class RecordCalls:
         body = {"namespace": namespace, "outcome": outcome, "outcome_quality": outcome_quality}
         return Ask(_one_episode, path={"episode_id": episode_id}, body=body, idempotency_key=idempotency_key)
 
+    @get(f"{_EPISODE}/outcomes")
+    def list_outcomes(
+        self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, after: int = -1, limit: int = 100
+    ) -> Ask[Page[OutcomeRevision]]:
+        """A page of what was known of its outcome, in order: the last one holds."""
+        params = {"namespace": namespace, "after": after, "limit": limit}
+        return Ask(page("outcomes", as_(OutcomeRevision)), path={"episode_id": episode_id}, params=params)
+
+    @Pages
+    def iter_outcomes(
+        self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, page_size: int = 500
+    ) -> Paging[OutcomeRevision]:
+        """All that was known of its outcome, oldest first, fetched page by page."""
+
+        def turn(after: int) -> Any:
+            return EpisodeCalls.list_outcomes.request(episode_id, namespace=namespace, after=after, limit=page_size)
+
+        return Paging(turn, -1)
+
     @post(f"{_EPISODE}/steps")
     def append_steps(
         self, episode_id: UUID, steps: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, idempotency_key: str | None = None
@@ -125,81 +139,10 @@ class RecordCalls:
         """Every step in order, fetched page by page."""
 
         def turn(after: int) -> Any:
-            return RecordCalls.list_steps.request(episode_id, namespace=namespace, after=after, limit=page_size)
+            return EpisodeCalls.list_steps.request(episode_id, namespace=namespace, after=after, limit=page_size)
 
         return Paging(turn, -1)
-
-    @post("/v1/knowledge")
-    def store_knowledge(
-        self, description: str, *, idempotency_key: str | None = None, **fields: Unpack[KnowledgeFields]
-    ) -> Ask[Knowledge]:
-        """Store a fact, strategy, pattern, constraint or heuristic."""
-        return Ask(_one_knowledge, body={"description": description, **fields}, idempotency_key=idempotency_key)
-
-    @get("/v1/knowledge")
-    def list_knowledge(
-        self, *, before: UUID | None = None, limit: int = 50, **asked: Unpack[KnowledgeAsked]
-    ) -> Ask[Page[Knowledge]]:
-        """A page of knowledge, newest first; `next` is the `before` of the following one."""
-        return Ask(page("knowledge", knowledge), params={**asked, "before": before, "limit": limit})
-
-    @Pages
-    def iter_knowledge(self, *, page_size: int = 200, **asked: Unpack[KnowledgeAsked]) -> Paging[Knowledge]:
-        """All knowledge asked for, newest first, fetched page by page."""
-        return Paging(lambda before: RecordCalls.list_knowledge.request(before=before, limit=page_size, **asked))
-
-    @get(_KNOWLEDGE)
-    def get_knowledge(self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE) -> Ask[Knowledge]:
-        """
-        Raises:
-            NotFound: there is none in this namespace.
-        """
-        return Ask(_one_knowledge, path={"knowledge_id": knowledge_id}, params={"namespace": namespace})
-
-    @get(_KNOWLEDGE)
-    def refresh_knowledge(self, known: Knowledge) -> Ask[Knowledge]:
-        """The knowledge as it is now; `known` itself, and nothing sent but its version, where it did not change."""
-        return Ask(
-            lambda reply: known if reply.is_unchanged else _one_knowledge(reply),
-            path={"knowledge_id": known.id},
-            params={"namespace": known.scope.namespace},
-            headers={"If-None-Match": f'"{known.version}"'},
-        )
-
-    @patch(_KNOWLEDGE)
-    def change_knowledge(
-        self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, if_version: Version | None = None,
-        **changes: Unpack[KnowledgeRevision],
-    ) -> Ask[Knowledge]:  # fmt: skip
-        """Change what is given, each field as a whole.
-
-        Raises:
-            VersionMismatch: it is not at `if_version`.
-        """
-        body = {"namespace": namespace, **changes}
-        return Ask(_one_knowledge, path={"knowledge_id": knowledge_id}, body=body, headers=if_match(if_version))
-
-    @post(f"{_KNOWLEDGE}/applications")
-    def apply_knowledge(
-        self, knowledge_id: UUID, outcome: Success | str, *, namespace: str = DEFAULT_NAMESPACE,
-        episode_id: UUID | None = None, idempotency_key: str | None = None,
-    ) -> Ask[Knowledge]:  # fmt: skip
-        """Say that it was applied, and how that went; counted once a call."""
-        body = {"namespace": namespace, "outcome": outcome, "episode_id": episode_id}
-        return Ask(_one_knowledge, path={"knowledge_id": knowledge_id}, body=body, idempotency_key=idempotency_key)
-
-    @delete(_KNOWLEDGE)
-    def delete_knowledge(
-        self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, if_version: Version | None = None
-    ) -> Ask[None]:
-        """Delete a piece of knowledge."""
-        params = {"namespace": namespace}
-        return Ask(nothing, path={"knowledge_id": knowledge_id}, params=params, headers=if_match(if_version))
 
 
 def _one_episode(reply: Reply) -> Episode:
     return episode(document(reply))
-
-
-def _one_knowledge(reply: Reply) -> Knowledge:
-    return knowledge(document(reply))
