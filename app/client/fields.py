@@ -7,8 +7,20 @@ from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
-from app.records import EpisodeKind, Json, KnowledgeKind, MetricKind, Mode, Origin, OutcomeAsked, RecordKind, Stage, Unit
-from app.records.patterns import PatternKind, PatternState
+from app.records import (
+    EpisodeKind,
+    Json,
+    KnowledgeKind,
+    MetricKind,
+    Mode,
+    Origin,
+    OutcomeAsked,
+    PatternKind,
+    PatternState,
+    RecordKind,
+    Stage,
+    Unit,
+)
 
 
 class Owner(TypedDict, total=False):

@@ -1,4 +1,4 @@
-"""Answers about what was learned as values (pure): strategies, the history of knowledge, outcomes and feedback."""
+"""Answers about what was learned as values (pure): strategies, patterns, the history of knowledge, and feedback."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from uuid import UUID
 
 from app.client.answers import Document, document, given, knowledge, scoped, valued
 from app.client.reply import Reply
-from app.records import Feedback, Json, Knowledge, KnowledgeHistory, RecordKind, Scope, SessionKey, message_uid
-from app.records.patterns import PatternKind, PatternState
+from app.records import (
+    Feedback,
+    Json,
+    Knowledge,
+    KnowledgeHistory,
+    PatternKind,
+    PatternState,
+    RecordKind,
+    Scope,
+    SessionKey,
+    message_uid,
+)
 
 
 @dataclass(frozen=True, slots=True)

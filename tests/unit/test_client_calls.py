@@ -64,6 +64,9 @@ from app.records import (
     ExperimentState,
     Metric,
     Mode,
+    Pattern,
+    PatternKind,
+    PatternState,
     Recommendation,
     Role,
     Sample,
@@ -72,7 +75,6 @@ from app.records import (
     Variant,
     Wait,
 )
-from app.records.patterns import Pattern, PatternKind, PatternState
 
 ID: Final = UUID(int=7)
 QUICK: Final = Retries(first_pause=timedelta(milliseconds=1))

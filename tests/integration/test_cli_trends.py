@@ -1,4 +1,4 @@
-"""What the commands about learning and trends print, of a running service."""
+"""What the command about trends prints, of a running service."""
 
 from __future__ import annotations
 
@@ -7,17 +7,8 @@ from io import StringIO
 from rich.console import Console
 from served import Served
 
-from app.cli.learning import learn
 from app.cli.trending import trends
 from app.client import MemoryClient
-
-
-async def test_a_run_prints_its_counts(api: Served, namespace: str) -> None:
-    """Asked for over the wire, it ends, and says what was done and how long it took."""
-    console = Console(file=StringIO(), width=80)
-    await learn(MemoryClient(api.url), namespace=namespace, retry=False, console=console)
-    assert isinstance(console.file, StringIO)
-    assert [word in console.file.getvalue() for word in ("learned", "milliseconds", "interrupted")] == [True, True, False]
 
 
 async def test_trends_are_a_row_a_series(api: Served, namespace: str) -> None:
