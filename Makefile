@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 CONSTRAINED := -c constraints.txt
 
-.PHONY: run demo test test-slow check format bench bench-recall store-conformance clean
+.PHONY: run demo example test test-slow check format bench bench-recall store-conformance clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -17,6 +17,9 @@ run: $(BIN)/.runtime ## Set up if need be and serve on 127.0.0.1:8000 with embed
 
 demo: $(BIN)/.runtime ## Show the whole path on a conversation of several weeks, with no network and no service
 	@$(BIN)/hybrid-memory demo
+
+example: $(BIN)/.development ## Run the worked agent for a simulated year (some minutes), and draw it
+	@$(BIN)/python -m examples.sprint_planner --plot docs/images/sprint-planner.svg
 
 test: $(BIN)/.development ## Run every test but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal tests/unit tests/conformance tests/integration tests/acceptance

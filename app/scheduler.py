@@ -31,24 +31,32 @@ _CANCEL_AGAIN_AFTER: Final = timedelta(milliseconds=100)
 
 @asynccontextmanager
 async def running_jobs(
-    service: HybridMemoryService, *, consolidate_every: timedelta, reconcile_every: timedelta | None = None
+    service: HybridMemoryService,
+    *,
+    consolidate_every: timedelta,
+    reconcile_every: timedelta | None = None,
+    learn_every: timedelta | None = None,
 ) -> AsyncIterator[None]:
     """Run the jobs until the context ends; then the one at work is cancelled, which every job survives.
 
-    Without `reconcile_every` the index is not compared with Postgres by itself.
+    Without `reconcile_every` the index is not compared with Postgres by itself, without `learn_every` nothing is learned.
     """
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None})
     under_way: dict[str, asyncio.Task[object]] = {}
     jobs: dict[str, tuple[Callable[[], Awaitable[object]], timedelta]] = {
         "consolidate": (service.consolidate, consolidate_every),
         "gauges": (service.status, _GAUGES_EVERY),
+        "learning_gauges": (service.learning_status, _GAUGES_EVERY),
         "retain": (service.retain, _RETENTION_EVERY),
         "retire_calls": (service.retire_calls, _RETENTION_EVERY),
+        "retire_usage": (service.retire_usage, _RETENTION_EVERY),
         "sweep_items": (service.sweep_items, _SWEEP_EVERY),
     }
     if reconcile_every is not None:
         # When it is due is written in Postgres: processes come and go more often than that, and share the work.
         jobs["reconcile"] = (partial(service.reconcile_when_due, reconcile_every), _RECONCILE_LOOK_EVERY)
+    if learn_every is not None:
+        jobs["learn"] = (service.learn, learn_every)
     for name, (job, every) in jobs.items():
         timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}
         scheduler.add_job(_run_alone, "interval", (name, job, under_way), id=name, **timing)
@@ -81,7 +89,10 @@ async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterat
     """The jobs of an installation, at the interval its settings say."""
     every = timedelta(seconds=settings.consolidation_interval_seconds)
     reconcile_every = timedelta(hours=settings.reconcile_interval_hours) or None
-    async with running_jobs(installation.service, consolidate_every=every, reconcile_every=reconcile_every):
+    learn_every = timedelta(seconds=settings.learning_interval_seconds) or None
+    async with running_jobs(
+        installation.service, consolidate_every=every, reconcile_every=reconcile_every, learn_every=learn_every
+    ):
         yield
 
 

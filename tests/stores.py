@@ -14,12 +14,14 @@ from app.bootstrap.composing import compose
 from app.consolidation.summaries import ExtractiveSummarizer
 from app.ingestion.items import ItemIngestion, ItemLimits
 from app.integrations.langgraph import HybridMemoryStore
+from app.learning.phrasing import PlainPhraser
 from app.records import RecordKind
 from app.retrieval.items import ItemPolicy, ItemSearch
 from app.retrieval.stages import Stages
 from app.semantic.bm25 import Bm25Encoder
 from app.service import HybridMemoryService, Parts
 from app.settings import Settings
+from app.testing.experiments import InMemoryExperiments, InMemoryTrends
 from app.testing.tables import InMemoryTables
 
 __all__ = ["GetOp", "ListNamespacesOp", "MatchCondition", "PutOp", "SearchOp", "service_of", "store_of"]
@@ -29,7 +31,8 @@ def service_of(tiers: Tiers, policy: ItemPolicy | None = None) -> HybridMemorySe
     """The façade on these tiers, whose items live by the tiers' clock."""
     composed = Composed(
         tiers.working, tiers.episodic, tiers.semantic, tiers.embedder, Bm25Encoder(), spaces_of(tiers),
-        InMemoryTables("1", {}), {}, Stages(),
+        InMemoryTables("1", {}), {}, Stages(), InMemoryExperiments(tiers.episodic), InMemoryTrends(tiers.episodic),
+        PlainPhraser(),
     )  # fmt: skip
     parts = compose(Settings(_env_file=None), composed, ExtractiveSummarizer(tiers.embedder), tiers.answers)
     return HybridMemoryService(_on_clock(parts, tiers, policy or ItemPolicy()))

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
+from app.bootstrap.learning import learning_of
 from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
 from app.breakers import BreakerState
 from app.consolidation.drain import Drain, DrainPolicy
@@ -30,17 +31,24 @@ from app.ingestion.items import ItemIngestion, ItemLimits
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.experiments.exposures import ExposureLog
+from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
+from app.learning.phrasing import Phraser
 from app.learning.strategies import Strategies
+from app.learning.trends.report import TrendReports
+from app.learning.trends.usage import SearchLog
 from app.ports import (
     AnswerStore,
     Embedder,
     EpisodicMemory,
+    ExperimentStore,
     Pingable,
     SemanticMemory,
     SparseEncoder,
     Summarizer,
     TableStore,
+    TrendStore,
     WorkingMemory,
 )
 from app.records import RecordKind, new_id, utc_now
@@ -72,6 +80,9 @@ class Tiers:
     tables: TableStore
     breakers: Mapping[str, Callable[[], BreakerState]]
     stages: Stages
+    experiments: ExperimentStore
+    trends: TrendStore
+    phraser: Phraser
 
 
 def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
@@ -91,6 +102,7 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
     records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
     situations = _situations(settings, tiers, recall, policy.deadline)
+    search_log = SearchLog(tiers.trends, process=new_id(), clock=utc_now)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
         records=records,
@@ -112,11 +124,15 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         backups=_backups(tiers, drain),
         exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
         importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
+        learning=learning_of(tiers.episodic, tiers.phraser, EpisodeDrain(tiers.working, tiers.episodic)),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         breakers=tiers.breakers,
         limits=limits,
         call_ttl=call_ttl_of(settings),
+        experiments=Experiments(tiers.experiments, ExposureLog(tiers.experiments), clock=utc_now),
+        search_log=search_log,
+        trends=TrendReports(tiers.trends, search_log, clock=utc_now),
         item_ingestion=ItemIngestion(tiers.episodic, limits=ItemLimits(), clock=utc_now),
         item_search=ItemSearch(
             tiers.episodic,

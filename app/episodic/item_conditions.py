@@ -12,12 +12,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.episodic.tables import items
 from app.ports import ItemSelection
-from app.records import ANY_LABEL, Comparison, ItemTerm, LabelPattern, LabelQuery
+from app.records import ANY_LABEL, ItemTerm, LabelPattern, LabelQuery, Operator
 
 _LABELS: Final = ARRAY(Text(collation="C"))
 _LEAST: Final = "\x01"
 """The least character a text can hold here: nothing lies between a label and the label with it at the end."""
-_SQL: Final = {Comparison.GT: ">", Comparison.GTE: ">=", Comparison.LT: "<", Comparison.LTE: "<="}
+_SQL: Final = {Operator.GT: ">", Operator.GTE: ">=", Operator.LT: "<", Operator.LTE: "<="}
 
 
 def is_selected(selection: ItemSelection, source: FromClause = items) -> ColumnElement[bool]:
@@ -64,11 +64,11 @@ def _matches(term: ItemTerm, document: ColumnElement[Any]) -> ColumnElement[bool
     value = reduce(lambda outer, key: outer.op("->", return_type=JSONB())(literal(key, Text)), term.path, document)
     wanted = literal(term.operand, JSONB)
     match term.comparison:
-        case Comparison.EQ:
+        case Operator.EQ:
             return func.coalesce(value, literal(None, JSONB)) == wanted
-        case Comparison.NE:
+        case Operator.NE:
             return func.coalesce(value, literal(None, JSONB)) != wanted
-        case Comparison.OBJECT:
+        case Operator.OBJECT:
             return _is_a("object", value)
         case ordering:
             return _is_ordered(value, _SQL[ordering], term.operand)

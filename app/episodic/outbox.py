@@ -103,7 +103,7 @@ _ENQUEUE_EVERYTHING: Final = opening(
     union_all(
         _owed(RecordKind.MESSAGE, messages.c.uid, ~messages.c.is_archived),
         _owed(RecordKind.EPISODE, episodes.c.id, ~episodes.c.is_open, episodes.c.archived_at.is_(None)),
-        _owed(RecordKind.KNOWLEDGE, knowledge.c.id, knowledge.c.superseded_by.is_(None)),
+        _owed(RecordKind.KNOWLEDGE, knowledge.c.id, knowledge.c.is_active),
         _owed(RecordKind.ITEM, item_vectors.c.uid),
     )
 )

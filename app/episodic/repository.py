@@ -16,6 +16,7 @@ from app.episodic import (
     calls,
     episodes,
     erasures,
+    extractions,
     feedback,
     forgetting,
     generations,
@@ -29,10 +30,11 @@ from app.episodic import (
 )
 from app.episodic import knowledge as knowing
 from app.episodic import messages as transcripts
-from app.episodic.engine import Session, connected
+from app.episodic.engine import connected
 from app.episodic.episodes import EPISODES
 from app.episodic.item_repository import ItemReads, ItemWrites
 from app.episodic.knowledge import KNOWLEDGE
+from app.episodic.learned import LearningReader, LearningWriter
 from app.ports import (
     Checkpoint,
     Cutoffs,
@@ -76,11 +78,8 @@ from app.records import (
 )
 
 
-class Reader(ItemReads):
+class Reader(ItemReads, LearningReader):
     """A read session; see `EpisodicReader`."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
         return await transcripts.history(self._session, session, after=after, limit=limit)
@@ -222,7 +221,7 @@ class Reader(ItemReads):
         return await erasures.owed(self._session, limit, session)
 
 
-class Writer(Reader, ItemWrites):
+class Writer(Reader, ItemWrites, LearningWriter):
     """A write session, committed by the context that opened it; see `EpisodicWriter`."""
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
@@ -241,10 +240,15 @@ class Writer(Reader, ItemWrites):
         return await KNOWLEDGE.locked(self._session, namespace, knowledge_id)
 
     async def save_episode(self, episode: Episode) -> Episode:
-        return replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
+        saved = replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
+        await extractions.open_(self._session, [episode.id])
+        return saved
 
     async def insert_episode(self, episode: Episode) -> bool:
-        return await EPISODES.insert(self._session, episode, episode.scope)
+        is_new = await EPISODES.insert(self._session, episode, episode.scope)
+        if is_new:
+            await extractions.open_(self._session, [episode.id])
+        return is_new
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
         return await episodes.open_of(self._session, session)
@@ -252,7 +256,9 @@ class Writer(Reader, ItemWrites):
     async def append_steps(
         self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
-        return await episodes.append_steps(self._session, episode_id, contents, at, call)
+        added = await episodes.append_steps(self._session, episode_id, contents, at, call)
+        await extractions.open_(self._session, [episode_id])
+        return added
 
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         return await episodes.steps_of_call(self._session, episode_id, call)
@@ -397,6 +403,7 @@ class PostgresRepository:
         """Make everything claimed due again; only for whoever knows that no worker is left that claimed it."""
         async with connected(self._writing) as session:
             await outbox.void_leases(session)
+            await extractions.void_leases(session)
             await reconciliation.void_leases(session)
             await session.commit()
 

@@ -14,10 +14,10 @@ from app.errors import InvalidInput
 from app.ingestion.limits import Limits, check_count, check_document, check_label, check_text
 from app.ingestion.paths import texts_at
 from app.ports import Clock, EpisodicMemory, FiledItem
-from app.records import ORDERING, Comparison, Item, ItemDraft, ItemName, ItemQuery, ItemTerm, ItemText, LabelQuery
+from app.records import ORDERING, Item, ItemDraft, ItemName, ItemQuery, ItemTerm, ItemText, LabelQuery, Operator
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_OPERATORS: Final = {comparison.value: comparison for comparison in Comparison if comparison is not Comparison.OBJECT}
+_OPERATORS: Final = {comparison.value: comparison for comparison in Operator if comparison is not Operator.OBJECT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +204,11 @@ def read_terms(wanted: Mapping[str, Any], limits: ItemLimits) -> tuple[ItemTerm,
 
 def _terms_at(path: tuple[str, ...], wanted: Any) -> list[ItemTerm]:
     if not isinstance(wanted, Mapping):
-        return [ItemTerm(path, Comparison.EQ, wanted)]
+        return [ItemTerm(path, Operator.EQ, wanted)]
     if any(key.startswith("$") for key in wanted):
         return [_term(path, operator, operand) for operator, operand in wanted.items()]
     inner = [term for key, value in wanted.items() for term in _terms_at((*path, key), value)]
-    return [ItemTerm(path, Comparison.OBJECT), *inner]
+    return [ItemTerm(path, Operator.OBJECT), *inner]
 
 
 def _term(path: tuple[str, ...], operator: str, operand: Any) -> ItemTerm:

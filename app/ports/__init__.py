@@ -10,6 +10,7 @@ from __future__ import annotations
 from app.ports.answers import Answer, AnswerStore, Call, Claim
 from app.ports.engines import Clock, Pingable
 from app.ports.episodic import EpisodicMemory, EpisodicReader, EpisodicWriter
+from app.ports.experiments import ExperimentStore, TrendStore
 from app.ports.filed import (
     Checkpoint,
     Cutoffs,
@@ -25,6 +26,15 @@ from app.ports.filed import (
 from app.ports.items import FiledItem, ItemReader, ItemSelection, ItemWriter
 from app.ports.models import Cache, Embedder, EmbeddingCache, Rephraser, Reranker, SparseEncoder, Summarizer, Summary
 from app.ports.outbox import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
+from app.ports.patterns import (
+    Extraction,
+    LearningStatus,
+    Lesson,
+    PatternQuery,
+    PatternReader,
+    PatternWriter,
+    StaleScope,
+)
 from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
 from app.ports.tables import KeyStore, TableFilling, TableSnapshot, TableStore
 from app.ports.working import Backlog, Erasure, OwedErasure, Settlement, Window, WorkingMemory
@@ -45,7 +55,9 @@ __all__ = [
     "EpisodicReader",
     "EpisodicWriter",
     "Erasure",
+    "ExperimentStore",
     "Expired",
+    "Extraction",
     "FiledItem",
     "FiledMessage",
     "IndexQuery",
@@ -55,6 +67,8 @@ __all__ = [
     "ItemSelection",
     "ItemWriter",
     "KeyStore",
+    "LearningStatus",
+    "Lesson",
     "MessageInContext",
     "NamedRecord",
     "OutboxEntry",
@@ -62,6 +76,9 @@ __all__ = [
     "OutboxQuery",
     "OutboxState",
     "OwedErasure",
+    "PatternQuery",
+    "PatternReader",
+    "PatternWriter",
     "Pingable",
     "Queued",
     "Rephraser",
@@ -70,6 +87,7 @@ __all__ = [
     "SessionRecord",
     "Settlement",
     "SparseEncoder",
+    "StaleScope",
     "StoreStatus",
     "Summarizer",
     "Summary",
@@ -77,6 +95,7 @@ __all__ = [
     "TableSnapshot",
     "TableStore",
     "Taken",
+    "TrendStore",
     "Window",
     "WorkingMemory",
 ]

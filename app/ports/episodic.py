@@ -23,6 +23,7 @@ from app.ports.filed import (
 )
 from app.ports.items import ItemReader, ItemWriter
 from app.ports.outbox import OutboxEntry, OutboxQuery, Queued
+from app.ports.patterns import PatternReader, PatternWriter
 from app.ports.working import Erasure, OwedErasure
 from app.records import (
     ANY_KNOWLEDGE,
@@ -50,7 +51,7 @@ from app.records import (
 )
 
 
-class EpisodicReader(ItemReader, Protocol):
+class EpisodicReader(ItemReader, PatternReader, Protocol):
     """A read session: writes nothing; each call sees one snapshot, two calls may see two."""
 
     async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
@@ -232,8 +233,11 @@ class EpisodicReader(ItemReader, Protocol):
         ...
 
 
-class EpisodicWriter(EpisodicReader, ItemWriter, Protocol):
-    """A write session: everything done in it is committed together when its context ends without an error."""
+class EpisodicWriter(EpisodicReader, ItemWriter, PatternWriter, Protocol):
+    """A write session: everything done in it is committed together when its context ends without an error.
+
+    An episode that is saved, or gets steps, becomes due to be learned from (see `Extraction`).
+    """
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
         """Lock the session's checkpoint until the transaction ends (making it, at 0, if it is new).

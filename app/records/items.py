@@ -93,7 +93,7 @@ class ItemText:
         return Scope(self.namespace)
 
 
-class Comparison(StrEnum):
+class Operator(StrEnum):
     """How a filter compares; `OBJECT` asks that there is an object, whatever is in it."""
 
     EQ = "$eq"
@@ -105,7 +105,7 @@ class Comparison(StrEnum):
     OBJECT = "object"
 
 
-ORDERING: Final = frozenset({Comparison.GT, Comparison.GTE, Comparison.LT, Comparison.LTE})
+ORDERING: Final = frozenset({Operator.GT, Operator.GTE, Operator.LT, Operator.LTE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class ItemTerm:
     """
 
     path: tuple[str, ...]
-    comparison: Comparison
+    comparison: Operator
     operand: Any = None
 
 

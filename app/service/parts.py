@@ -21,8 +21,12 @@ from app.ingestion.items import ItemIngestion, ItemLimits
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
+from app.learning.run import Learning
 from app.learning.strategies import Strategies
+from app.learning.trends.report import TrendReports
+from app.learning.trends.usage import SearchLog
 from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
@@ -63,11 +67,15 @@ class Parts:
     backups: Backups
     exporting: Exporting
     importing: Importing
+    learning: Learning
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     breakers: Mapping[str, Callable[[], BreakerState]]
     limits: Limits
     call_ttl: timedelta
+    experiments: Experiments
+    search_log: SearchLog
+    trends: TrendReports
     item_ingestion: ItemIngestion
     item_search: ItemSearch
     item_limits: ItemLimits

@@ -66,6 +66,7 @@ from app.standing import standing_of
 from app.testing.episodic_books import Archived, Books, Filed, Kept, Owned, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_search import is_visible, search
 from app.testing.items import InMemoryItemReads, InMemoryItemWrites
+from app.testing.learning import LearningReader, LearningWriter
 
 _Answer = TypeVar("_Answer")
 _Record = TypeVar("_Record", Episode, Knowledge)
@@ -116,7 +117,7 @@ class InMemoryEpisodicMemory:
         return "in-memory twin"
 
 
-class InMemoryReader(InMemoryItemReads):
+class InMemoryReader(InMemoryItemReads, LearningReader):
     """See `EpisodicReader`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -328,7 +329,7 @@ class InMemoryReader(InMemoryItemReads):
         return tuple(OwedErasure(i, e) for i, e in erasures if session is None or e.within(session) is not None)[:limit]
 
 
-class InMemoryWriter(InMemoryReader, InMemoryItemWrites):
+class InMemoryWriter(InMemoryReader, InMemoryItemWrites, LearningWriter):
     """See `EpisodicWriter`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -417,6 +418,7 @@ class InMemoryWriter(InMemoryReader, InMemoryItemWrites):
             known = books.steps.get(episode_id, ())
             new = tuple(EpisodeStep(index, content, at) for index, content in enumerate(contents, start=len(known)))
             books.steps[episode_id] = known + new
+            books.open_extraction(episode_id)
             if call is not None:
                 books.steps_of_calls[episode_id, call] = new
             return new

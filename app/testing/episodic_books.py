@@ -31,6 +31,7 @@ from app.records import (
     new_id,
     utc_now,
 )
+from app.testing.learning import LearningBooks
 from app.tokens import estimate_tokens
 
 Owned: TypeAlias = Message | Episode | Knowledge | ItemText
@@ -106,6 +107,7 @@ class Books:
     reconciliations: dict[UUID, Reconciliation] = field(default_factory=dict)
     items: dict[UUID, Item] = field(default_factory=dict)
     item_texts: dict[UUID, ItemText] = field(default_factory=dict)
+    learning: LearningBooks = field(default_factory=LearningBooks)
     last_outbox_id: int = 0
     last_erasure_id: int = 0
 
@@ -129,6 +131,7 @@ class Books:
             reconciliations=dict(self.reconciliations),
             items=dict(self.items),
             item_texts=dict(self.item_texts),
+            learning=self.learning.copy(),
             last_outbox_id=self.last_outbox_id,
             last_erasure_id=self.last_erasure_id,
         )
@@ -179,7 +182,12 @@ class Books:
         if is_open_conversation(episode) and any(session_of(e) == session_of(episode) for e in others):
             raise Conflict("session_id", "the session has an open episode")
         self.episodes[episode.id] = replace(episode, version=known.version + 1) if known else episode
+        self.open_extraction(episode.id)
         return self.episodes[episode.id]
+
+    def open_extraction(self, episode_id: UUID) -> None:
+        """Make the episode due to be learned from, if there is something to learn."""
+        self.learning.open(self.episodes[episode_id], has_steps=bool(self.steps.get(episode_id)))
 
     def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         known = self.knowledge.get(knowledge.id)
@@ -299,7 +307,11 @@ class Books:
             RecordKind.KNOWLEDGE: self.knowledge,
             RecordKind.ITEM: self.item_texts,
         }
-        namespaces = {r.uid: r.scope.namespace for r in self.records(kind) if r.uid in set(uids)}
+        going = [r for r in self.records(kind) if r.uid in set(uids)]
+        namespaces = {r.uid: r.scope.namespace for r in going}
+        for episode in going:
+            if isinstance(episode, Episode) and (forgotten := self.learning.unlearn(episode)):
+                self.delete(RecordKind.KNOWLEDGE, forgotten)
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
@@ -376,6 +388,7 @@ class Books:
                 continue
             episode = _cleared(self.episodes[episode_id], left, forgotten)
             self.episodes[episode_id] = episode
+            self.open_extraction(episode_id)
             if not episode.is_open:
                 self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
 

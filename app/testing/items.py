@@ -10,15 +10,15 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from app.ports import FiledItem, ItemSelection, OutboxOp
-from app.records import Comparison, Item, ItemName, ItemTerm, ItemText, LabelQuery, RecordKind
+from app.records import Item, ItemName, ItemTerm, ItemText, LabelQuery, Operator, RecordKind
 from app.testing.episodic_books import Books
 
 _Answer = TypeVar("_Answer")
-_ORDER: Final[Mapping[Comparison, Callable[[Any, Any], bool]]] = {
-    Comparison.GT: gt,
-    Comparison.GTE: ge,
-    Comparison.LT: lt,
-    Comparison.LTE: le,
+_ORDER: Final[Mapping[Operator, Callable[[Any, Any], bool]]] = {
+    Operator.GT: gt,
+    Operator.GTE: ge,
+    Operator.LT: lt,
+    Operator.LTE: le,
 }
 
 
@@ -115,11 +115,11 @@ def _shared_words(item: Item, text: str | None) -> int:
 def _matches(item: Item, term: ItemTerm) -> bool:
     value = reduce(_at, term.path, item.value)
     match term.comparison:
-        case Comparison.EQ:
+        case Operator.EQ:
             return _is_same(value, term.operand)
-        case Comparison.NE:
+        case Operator.NE:
             return not _is_same(value, term.operand)
-        case Comparison.OBJECT:
+        case Operator.OBJECT:
             return isinstance(value, Mapping)
         case ordering:
             return _is_comparable(value, term.operand) and _ORDER[ordering](value, term.operand)

@@ -318,6 +318,11 @@ def message_line(filed: FiledMessage) -> MessageLine:
     return MessageLine(**_flat(filed.message), episode_id=filed.episode_id)
 
 
+def unfiled_line(message: Message) -> MessageLine:
+    """Of a message that is still to be cut into episodes."""
+    return MessageLine(**_flat(message))
+
+
 def item_line(filed: FiledItem) -> ItemLine:
     item = filed.item
     return ItemLine(

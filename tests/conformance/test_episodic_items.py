@@ -11,7 +11,7 @@ import pytest
 from given import NOW, SCOPE, outbox_of
 
 from app.ports import EpisodicMemory, FiledItem, ItemSelection, OutboxOp
-from app.records import Comparison, Item, ItemName, ItemTerm, ItemText, LabelPattern, LabelQuery, RecordKind, Scope
+from app.records import Item, ItemName, ItemTerm, ItemText, LabelPattern, LabelQuery, Operator, RecordKind, Scope
 
 ANA = ("users", "ana")
 MINUTE = timedelta(minutes=1)
@@ -120,23 +120,23 @@ async def test_deleting_an_item_takes_its_texts(episodic: EpisodicMemory) -> Non
 @pytest.mark.parametrize(
     ("term", "matching"),
     [
-        (ItemTerm(("v",), Comparison.EQ, 1), "one float"),
-        (ItemTerm(("v",), Comparison.EQ, "1"), "text"),
-        (ItemTerm(("v",), Comparison.EQ, True), "true"),
-        (ItemTerm(("v",), Comparison.EQ, None), "null missing"),
-        (ItemTerm(("v",), Comparison.EQ, [1, {"a": 1}]), "list"),
-        (ItemTerm(("v",), Comparison.EQ, {"a": {"b": 2}}), "object"),
-        (ItemTerm(("v",), Comparison.NE, 1), "ten text true null missing list object"),
-        (ItemTerm(("v",), Comparison.NE, None), "one float ten text true list object"),
-        (ItemTerm(("v",), Comparison.GT, 1), "ten"),
-        (ItemTerm(("v",), Comparison.GTE, 1), "one float ten"),
-        (ItemTerm(("v",), Comparison.LT, 9.5), "one float"),
-        (ItemTerm(("v",), Comparison.LTE, 10), "one float ten"),
-        (ItemTerm(("v",), Comparison.GT, "0"), "text"),
-        (ItemTerm(("v",), Comparison.LT, "Z"), "text"),
-        (ItemTerm(("v",), Comparison.OBJECT), "object"),
-        (ItemTerm(("v", "a", "b"), Comparison.EQ, 2), "object"),
-        (ItemTerm(("v", "0"), Comparison.EQ, 1), ""),
+        (ItemTerm(("v",), Operator.EQ, 1), "one float"),
+        (ItemTerm(("v",), Operator.EQ, "1"), "text"),
+        (ItemTerm(("v",), Operator.EQ, True), "true"),
+        (ItemTerm(("v",), Operator.EQ, None), "null missing"),
+        (ItemTerm(("v",), Operator.EQ, [1, {"a": 1}]), "list"),
+        (ItemTerm(("v",), Operator.EQ, {"a": {"b": 2}}), "object"),
+        (ItemTerm(("v",), Operator.NE, 1), "ten text true null missing list object"),
+        (ItemTerm(("v",), Operator.NE, None), "one float ten text true list object"),
+        (ItemTerm(("v",), Operator.GT, 1), "ten"),
+        (ItemTerm(("v",), Operator.GTE, 1), "one float ten"),
+        (ItemTerm(("v",), Operator.LT, 9.5), "one float"),
+        (ItemTerm(("v",), Operator.LTE, 10), "one float ten"),
+        (ItemTerm(("v",), Operator.GT, "0"), "text"),
+        (ItemTerm(("v",), Operator.LT, "Z"), "text"),
+        (ItemTerm(("v",), Operator.OBJECT), "object"),
+        (ItemTerm(("v", "a", "b"), Operator.EQ, 2), "object"),
+        (ItemTerm(("v", "0"), Operator.EQ, 1), ""),
     ],
 )
 async def test_terms(episodic: EpisodicMemory, term: ItemTerm, matching: str) -> None:
@@ -152,8 +152,8 @@ async def test_terms(episodic: EpisodicMemory, term: ItemTerm, matching: str) ->
 async def test_texts_are_ordered_by_code_points(episodic: EpisodicMemory) -> None:
     """An ordering of texts does not depend on the server's language."""
     await save(episodic, *(filed(text, {"v": text}) for text in ("a", "B", "ä", "2026-01-02")))
-    assert await keys(episodic, selection(ItemTerm(("v",), Comparison.GT, "a"))) == ["ä"]
-    assert sorted(await keys(episodic, selection(ItemTerm(("v",), Comparison.LT, "a")))) == ["2026-01-02", "B"]
+    assert await keys(episodic, selection(ItemTerm(("v",), Operator.GT, "a"))) == ["ä"]
+    assert sorted(await keys(episodic, selection(ItemTerm(("v",), Operator.LT, "a")))) == ["2026-01-02", "B"]
 
 
 async def test_labels_begin_whole(episodic: EpisodicMemory) -> None:

@@ -83,6 +83,7 @@ async def test_hits_on_episodes_and_knowledge(episodic: EpisodicMemory) -> None:
             metadata={"kind": "fact"},
             tier=Tier.EPISODIC,
             scope=SCOPE,
+            quality=1.0,
         ),
     }
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from app.api.wire.base import Body, FilterValue, JsonObject, Moment, RecalledKind, Scalar, Scoped, example
 from app.api.wire.messages import MessageOut
+from app.errors import InvalidInput
 from app.ranking import (
     DEFAULT_RANKING,
     LARGEST_RRF_K,
@@ -30,10 +31,12 @@ from app.ranking import (
 )
 from app.records import (
     RECALLED_KINDS,
+    Arm,
     AssembledContext,
     FilterTerm,
     Hit,
     Mode,
+    Participation,
     Query,
     Recollection,
     RecordKind,
@@ -113,6 +116,11 @@ class SearchIn(Question):
 
     limit: StrictInt = 10
     mode: Mode = Mode.HYBRID
+    experiment: StrictStr | None = Field(default=None, description="Take part in this experiment of the namespace")
+    subject: StrictStr | None = Field(
+        default=None, description="Who takes part; without it the session, user or agent that the experiment is about"
+    )
+    search_id: UUID | None = Field(default=None, description="Names the search: repeated under it, it is one exposure")
     kind_limits: dict[RecalledKind, StrictInt] = Field(
         default_factory=dict,
         description="The most hits of a kind. If left out, episodes and knowledge leave room for messages where there are any",
@@ -130,6 +138,13 @@ class SearchIn(Question):
             is_grouped=self.group_by_episode,
             neighbours=self.neighbours,
         )
+
+    def participation(self) -> Participation | None:
+        if self.experiment is None:
+            if self.subject is not None or self.search_id is not None:
+                raise InvalidInput("experiment", "must be given with subject and search_id")
+            return None
+        return Participation(self.experiment, self.subject, self.search_id)
 
 
 class HitOut(BaseModel):
@@ -170,10 +185,33 @@ class HitOut(BaseModel):
         )
 
 
+class ArmOut(BaseModel):
+    """The part of an experiment that a search took; without a `variant` it was answered as any other, `enrolment` says why."""
+
+    name: str
+    variant: str | None
+    subject: str
+    enrolment: str = Field(examples=["assigned"])
+    search_id: UUID | None
+
+    @classmethod
+    def of(cls, arm: Arm) -> Self:
+        return cls(
+            name=arm.experiment,
+            variant=arm.variant,
+            subject=arm.subject,
+            enrolment=arm.enrolment.value,
+            search_id=arm.search_id,
+        )
+
+
 class SearchOut(BaseModel):
     hits: list[HitOut]
     degraded: list[str] = Field(description="Tiers and stages that did not answer in time")
     latency_ms: float
+    experiment: ArmOut | None = Field(
+        default=None, description="Only where the search asked to take part", exclude_if=lambda arm: arm is None
+    )
 
     @classmethod
     def of(cls, recollection: Recollection) -> Self:
@@ -181,6 +219,7 @@ class SearchOut(BaseModel):
             hits=[HitOut.of(h) for h in recollection.hits],
             degraded=list(recollection.degraded),
             latency_ms=round(recollection.latency_ms, 3),
+            experiment=None if recollection.experiment is None else ArmOut.of(recollection.experiment),
         )
 
 
