@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 
-from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
+from app.bootstrap.policies import call_ttl_of, limits_of, quality_policy, rendering_of, retention_policy
 from app.breakers import BreakerState
+from app.consolidation.backfill import Backfilling
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.erasures import Erasures
 from app.consolidation.forget import Forgetting
@@ -22,10 +24,12 @@ from app.consolidation.segmentation import SegmentationPolicy
 from app.consolidation.spaces import Spaces
 from app.embedding.cache import CachedEmbedder
 from app.errors import EmbedderUnavailable
+from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.quality import QualityPolicy, assess
 from app.ports import (
     AnswerStore,
     Embedder,
@@ -37,7 +41,7 @@ from app.ports import (
     TableStore,
     WorkingMemory,
 )
-from app.records import new_id, utc_now
+from app.records import Episode, Feature, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.episodes import EpisodeReader
@@ -63,11 +67,14 @@ class Tiers:
     tables: TableStore
     breakers: Mapping[str, Callable[[], BreakerState]]
     stages: Stages
+    features: Features
 
 
 def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
-    limits = limits_of(settings)
-    consolidation, drain = _consolidation(settings, tiers, summarizer, answers)
+    limits, quality = limits_of(settings), quality_policy(settings)
+    context = ContextPolicy(rendering=rendering_of(settings))
+    indexer = _indexer(settings, tiers, summarizer, context)
+    consolidation, drain = _consolidation(settings, tiers, indexer, answers)
     session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
     policy = RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms))
     recall = Recall(
@@ -78,13 +85,15 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         encoder=tiers.encoder,
         policy=policy,
         stages=tiers.stages,
+        is_on=partial(tiers.features.is_on, Feature.RETRIEVAL),
     )
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
-    records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
+    judge = judge_of(quality)
+    records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now, judge=judge)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
         records=records,
-        episode_log=EpisodeLog(tiers.working, records),
+        episode_log=EpisodeLog(tiers.working, records, tiers.features),
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
         session_reader=session_reader,
         episode_reader=EpisodeReader(tiers.working, tiers.episodic),
@@ -92,9 +101,20 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         surroundings=Surroundings(session_reader, tiers.episodic, deadline=policy.deadline),
         context=ContextAssembly(session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window),
         consolidation=consolidation,
-        forgetting=_forgetting(tiers, recall, answers),
+        forgetting=_forgetting(tiers, recall, answers, context),
         retention=Retention(tiers.episodic, policy=retention_policy(settings), clock=utc_now),
-        reconcile=Reconcile(tiers.episodic, tiers.semantic, tiers.spaces, policy=ReconcilePolicy(), clock=utc_now),
+        reconcile=Reconcile(
+            tiers.episodic,
+            tiers.semantic,
+            tiers.spaces,
+            policy=ReconcilePolicy(),
+            clock=utc_now,
+            rendering=context.rendering,
+        ),
+        backfilling=Backfilling(tiers.episodic, indexer, judge, clock=utc_now),
+        quality=quality,
+        rendering=context.rendering,
+        features=tiers.features,
         backups=_backups(tiers, drain),
         exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
         importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
@@ -106,15 +126,32 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     )
 
 
-def _forgetting(tiers: Tiers, recall: Recall, answers: AnswerStore) -> Forgetting:
+def _forgetting(tiers: Tiers, recall: Recall, answers: AnswerStore, context: ContextPolicy) -> Forgetting:
     cache = tiers.embedder if isinstance(tiers.embedder, CachedEmbedder) else None
     return Forgetting(
         tiers.working, tiers.episodic, tiers.semantic,
-        answers=answers, cache=cache, on_forgotten=recall.forget, clock=utc_now,
+        answers=answers, cache=cache, on_forgotten=recall.forget, clock=utc_now, context=context,
     )  # fmt: skip
 
 
-def _consolidation(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> tuple[Consolidation, Drain]:
+def judge_of(policy: QualityPolicy) -> Callable[[Episode], float]:
+    """The quality validator, for whoever has to judge episodes."""
+    return lambda episode: assess(episode, policy).score
+
+
+def _indexer(settings: Settings, tiers: Tiers, summarizer: Summarizer, context: ContextPolicy) -> Indexer:
+    return Indexer(
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        summarizer,
+        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts),
+        context=context,
+        clock=utc_now,
+    )
+
+
+def _consolidation(settings: Settings, tiers: Tiers, indexer: Indexer, answers: AnswerStore) -> tuple[Consolidation, Drain]:
     drain = Drain(
         tiers.working,
         tiers.episodic,
@@ -126,15 +163,6 @@ def _consolidation(settings: Settings, tiers: Tiers, summarizer: Summarizer, ans
         ),
         clock=utc_now,
         new_id=new_id,
-    )
-    indexer = Indexer(
-        tiers.episodic,
-        tiers.semantic,
-        tiers.embedder,
-        summarizer,
-        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts),
-        context=ContextPolicy(),
-        clock=utc_now,
     )
     policy = RunPolicy(retain=settings.buffer_window)
     workers = Workers(

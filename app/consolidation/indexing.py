@@ -91,6 +91,10 @@ class Indexer:
         await reached(FaultPoint.INDEX_CLAIMED)
         return Batch(len(entries), await self._attempt(entries) if entries else 0)
 
+    async def index_claimed(self, entries: Sequence[OutboxEntry]) -> int:
+        """Work off entries that the caller has claimed; returns how many are done with, the others are given back."""
+        return await self._attempt(entries)
+
     async def _attempt(self, entries: Sequence[OutboxEntry]) -> int:
         """Work these off and give back those that fail; returns how many are done with."""
         try:
@@ -164,7 +168,7 @@ class Indexer:
         summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
         return [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
-            *(draft_episode(e) for e in summarised),
+            *(draft_episode(e, self._context.rendering) for e in summarised),
             *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
         ]
 

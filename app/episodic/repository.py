@@ -18,6 +18,7 @@ from app.episodic import (
     erasures,
     forgetting,
     outbox,
+    quality,
     reconciliation,
     retention,
     search,
@@ -30,6 +31,7 @@ from app.episodic.knowledge import KNOWLEDGE
 from app.ports import (
     Checkpoint,
     Cutoffs,
+    EpisodePlace,
     Erasure,
     Expired,
     FiledMessage,
@@ -40,10 +42,12 @@ from app.ports import (
     OwedErasure,
     Queued,
     SessionRecord,
+    StepsHeld,
     StoreStatus,
     Taken,
 )
 from app.records import (
+    BackfillPending,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -52,6 +56,7 @@ from app.records import (
     Knowledge,
     KnowledgeKind,
     Message,
+    QualityCounts,
     Query,
     Reconciliation,
     RecordKind,
@@ -115,6 +120,15 @@ class Reader:
 
     async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
         return await episodes.steps(self._session, episode_id, after=after, limit=limit)
+
+    async def steps_held(self, episode_id: UUID) -> StepsHeld:
+        return await episodes.steps_held(self._session, episode_id)
+
+    async def count_quality(self, namespace: str | None, *, threshold: float) -> tuple[QualityCounts, ...]:
+        return await quality.count(self._session, namespace, threshold=threshold)
+
+    async def backfill_pending(self, namespace: str | None) -> BackfillPending:
+        return await quality.pending(self._session, namespace)
 
     async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
         return await KNOWLEDGE.one(self._session, namespace, knowledge_id)
@@ -210,6 +224,19 @@ class Writer(Reader):
         self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
         return await episodes.append_steps(self._session, episode_id, contents, at, call)
+
+    async def touch_episode(self, episode_id: UUID) -> None:
+        await episodes.touch(self._session, episode_id)
+
+    async def lock_unscored(self, namespace: str | None, *, after: EpisodePlace | None, limit: int) -> tuple[EpisodePlace, ...]:
+        return await quality.lock_unscored(self._session, namespace, after=after, limit=limit)
+
+    async def claim_episodes(
+        self, namespace: str | None, limit: int, *, lease: timedelta, now: datetime, attempted_before: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        return await quality.claim(
+            self._session, namespace, limit, lease=lease, now=now, attempted_before=attempted_before
+        )  # fmt: skip
 
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         return await episodes.steps_of_call(self._session, episode_id, call)

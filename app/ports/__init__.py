@@ -13,18 +13,20 @@ from app.ports.episodic import EpisodicMemory, EpisodicReader, EpisodicWriter
 from app.ports.filed import (
     Checkpoint,
     Cutoffs,
+    EpisodePlace,
     Expired,
     FiledMessage,
     Indexable,
     MessageInContext,
     SessionRecord,
+    StepsHeld,
     StoreStatus,
     Taken,
 )
 from app.ports.models import Cache, Embedder, EmbeddingCache, Rephraser, Reranker, SparseEncoder, Summarizer, Summary
 from app.ports.outbox import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
 from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
-from app.ports.tables import KeyStore, TableFilling, TableSnapshot, TableStore
+from app.ports.tables import FeatureStore, KeyStore, TableFilling, TableSnapshot, TableStore
 from app.ports.working import Backlog, Erasure, OwedErasure, Settlement, Window, WorkingMemory
 
 __all__ = [
@@ -39,11 +41,13 @@ __all__ = [
     "Cutoffs",
     "Embedder",
     "EmbeddingCache",
+    "EpisodePlace",
     "EpisodicMemory",
     "EpisodicReader",
     "EpisodicWriter",
     "Erasure",
     "Expired",
+    "FeatureStore",
     "FiledMessage",
     "IndexQuery",
     "Indexable",
@@ -63,6 +67,7 @@ __all__ = [
     "SessionRecord",
     "Settlement",
     "SparseEncoder",
+    "StepsHeld",
     "StoreStatus",
     "Summarizer",
     "Summary",

@@ -35,7 +35,16 @@ from app.records.base import (
     sha256_hex,
     utc_now,
 )
-from app.records.episodes import Episode, EpisodeKind, EpisodeReceipt, EpisodeStep, LoggedEpisode
+from app.records.episodes import (
+    ControlMode,
+    Episode,
+    EpisodeInFull,
+    EpisodeKind,
+    EpisodeReceipt,
+    EpisodeStep,
+    LoggedEpisode,
+    StepsPage,
+)
 from app.records.knowledge import Knowledge, KnowledgeKind, Success
 from app.records.messages import (
     Appended,
@@ -52,6 +61,10 @@ from app.records.messages import (
 from app.records.operations import (
     ALL_NAMESPACES,
     ApiKey,
+    Backfill,
+    BackfillPending,
+    BackfillReport,
+    Feature,
     FindingKind,
     ForgetReceipt,
     ImportReport,
@@ -63,6 +76,7 @@ from app.records.operations import (
     TierHealth,
     TierReceipt,
 )
+from app.records.quality import QualityCounts
 from app.records.vectors import Embedded, Point, Space
 
 __all__ = [
@@ -75,13 +89,19 @@ __all__ = [
     "AppendReceipt",
     "Appended",
     "AssembledContext",
+    "Backfill",
+    "BackfillPending",
+    "BackfillReport",
     "Candidate",
+    "ControlMode",
     "Draft",
     "Embedded",
     "Episode",
+    "EpisodeInFull",
     "EpisodeKind",
     "EpisodeReceipt",
     "EpisodeStep",
+    "Feature",
     "FilterTerm",
     "FindingKind",
     "ForgetReceipt",
@@ -96,6 +116,7 @@ __all__ = [
     "Mode",
     "Permission",
     "Point",
+    "QualityCounts",
     "Query",
     "ReadPreference",
     "RecentContext",
@@ -112,6 +133,7 @@ __all__ = [
     "SessionState",
     "Space",
     "Stage",
+    "StepsPage",
     "Success",
     "Tier",
     "TierHealth",

@@ -9,16 +9,20 @@ from typing import TypeVar
 from uuid import UUID
 
 from app.breakers import BreakerState
+from app.consolidation.backfill import Backfilling
 from app.consolidation.forget import Forgetting
 from app.consolidation.reconcile import Reconcile
+from app.consolidation.rendering import Rendering
 from app.consolidation.retention import Retention
 from app.consolidation.run import Consolidation
 from app.errors import NotFound
+from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.quality import QualityPolicy
 from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
@@ -50,6 +54,10 @@ class Parts:
     forgetting: Forgetting
     retention: Retention
     reconcile: Reconcile
+    backfilling: Backfilling
+    quality: QualityPolicy
+    rendering: Rendering
+    features: Features
     backups: Backups
     exporting: Exporting
     importing: Importing

@@ -160,6 +160,10 @@ class Books:
         self.episodes[episode.id] = replace(episode, version=known.version + 1) if known else episode
         return self.episodes[episode.id]
 
+    def touch(self, episode_id: UUID) -> None:
+        if (known := self.episodes.get(episode_id)) is not None:
+            self.episodes[episode_id] = replace(known, version=known.version + 1)
+
     def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         known = self.knowledge.get(knowledge.id)
         _refuse_other_namespace(known, knowledge)

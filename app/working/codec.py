@@ -18,11 +18,20 @@ from uuid import UUID
 import orjson
 
 from app.lineage import Damaged, Lineage, NewerVersion
-from app.records import Episode, EpisodeKind, Json, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState
+from app.records import ControlMode, Episode, EpisodeKind, Json, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState
 
 MESSAGES: Final = Lineage()
 STATES: Final = Lineage()
-EPISODES: Final = Lineage()
+
+
+def _told_in_full(logged: Json) -> Json:
+    """Version 1 knew nothing of an episode's agent, sprint, note and patterns, and its quality came from the caller."""
+    unknown = ("agent_version", "control_mode", "decision_source", "sprint_id", "chronicle_note_id")
+    told = dict.fromkeys(unknown) | {"patterns": [], "is_quality_given": logged["episode"]["quality"] is not None}
+    return {**logged, "episode": {**logged["episode"], **told}}
+
+
+EPISODES: Final = Lineage({1: _told_in_full})
 """Of logged episodes."""
 MAX_BYTES: Final = 33_554_432
 """Larger bytes were not written by us: no request may be as large."""
@@ -93,6 +102,8 @@ def _episode(plain: dict[str, Any]) -> Episode:
         "scope": Scope(**plain["scope"]),
         "started_at": datetime.fromisoformat(plain["started_at"]),
         "ended_at": datetime.fromisoformat(plain["ended_at"]),
+        "control_mode": None if plain["control_mode"] is None else ControlMode(plain["control_mode"]),
+        "patterns": tuple(map(_checked_text, plain["patterns"])),
     }
     return Episode(**(plain | read))
 
