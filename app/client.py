@@ -101,6 +101,22 @@ class MemoryClient:
         """POST /v1/admin/retention: returns when everything that outlived its retention is dealt with."""
         return await self._call("POST", "/v1/admin/retention", json={"dry_run": dry_run}, timeout=_LONG_SECONDS)
 
+    async def backfill(self, **asked: Any) -> dict[str, Any]:
+        """POST /v1/admin/backfill; `asked` are fields of its body: namespace, batch_size, max_episodes, rate."""
+        return await self._call("POST", "/v1/admin/backfill", json=asked, timeout=_LONG_SECONDS)
+
+    async def backfill_pending(self, **asked: Any) -> dict[str, Any]:
+        """GET /v1/admin/backfill: how many episodes a backfill would find; `asked` may name a namespace."""
+        return await self._call("GET", "/v1/admin/backfill", params=asked)
+
+    async def features(self) -> dict[str, Any]:
+        """GET /v1/admin/features: what is switched on."""
+        return await self._call("GET", "/v1/admin/features")
+
+    async def switch_features(self, **features: bool) -> dict[str, Any]:
+        """PUT /v1/admin/features: `episode_logging`, `retrieval`."""
+        return await self._call("PUT", "/v1/admin/features", json=features)
+
     async def forget(self, namespace: str, **asked: Any) -> dict[str, Any]:
         """POST /v1/admin/forget; `asked` are further fields of its body: an owner, or ids of records."""
         return await self._call("POST", "/v1/admin/forget", json={"namespace": namespace, **asked}, timeout=_LONG_SECONDS)

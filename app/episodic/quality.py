@@ -55,7 +55,7 @@ async def pending(session: Session, namespace: str | None) -> BackfillPending:
         *_in_namespace(outbox.c.namespace, namespace),
     )
     row = (await session.run("backfill_pending", select(unscored.scalar_subquery(), unembedded.scalar_subquery())))[0]
-    return BackfillPending(*row)
+    return BackfillPending(unscored=row[0], unembedded=row[1])
 
 
 async def lock_unscored(
@@ -66,7 +66,7 @@ async def lock_unscored(
     if after is not None:
         statement = statement.where(tuple_(*place) > tuple_(after.ended_at, after.id))
     locking = statement.order_by(*place).limit(limit).with_for_update(skip_locked=True)
-    return tuple(EpisodePlace(*row) for row in await session.run("lock_unscored", locking))
+    return tuple(EpisodePlace(row.ended_at, row.id) for row in await session.run("lock_unscored", locking))
 
 
 def _in_namespace(column: ColumnElement[str], namespace: str | None) -> Sequence[ColumnElement[bool]]:

@@ -14,7 +14,7 @@ import orjson
 
 from app.errors import Conflict, InvalidInput
 from app.ranking import out_of_bounds
-from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, Episode, FilterTerm, Message, Query, Scope, Selection, new_id
+from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, Episode, FilterTerm, Json, Message, Query, Scope, Selection, new_id
 
 _FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
 """NUL cannot be stored by Postgres; lone surrogates are not text and cannot be encoded as UTF-8."""
@@ -109,10 +109,14 @@ def check_episode_labels(episode: Episode, limits: Limits) -> None:
         check_label(f"patterns[{position}]", pattern, limits)
 
 
+def document_bytes(document: Json) -> int:
+    return len(orjson.dumps(document))
+
+
 def episode_bytes(episode: Episode) -> int:
     """What an episode's documents and summary take as JSON, without its steps."""
     documents = (episode.perception, episode.reasoning, episode.action, episode.metadata, episode.outcome)
-    return sum(len(orjson.dumps(d)) for d in documents if d is not None) + len(episode.summary.encode())
+    return sum(document_bytes(d) for d in documents if d is not None) + len(episode.summary.encode())
 
 
 def check_episode_size(size: int, steps: int, limits: Limits) -> None:

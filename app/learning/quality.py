@@ -66,7 +66,8 @@ class QualityPolicy:
 
     def share(self, part: str) -> float:
         """What the part is worth; all four add up to 1."""
-        return float(getattr(self.weights, part)) / sum(getattr(self.weights, name) for name in PARTS)
+        weights: dict[str, float] = {name: getattr(self.weights, name) for name in PARTS}
+        return weights[part] / sum(weights.values())
 
 
 PARTS: Final = tuple(field.name for field in fields(PartWeights))

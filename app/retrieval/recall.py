@@ -73,7 +73,8 @@ class Recall:
 
     def __init__(  # noqa: PLR0913 -- what a recall is made of, put together in one place
         self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, embedder: Embedder, *,
-        encoder: SparseEncoder, policy: RecallPolicy, stages: Stages | None = None, clock: Clock = utc_now, is_on: IsOn | None = None,
+        encoder: SparseEncoder, policy: RecallPolicy, stages: Stages | None = None, clock: Clock = utc_now,
+        is_on: IsOn | None = None,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic

@@ -125,6 +125,7 @@ class Experience(Side):
         Raises:
             VersionMismatch: the episode is not at `expected_version`.
         """
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.change_episode(namespace, episode_id, change, expected_version=expected_version)
 
     async def record_outcome(
