@@ -72,9 +72,6 @@ class Rendering:
         return f"{kept.rpartition(' ')[0] or kept} …"
 
 
-DEFAULT_RENDERING: Final = Rendering()
-
-
 def flatten(value: Any) -> str:
     """Any JSON value as one line: `name value; name value`, names sorted, nested names one after the other."""
     return "; ".join(_leaves(value, "", 0))
@@ -146,3 +143,6 @@ def _filled(line: str, values: Mapping[str, str]) -> str:
     if names and not any(values[name] for name in names):
         return ""
     return "".join(text + ("" if name is None else values[name]) for text, name, _, _ in Formatter().parse(line)).strip()
+
+
+DEFAULT_RENDERING: Final = Rendering()

@@ -54,8 +54,9 @@ async def pending(session: Session, namespace: str | None) -> BackfillPending:
         outbox.c.op == OutboxOp.UPSERT.value,
         *_in_namespace(outbox.c.namespace, namespace),
     )
-    row = (await session.run("backfill_pending", select(unscored.scalar_subquery(), unembedded.scalar_subquery())))[0]
-    return BackfillPending(unscored=row[0], unembedded=row[1])
+    both = select(unscored.scalar_subquery().label("unscored"), unembedded.scalar_subquery().label("unembedded"))
+    row = (await session.run("backfill_pending", both))[0]
+    return BackfillPending(row.unscored, row.unembedded)
 
 
 async def lock_unscored(

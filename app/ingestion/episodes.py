@@ -249,10 +249,11 @@ class RecordIngestion:
         is_given = episode.is_quality_given if before is not None else episode.quality is not None
         if before is not None and episode.quality != before.quality:
             is_given = episode.quality is not None
-        if not is_given and self._judge is not None and episode.kind is not EpisodeKind.CONVERSATION:
-            episode = replace(episode, quality=self._judge(episode))
-            EPISODE_QUALITY.observe(episode.quality or 0.0)
-        return replace(episode, is_quality_given=is_given)
+        if is_given or self._judge is None or episode.kind is EpisodeKind.CONVERSATION:
+            return episode if episode.is_quality_given == is_given else replace(episode, is_quality_given=is_given)
+        quality = self._judge(episode)
+        EPISODE_QUALITY.observe(quality)
+        return replace(episode, quality=quality, is_quality_given=False)
 
     def _check_content(self, episode: Episode) -> int:
         """The size of the episode's documents in bytes."""

@@ -80,7 +80,7 @@ class Operating(Side):
         check_count("batch_size", chosen.batch_size, self._parts.limits.results)
         check_count("max_episodes", chosen.max_episodes, MOST_BACKFILLED)
         if chosen.per_second is not None and not chosen.per_second > 0:
-            raise InvalidInput("per_second", f"must be above 0, is {chosen.per_second}")
+            raise InvalidInput("rate", f"must be above 0, is {chosen.per_second}")
         return await self._parts.backfilling.run(chosen, progress=progress)
 
     async def backfill_pending(self, namespace: str | None = None) -> BackfillPending:

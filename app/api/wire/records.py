@@ -127,7 +127,7 @@ class EpisodeOut(BaseModel):
 
     @classmethod
     def of(cls, episode: Episode, *, is_learnable: bool, requires_embedding: bool) -> Self:
-        return cls.model_validate(_flat(episode) | {"is_learnable": is_learnable, "requires_embedding": requires_embedding})
+        return cls.model_validate({**_flat(episode), "is_learnable": is_learnable, "requires_embedding": requires_embedding})
 
 
 class EpisodePatch(Body):
