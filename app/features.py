@@ -64,7 +64,8 @@ class Features:
 
     async def show(self) -> Switches:
         """How every feature stands now, asked of the store."""
-        self._stale_at = self._monotonic()
+        if self._asking is not None:
+            await asyncio.wait({self._asking})  # asked before now: its answer may be older
         await self._ask(None)
         return Switches(dict(self._known), self._is_current)
 

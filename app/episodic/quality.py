@@ -24,11 +24,11 @@ _IS_JUDGED: Final = ~episodes.c.is_open & (episodes.c.kind != EpisodeKind.CONVER
 
 async def count(session: Session, namespace: str | None, *, threshold: float) -> tuple[QualityCounts, ...]:
     quality = episodes.c.quality
-    tenth = func.least(func.floor(quality * TENTHS), TENTHS - 1)
+    tenth = func.least(func.floor(quality * TENTHS), TENTHS - 1)  # which takes NULL for the largest
     statement = (
         select(
             episodes.c.project_id,
-            *(func.count().filter(tenth == n).label(f"tenth_{n}") for n in range(TENTHS)),
+            *(func.count().filter(tenth == n, quality.is_not(None)).label(f"tenth_{n}") for n in range(TENTHS)),
             func.coalesce(func.sum(quality), 0.0).label("total"),
             func.count().filter(quality < threshold).label("below"),
             func.count().filter(quality.is_(None)).label("unscored"),

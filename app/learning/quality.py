@@ -1,9 +1,9 @@
 """How well an episode tells what happened: a number in [0, 1], with a reason for every point that is lost (pure).
 
-An episode has four parts: what was perceived, reasoned and done, and what came of it. Half of a part's points are for
-completeness (the share of its fields that hold something), half for substance (how many different words and numbers it
-holds, up to what is enough for that part). Nothing is read into the words: who fills every field with plausible nonsense
-scores high. What the number keeps out of learning are episodes that nothing can be learned from.
+An episode has four parts: what was perceived, reasoned and done, and what came of it. A part scores by its completeness (the
+share of its fields that hold something) times its substance (how many different words and numbers it holds, up to what is
+enough for that part): neither makes up for the other. Nothing is read into the words: who fills every field with plausible
+nonsense scores high. What the number keeps out of learning are episodes that nothing can be learned from.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ _PLACEHOLDERS: Final = frozenset({"", "n/a", "na", "null", "nil", "todo", "tbd",
 _MOST_FIELDS: Final = 2000
 """Of a larger document the first ones are looked at: it is judged on the path of a caller."""
 _NAMED: Final = 3
-_ASPECTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,9 @@ class PartWeights:
 class EnoughWords:
     """How many different words and numbers, names of fields among them, make a part whole."""
 
-    perception: int = 4
-    reasoning: int = 6
-    action: int = 3
+    perception: int = 5
+    reasoning: int = 8
+    action: int = 4
     outcome: int = 2
 
 
@@ -87,7 +86,7 @@ class QualityReason:
 
 @dataclass(frozen=True, slots=True)
 class PartQuality:
-    """One part's score in [0, 1], the mean of its two aspects, and the share of the whole that it is worth."""
+    """One part's score in [0, 1], the product of its two aspects, and the share of the whole that it is worth."""
 
     part: str
     share: float
@@ -96,7 +95,7 @@ class PartQuality:
 
     @property
     def score(self) -> float:
-        return (self.completeness + self.substance) / _ASPECTS
+        return self.completeness * self.substance
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +141,12 @@ def _empty(part: str, episode: Episode, leaves: list[tuple[str, object]]) -> lis
 
 
 def _reasons(quality: PartQuality, empty: list[str], words: str) -> Iterator[QualityReason]:
-    worth = quality.share / _ASPECTS
-    if empty and worth:
+    if empty and quality.share:
         named = ", ".join(sorted(empty)[:_NAMED]) + (" …" if len(empty) > _NAMED else "")
-        yield QualityReason(quality.part, "completeness", worth * (1 - quality.completeness), f"without a value: {named}")
-    if quality.substance < 1 and worth:
-        yield QualityReason(quality.part, "substance", worth * (1 - quality.substance), f"{quality.part} has {words}")
+        yield QualityReason(quality.part, "completeness", quality.share * (1 - quality.completeness), f"without a value: {named}")
+    if quality.substance < 1 and quality.share:
+        lost = quality.share * quality.completeness * (1 - quality.substance)
+        yield QualityReason(quality.part, "substance", lost, f"{quality.part} has {words}")
 
 
 def _leaves(document: Json) -> Iterator[tuple[str, object]]:

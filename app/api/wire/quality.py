@@ -19,7 +19,7 @@ from app.records.quality import summed
 
 class PartOut(BaseModel):
     weight: float = Field(description="What share of the score the part is worth")
-    score: float = Field(description="The mean of the two below, in [0, 1]")
+    score: float = Field(description="The product of the two below, in [0, 1]")
     completeness: float = Field(description="The share of its fields that hold something")
     substance: float = Field(description="Different words and numbers, in shares of what is enough")
 
