@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from app.consolidation.representation import ContextPolicy, draft_message
 from app.settings import EmbedderChoice, Settings
-from benchmarks import floors, http, in_process, outages
+from benchmarks import decisions, floors, http, in_process, outages
 from benchmarks.report import Figure, Floor, rate, time_each, warm_up
 from benchmarks.workload import Workload, in_context
 
@@ -146,12 +146,30 @@ async def measure_outages(bench: Bench) -> list[Figure]:
     ]
 
 
+async def measure_decisions(bench: Bench) -> list[Figure]:
+    """What logging costs a hundred agents that decide at the same time."""
+    async with in_process.opened(bench.home / "decisions", EmbedderChoice.HASHING) as installation:
+        with bench.step("100 agents log their decisions"):
+            logged, stored = await decisions.log_decisions(installation.service)
+    with bench.step("floor: 100 agents and Valkey"):
+        bare = await decisions.append_bare(bench.home / "floor-decisions")
+    note = "" if stored == 1 else f"{stored:.1%} stored"
+    return [
+        Figure(
+            "log a decision, 100 agents, p99", logged.percentile(99), "ms", 10.0,
+            Floor("Valkey XADD, redis-py", bare.percentile(99)), note=note,
+        ),
+        Figure("decisions stored in the end", stored * 100, "%", 100.0, None, True),
+    ]  # fmt: skip
+
+
 STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "in-process": measure_in_process,
     "http": measure_http,
     "model": measure_model,
     "model-http": measure_model_http,
     "outages": measure_outages,
+    "decisions": measure_decisions,
 }
 
 
