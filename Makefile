@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+WORKERS ?= 2
 CONSTRAINED := -c constraints.txt
 
 .PHONY: run demo test test-slow check format bench bench-recall clean
@@ -18,7 +19,7 @@ demo: $(BIN)/.runtime ## Show the whole path on a conversation of several weeks,
 	@$(BIN)/hybrid-memory demo
 
 test: $(BIN)/.development ## Run every test but the slow ones
-	@$(BIN)/python -m pytest -m "not slow" tests/unit tests/conformance tests/integration tests/acceptance
+	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal tests/unit tests/conformance tests/integration tests/acceptance
 
 test-slow: $(BIN)/.development ## Run the slow and soak variants
 	@$(BIN)/python -m pytest -m slow --timeout 1800

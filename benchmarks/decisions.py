@@ -61,7 +61,7 @@ async def append_bare(home: Path) -> Sample:
 
 
 async def _side_by_side(log: Log, *, rounds: int) -> Sample:
-    chance = random.Random(_SEED)
+    chance = random.Random(_SEED)  # noqa: S311 - a pause, not a secret
     taken: list[float] = []
 
     async def decide(agent: int) -> None:

@@ -13,9 +13,9 @@ from rich.progress import Progress
 
 from app.consolidation.representation import ContextPolicy, draft_message
 from app.settings import EmbedderChoice, Settings
-from benchmarks import decisions, floors, http, in_process, outages
+from benchmarks import backlog, decisions, floors, http, in_process, outages
 from benchmarks.report import Figure, Floor, rate, time_each, warm_up
-from benchmarks.workload import Workload, in_context
+from benchmarks.workload import Workload, in_context, make_workload
 
 _GIGABYTE: Final = 1e9
 _TASKS: Final = 32
@@ -163,6 +163,23 @@ async def measure_decisions(bench: Bench) -> list[Figure]:
     ]  # fmt: skip
 
 
+async def measure_backlog(bench: Bench) -> list[Figure]:
+    """Twice the workload queued while no embedder answers; then it answers, and nobody lends a hand."""
+    workload, server = make_workload(2 * bench.workload.messages, 1), backlog.embedding_server()
+    part = workload.of(_ALONE)
+    with bench.step("floor: the embedder alone, over HTTP"):
+        async with server.serving() as embedder:
+            alone = part.messages / await backlog.embed_all(embedder, _texts(part))
+    outage = backlog.OUTAGE_SECONDS
+    with bench.step(f"{workload.messages:,} messages through an outage of {outage:g} s"):
+        drained = await backlog.drain_after_outage(bench.home / "backlog", server, workload, outage_seconds=outage)
+    floor = Floor("the embedder alone, same texts", alone)
+    return [
+        Figure("backlog after an outage", drained.queued / drained.seconds, "records/s", _SHARE_OF_MODEL * alone, floor, True),
+        Figure("from the embedder's return to the first record", drained.first, "s", None, None),
+    ]
+
+
 STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "in-process": measure_in_process,
     "http": measure_http,
@@ -170,6 +187,7 @@ STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "model-http": measure_model_http,
     "outages": measure_outages,
     "decisions": measure_decisions,
+    "backlog": measure_backlog,
 }
 
 

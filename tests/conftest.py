@@ -19,7 +19,7 @@ pytest_plugins = ["databases", "served"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fault-runs", type=int, default=140, help="how many seeded runs of the fault harness")
+    parser.addoption("--fault-runs", type=int, default=200, help="how many seeded runs of the fault harness")
     parser.addoption("--fault-seed", type=int, help="the one seed to replay, or the first of --fault-runs")
 
 

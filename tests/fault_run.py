@@ -16,7 +16,7 @@ from fault_talk import BEGIN, Talk, talks
 
 from app.faultpoints import FaultPoint
 from app.records import Tier
-from app.testing.clock import FixedClock
+from app.testing.clock import WrongClock
 
 NOW: Final = BEGIN + timedelta(days=14)
 """When the engines' clocks begin: after all that is said."""
@@ -31,6 +31,8 @@ _WILD_SKEWS: Final = (timedelta(0), timedelta(minutes=-10), timedelta(minutes=10
 Who is overtaken and dies in just that moment cannot: what it wrote last stays until `reconcile` looks. So in runs with such
 clocks nobody dies, or is cancelled.
 """
+_RIGHT: Final = timedelta(0)
+"""By whose clock something is forgotten while Redis is away decides what was appended later (decision 16)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Life:
     is_patient: bool = False
 
     def worker(self, tiers: Tiers, stirred: asyncio.Event) -> Worker:
-        skewed = replace(tiers, clock=FixedClock(tiers.clock() + self.skew))
+        skewed = replace(tiers, clock=WrongClock(tiers.clock, self.skew))
         return Worker(skewed if self.outage is None else with_outage(skewed, self.outage), self.mishap, stirred, self.is_patient)
 
 
@@ -70,8 +72,9 @@ def _life(random: Random, *, is_wild: bool) -> Life:
     kinds = [Kind.LOSE, Kind.FAIL] if is_wild else [Kind.DIE, Kind.DIE, *Kind]
     mishap = Mishap(random.choice(POINTS), random.choice([1, 1, 1, 2, 3]), random.choice(kinds))
     tier = random.choice([Tier.WORKING, Tier.EPISODIC, Tier.SEMANTIC])
-    outage = Outage(tier, random.randint(0, 30), random.choice([1, 3, 20]))
-    return Life(mishap, outage if random.random() < 0.3 else None, random.choice(_WILD_SKEWS if is_wild else _SKEWS), is_wild)
+    outage = Outage(tier, random.randint(0, 30), random.choice([1, 3, 20])) if random.random() < 0.3 else None
+    skew = random.choice(_WILD_SKEWS if is_wild else _SKEWS)
+    return Life(mishap, outage, skew if outage is None or tier is not Tier.WORKING else _RIGHT, is_wild)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -34,6 +35,14 @@ def refusal(response: httpx.Response, status: int = 422) -> dict[str, str]:
         "detail": "; ".join(f"{field}: {wrong}" for field, wrong in fields.items()), "errors": problem["errors"],
     }  # fmt: skip
     return fields
+
+
+_MADE_NOW = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:.]+")
+
+
+def shown(value: object) -> str:
+    """A short name for a parameter, the same in every process that collects the tests."""
+    return _MADE_NOW.sub("X", str(value))[:40]
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -92,7 +101,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"metadata": {"\udfff": 1}}, "metadata", NOT_TEXT),
         ({"sequence": 1}, "sequence", UNKNOWN),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=shown,
 )
 def test_a_bad_message_is_refused_by_field(api: Served, namespace: str, fields: dict[str, Any], field: str, problem: str) -> None:
     """The refusal names the field by its place in the call, and the good message beside the bad one is not written."""
@@ -113,7 +122,7 @@ def test_a_bad_message_is_refused_by_field(api: Served, namespace: str, fields: 
         (["a"], {"messages[0]": A_DICTIONARY}),
         ([None], {"messages[0]": A_DICTIONARY}),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=shown,
 )
 def test_a_call_without_good_messages_is_refused(api: Served, namespace: str, messages: object, refused: dict[str, str]) -> None:
     """A call holds a list of one to a thousand messages."""
@@ -153,7 +162,7 @@ def test_many_faults_are_named_up_to_a_number(api: Served, namespace: str) -> No
         (b'{"a":' * 10_000, "is nested too deeply to be read"),
         (b'{"text": ' + b"9" * 5000 + b"}", "holds a number with too many digits to be read"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=shown,
 )
 def test_what_is_not_json_is_refused(api: Served, body: bytes, problem: str | None) -> None:
     """The refusal says why the body could not be read, and where; an empty one is a field that is missing."""
@@ -223,7 +232,7 @@ def test_a_body_over_the_limit_is_refused(api: Served, namespace: str, is_chunke
         ({"user_id": "x" * 256}, {"user_id": "must have at most 255 characters, has 256"}),
         ({"colour": "red"}, {"colour": UNKNOWN}),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=shown,
 )
 @pytest.mark.parametrize("path", ["/v1/search", "/v1/context"])
 def test_a_bad_question_is_refused(
@@ -280,7 +289,7 @@ def test_a_filter_on_an_unknown_field_is_refused(api: Served, namespace: str, fi
         ("/v1/admin/forget", {"namespace": ""}, {"namespace": "must not be blank"}),
         ("/v1/admin/consolidate", {"session_id": "s1"}, {"namespace": "must be given with session_id"}),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=shown,
 )  # fmt: skip
 def test_a_bad_record_is_refused(api: Served, path: str, fields: dict[str, Any], refused: dict[str, str]) -> None:
     """Records and operations are refused by field and limit."""
@@ -299,7 +308,7 @@ def test_a_bad_record_is_refused(api: Served, path: str, fields: dict[str, Any],
         ({"active_context": {"k": "x" * 65_536}}, {"active_context": "must have at most 65536 bytes as JSON, has 65544"}),
         ({"mood": "good"}, {"mood": UNKNOWN}),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=shown,
 )
 def test_a_bad_state_is_refused(api: Served, namespace: str, fields: dict[str, Any], refused: dict[str, str]) -> None:
     """A state is bounded field by field, and what is refused leaves no session behind."""
@@ -337,7 +346,7 @@ def test_a_state_does_not_grow_without_end(api: Served, namespace: str) -> None:
         (f"namespace={'x' * 256}", {"namespace": "must have at most 255 characters, has 256"}),
         ("namespaces=x", {"namespaces": "is not a parameter here; known are after, limit, namespace"}),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=shown,
 )
 def test_a_bad_parameter_is_refused(api: Served, query: str, refused: dict[str, str]) -> None:
     """Parameters are refused like fields; one that is misspelt is not ignored, which would widen the answer."""
@@ -368,7 +377,7 @@ def test_a_bad_namespace_is_refused_everywhere(api: Served, operation: Operation
         ("x" * 256, "must have at most 255 characters, has 256"),
         ("x" * 10_000, "must have at most 255 characters, has 10000"),
     ],
-    ids=lambda value: str(value)[:20],
+    ids=shown,
 )
 @pytest.mark.parametrize(
     ("verb", "rest"), [("GET", ""), ("GET", "/messages"), ("GET", "/context"), ("POST", "/messages"), ("PUT", "")]

@@ -25,17 +25,17 @@ from app.faultpoints import FaultPoint
 from app.records import SessionKey, Tier, Wait
 from app.semantic.bm25 import Bm25Encoder
 from app.semantic.edge import EdgeRepository
-from app.testing.clock import FixedClock
+from app.testing.clock import TickingClock
 from app.working import RedisRepository, connect
 
-CHUNKS: Final = 4
+CHUNKS: Final = 8
 """Seeds share engines: those of a chunk come one after the other."""
 
 
 @pytest.fixture
 async def engines(redis_url: str, engine: AsyncEngine) -> AsyncIterator[Tiers]:
     """Three empty engines that nobody stops."""
-    clock = FixedClock(NOW)
+    clock = TickingClock(NOW)
     with volatile_directory() as directory:
         index = await EdgeRepository.open(directory, encoder=Bm25Encoder())
         async with connect(redis_url) as client:

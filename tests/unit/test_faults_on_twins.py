@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from app.embedding.chain import EmbedderChain
 from app.embedding.hashing import HashingEmbedder
 from app.records import SessionKey, Tier, Wait
-from app.testing.clock import FixedClock
+from app.testing.clock import TickingClock
 from app.testing.working import InMemoryWorkingMemory
 
 mishaps = st.builds(Mishap, st.sampled_from(POINTS), st.integers(1, 4), st.sampled_from(Kind))
@@ -56,6 +56,6 @@ def _said(session: int, number: int) -> Said:
 @given(talks(), lives, lives)
 def test_whatever_dies_each_promise_is_kept(said: list[Talk], serving: Sequence[Life], working: Sequence[Life]) -> None:
     """Two workers and a client a session: acknowledged means once, in order, in one episode, indexed; forgotten means gone."""
-    clock = FixedClock(NOW)
+    clock = TickingClock(NOW)
     empty = replace(tiers(), clock=clock, working=InMemoryWorkingMemory(clock), embedder=EmbedderChain([HashingEmbedder()]))
     asyncio.run(Run(empty, Plan(said, serving, working)).carry_out())
