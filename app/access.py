@@ -134,7 +134,7 @@ class AccessControl:
         if self.clock() >= cached.until:
             await self._in_time(key_sha256, partial(self._learn_key, key_sha256))
             cached = self._cache.get(key_sha256)
-        return cached and cached.key
+        return None if cached is None else cached.key
 
     async def _learn_key(self, key_sha256: bytes) -> ApiKey | None:
         key = await self.store.find(key_sha256)
