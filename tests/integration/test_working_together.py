@@ -65,7 +65,8 @@ async def test_who_gives_up_takes_nobody_along(client: Client) -> None:
     calls = [asyncio.ensure_future(working.log_episode(logged(summary=f"n{n}"))) for n in range(3)]
     await asyncio.sleep(0)
     calls[1].cancel()
-    await asyncio.gather(*calls, return_exceptions=True)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), asyncio.CancelledError, type(None)]
     assert await all_logged(working) >= {"n0", "n2"}
 
 
