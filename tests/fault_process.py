@@ -85,6 +85,8 @@ class Worker:
     """Set when there may be something for jobs to do, here or elsewhere."""
     is_patient: bool = False
     """Whether its jobs end their last run; else they are cancelled wherever they are, as a service that stops does."""
+    away: Tier | None = None
+    """The tier that is away for a while."""
     is_retiring: bool = False
     death: asyncio.Event = field(default_factory=asyncio.Event)
     has_happened: bool = False
@@ -150,10 +152,15 @@ class Answers:
 
     def __init__(self, worker: Worker) -> None:
         tiers = worker.tiers
+        self._away = worker.away
         self._consolidation = worker.consolidation
         self._drain = worker.drain
         self._forgetting = forgetting_of(tiers)
         self._ingestion = MessageIngestion(tiers.working, tiers.episodic, self._drain, limits=Limits(), clock=tiers.clock)
+
+    @property
+    def keeps_order(self) -> bool:
+        return self._away is not Tier.WORKING
 
     async def append(self, session: SessionKey, step: Append) -> bool:
         drafts = [Draft(Role.USER, said.content, id=said.id, created_at=said.created_at) for said in step.messages]

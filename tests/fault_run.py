@@ -46,7 +46,8 @@ class Life:
 
     def worker(self, tiers: Tiers, stirred: asyncio.Event) -> Worker:
         skewed = replace(tiers, clock=WrongClock(tiers.clock, self.skew))
-        return Worker(skewed if self.outage is None else with_outage(skewed, self.outage), self.mishap, stirred, self.is_patient)
+        troubled, away = (skewed, None) if self.outage is None else (with_outage(skewed, self.outage), self.outage.tier)
+        return Worker(troubled, self.mishap, stirred, self.is_patient, away)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from app.embedded import postgres_url
 from app.faultpoints import Action, FaultPoint, Planned
 from app.records import SessionKey
 
-ENGINES: Final = (("valkey-server",), ("postgres", "-D"), ("app.semantic.worker",))
+VALKEY: Final = ("valkey-server",)
+ENGINES: Final = (VALKEY, ("postgres", "-D"), ("app.semantic.worker",))
 _STOPPED_SECONDS: Final = 0.3
 _SERVER_ERROR: Final = 500
 
@@ -77,8 +78,13 @@ class Counted(Protocol):
 class HttpMemory:
     """Implements `Memory` on a running service."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, keeps_order: bool = True) -> None:
         self._client = client
+        self._keeps_order = keeps_order
+
+    @property
+    def keeps_order(self) -> bool:
+        return self._keeps_order
 
     async def append(self, session: SessionKey, step: Append) -> bool:
         if not step.messages:
@@ -134,7 +140,8 @@ async def live(home: Home, talks: Sequence[Talk], fault: Fault) -> None:
     try:
         async with home.client() as client:
             await until(lambda: _has_come_up_or_ended(client, serving))
-            await _converse(client, serving, talks, _Striker(home, client, serving, fault))
+            keeps_order = not (isinstance(fault, EngineKilled | EngineStopped) and fault.words == VALKEY)
+            await _converse(client, serving, talks, _Striker(home, client, serving, fault), keeps_order=keeps_order)
             if isinstance(fault, AtPoint):  # the jobs may come to it yet
                 await until(lambda: _has_settled_or_ended(client, serving))
     finally:
@@ -163,11 +170,15 @@ async def die(home: Home, planned: Planned, talks: Sequence[Talk]) -> None:
         await serving.kill()
 
 
-async def _converse(client: httpx.AsyncClient, serving: Serving, talks: Sequence[Talk], count: Counted) -> None:
+async def _converse(
+    client: httpx.AsyncClient, serving: Serving, talks: Sequence[Talk], count: Counted, *, keeps_order: bool = True
+) -> None:
+    memory = HttpMemory(client, keeps_order=keeps_order)
+
     async def talk_on(talk: Talk) -> None:
         while not talk.is_over and not serving.ending.done():
             try:
-                await talk.next(HttpMemory(client))
+                await talk.next(memory)
             except Unanswered:
                 await until(lambda: _may_go_on(client, serving))
             await count()

@@ -64,6 +64,11 @@ Step: TypeAlias = Append | End | Forget | Consolidate
 class Memory(Protocol):
     """What a talk needs of a memory. Every method raises `Unanswered` when the caller cannot know the outcome."""
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether Redis is there all the time: else an append may pass by what is buffered, also one that was not answered."""
+        ...
+
     async def append(self, session: SessionKey, step: Append) -> bool:
         """Whether the messages keep their place behind all that was acknowledged before: not so while Redis is away."""
 
@@ -134,7 +139,7 @@ class Talk:
         try:
             await self._take(step, memory)
         except BaseException:  # also a memory that dies
-            self._reconsider(step)
+            self._reconsider(step, memory)
             raise
         del self.script[0]
 
@@ -151,7 +156,8 @@ class Talk:
             case Consolidate():
                 await memory.consolidate(self.session)
 
-    def _reconsider(self, step: Step) -> None:
+    def _reconsider(self, step: Step, memory: Memory) -> None:
+        self.is_order_known &= memory.keeps_order or not isinstance(step, Append)
         # Whoever gives up an append leaves it in doubt for ever; a session that is to be forgotten has no room for doubt.
         if isinstance(step, Append) and not self._is_to_be_forgotten and self.random.random() < 0.25:
             del self.script[0]

@@ -179,11 +179,10 @@ def socket_directory_for(directory: Path, socket_name: str) -> Path:
     Raises:
         StartupError: the short directory is there already and belongs to somebody else.
     """
-    path = str(directory / socket_name)
-    if len(path.encode()) <= _SOCKET_PATH_BYTES and _PLAIN_PATH.fullmatch(path):
+    if _will_do(directory / socket_name):
         return directory
     digest = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-    short = Path(tempfile.gettempdir()) / f"{_SOCKET_PREFIX}{digest}"
+    short = _short_home() / f"{_SOCKET_PREFIX}{digest}"
     short.mkdir(mode=0o700, exist_ok=True)
     if short.is_symlink() or short.stat().st_uid not in {os.geteuid(), directory.stat().st_uid}:
         raise StartupError(f"{short} belongs to somebody else: remove it, or set TMPDIR to a directory of your own")
@@ -191,9 +190,20 @@ def socket_directory_for(directory: Path, socket_name: str) -> Path:
 
 
 _SOCKET_PREFIX: Final = "hybrid-memory-"
+_LONGEST_NAME: Final = f"{_SOCKET_PREFIX}{'0' * 16}/{'s' * 24}"
+
+
+def _will_do(path: Path) -> bool:
+    return len(str(path).encode()) <= _SOCKET_PATH_BYTES and _PLAIN_PATH.fullmatch(str(path)) is not None
+
+
+def _short_home() -> Path:
+    """The directory for temporary files; where that one's path is long or odd itself, the system's."""
+    temporary = Path(tempfile.gettempdir())
+    return temporary if _will_do(temporary / _LONGEST_NAME) else Path("/tmp")  # noqa: S108 - what goes there is private
 
 
 def remove_socket_directory(path: Path) -> None:
     """Remove a short private socket directory; an engine's own directory is left alone."""
-    if path.parent == Path(tempfile.gettempdir()) and path.name.startswith(_SOCKET_PREFIX):
+    if path.parent == _short_home() and path.name.startswith(_SOCKET_PREFIX):
         shutil.rmtree(path, ignore_errors=True)

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,6 +176,17 @@ def test_engines_run_in_a_long_or_odd_path(tmp_path: Path, name: str) -> None:
     valkey.stop()
     postgres.stop()
     assert (answers, private, [s.exists() for s in sockets]) == ((b"1", 1), [0o700, 0o700], [False, False])
+
+
+def test_a_long_path_for_temporary_files_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where TMPDIR has no room for a socket's path either, the socket goes to the system's own directory, and leaves it."""
+    temporary = tmp_path / ("t" * 60)
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    valkey = start_valkey(tmp_path / ("long" * 30) / "valkey", fsync="everysec")
+    answer, home = ask_valkey(valkey.url, "ECHO", "1"), valkey.socket_directory
+    valkey.stop()
+    assert (answer, home.parent, home.exists()) == (b"1", Path("/tmp"), False)  # noqa: S108 - where it has to go
 
 
 # ── Valkey ────────────────────────────────────────────────────────────────────────────────────────────────────────
