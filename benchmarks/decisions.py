@@ -17,8 +17,9 @@ from app.service import HybridMemoryService
 from benchmarks.report import Sample
 
 AGENTS: Final = 100
-_DECISIONS: Final = 10
-_THINKING_SECONDS: Final = 0.2
+_DECISIONS: Final = 5
+_THINKING_SECONDS: Final = 2.0
+"""At most: a decision a second and agent, on average, while the others make theirs."""
 _SEED: Final = 7
 _PROJECT: Final = "benchmarks-decisions"
 _ENTRY_BYTES: Final = 900
