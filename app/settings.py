@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     """When episodes without a quality or a vector are seen to, in UTC; `never` for not by itself."""
     backfill_batch_size: int = Field(default=100, ge=1, le=1000)
     backfill_max_episodes: int = Field(default=10_000, ge=1)
-    backfill_per_second: float = Field(default=50.0, gt=0)
+    backfill_per_second: float = Field(default=50.0, ge=0.1)
     """The pace of the scheduled backfill."""
 
     faultpoint: Annotated[str | None, AfterValidator(_plan)] = None

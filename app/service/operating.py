@@ -35,6 +35,8 @@ from app.transfer.backups import Progress as FileProgress
 
 _PING_SECONDS: Final = 2.0
 MOST_BACKFILLED: Final = 1_000_000_000
+SLOWEST_BACKFILL: Final = 0.1
+"""Episodes a second; slower, a call would wait longer than anybody does."""
 
 
 class Operating(Side):
@@ -79,8 +81,8 @@ class Operating(Side):
         self._check_namespace(chosen.namespace)
         check_count("batch_size", chosen.batch_size, self._parts.limits.results)
         check_count("max_episodes", chosen.max_episodes, MOST_BACKFILLED)
-        if chosen.per_second is not None and not chosen.per_second > 0:
-            raise InvalidInput("rate", f"must be above 0, is {chosen.per_second}")
+        if chosen.per_second is not None and not chosen.per_second >= SLOWEST_BACKFILL:
+            raise InvalidInput("rate", f"must be at least {SLOWEST_BACKFILL} a second, is {chosen.per_second}")
         return await self._parts.backfilling.run(chosen, progress=progress)
 
     async def backfill_pending(self, namespace: str | None = None) -> BackfillPending:

@@ -271,7 +271,7 @@ def test_a_filter_on_an_unknown_field_is_refused(api: Served, namespace: str, fi
             ("/v1/episodes", {"sprint_id": ""}, {"sprint_id": "must not be blank"}),
             ("/v1/episodes", {"patterns": ["x"] * 101}, {"patterns": "must have at most 100 items, has 101"}),
             ("/v1/admin/backfill", {"batch_size": 0}, {"batch_size": "must be between 1 and 1000, is 0"}),
-            ("/v1/admin/backfill", {"rate": 0.0}, {"rate": "must be above 0, is 0.0"}),
+            ("/v1/admin/backfill", {"rate": 0.0}, {"rate": "must be at least 0.1 a second, is 0.0"}),
         ("/v1/episodes", {"steps": [{}, {"k": "\x00"}]}, {"steps[1]": NOT_TEXT}),
         ("/v1/episodes", {"started_at": "2026-03-02T00:00:00Z", "ended_at": "2026-03-01T00:00:00Z"},
          {"ended_at": "must not be before started_at"}),
