@@ -8,6 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from uuid import UUID
 
 import httpx
 
@@ -120,6 +121,33 @@ class MemoryClient:
     async def forget(self, namespace: str, **asked: Any) -> dict[str, Any]:
         """POST /v1/admin/forget; `asked` are further fields of its body: an owner, or ids of records."""
         return await self._call("POST", "/v1/admin/forget", json={"namespace": namespace, **asked}, timeout=_LONG_SECONDS)
+
+    async def list_knowledge(self, **asked: Any) -> dict[str, Any]:
+        """GET /v1/knowledge; `asked` are its parameters."""
+        return await self._call("GET", "/v1/knowledge", params=asked)
+
+    async def get_knowledge(self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE) -> dict[str, Any]:
+        """GET /v1/knowledge/{knowledge_id}."""
+        return await self._call("GET", f"/v1/knowledge/{knowledge_id}", params={"namespace": namespace})
+
+    async def knowledge_history(
+        self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, after: int = 0, limit: int = 100
+    ) -> dict[str, Any]:
+        """GET /v1/knowledge/{knowledge_id}/history."""
+        params = {"namespace": namespace, "after": after, "limit": limit}
+        return await self._call("GET", f"/v1/knowledge/{knowledge_id}/history", params=params)
+
+    async def supersede_knowledge(self, knowledge_id: UUID, *, idempotency_key: str | None = None, **said: Any) -> dict[str, Any]:
+        """POST /v1/knowledge/{knowledge_id}/supersede; `said` are the fields of its body."""
+        headers = _named(idempotency_key)
+        return await self._call("POST", f"/v1/knowledge/{knowledge_id}/supersede", json=said, headers=headers)
+
+    async def learned_strategies(
+        self, context: str | Json, *, namespace: str = DEFAULT_NAMESPACE, **further: Any
+    ) -> dict[str, Any]:
+        """POST /v1/knowledge/strategies; `further` are other fields of its body."""
+        body = {"context": context, "namespace": namespace, **further}
+        return await self._call("POST", "/v1/knowledge/strategies", json=body)
 
     async def backup(self) -> AsyncGenerator[bytes, None]:
         """GET /v1/admin/backup: the bytes of the file, in portions."""

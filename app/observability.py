@@ -20,6 +20,7 @@ _LATENCY_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 
 MESSAGES_APPENDED: Final = Counter("memory_messages_appended", "Messages acknowledged, by the tier they landed in", ["stored_in"])
 EPISODES_STORED: Final = Counter("memory_episodes_stored", "Episodes acknowledged, by the tier they landed in", ["stored_in"])
+FEEDBACK_GIVEN: Final = Counter("memory_feedback", "Feedback on recalled records, by verdict", ["verdict"])
 STORE_LATENCY: Final = Histogram(
     "memory_store_latency_seconds", "Time spent in an engine", ["store", "operation"], buckets=_LATENCY_SECONDS
 )
@@ -35,6 +36,7 @@ RECALL_LATENCY: Final = Histogram(
 )
 RECALL_DEGRADED: Final = Counter("memory_recall_degraded", "Recalls that went without a tier or stage", ["stage"])
 CACHE_REQUESTS: Final = Counter("memory_cache_requests", "Cache look-ups", ["cache", "result"])
+CACHE_ENTRIES: Final = Gauge("memory_cache_entries", "Answers that a cache in this process holds", ["cache"])
 EMBEDDED_TEXTS: Final = Counter("memory_embedded_texts", "Texts embedded, by provider", ["provider"])
 EMBEDDER_IN_USE: Final = Gauge("memory_embedder_in_use", "1 for the embedding provider that answered last", ["provider"])
 CONSOLIDATION_SECONDS: Final = Histogram(

@@ -1,6 +1,6 @@
 """How what was found is ranked: arithmetic on columns, one row a candidate (pure).
 
-    score = dense + bm25 · BM25 + author + date + session + assistant + recency + quality
+    score = dense + bm25 · BM25 + author + date + session + assistant + recency + quality + outcome + feedback
 
 Every term is in units of the dense dot product (0 to 2: an indexed vector is the sum of two unit vectors), so a weight
 of 0.5 is worth as much as half a cosine. The weights were found on public conversations with gold evidence; what each
@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from app.standing import Standing
 
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 """Shape (candidates,)."""
@@ -45,7 +48,9 @@ class Ranking:
         `bm25`: per unit of BM25. `author`: the one person whom the question names said it. `date`: its day lies in a stretch
         of time that the question names. `session`: times the best content score in the same session. `assistant`: taken from
         long messages of an unnamed assistant. `recency`: the most that age can give, halved every `half_life_days`.
-        `quality`: times an episode's quality or a piece of knowledge's confidence. `names_out`: participants' names are taken
+        `quality`: times an episode's quality or a piece of knowledge's confidence. `outcome`: gained by an episode that turned
+        out as well as can be, and lost by one that turned out as badly. `feedback`: times the favour that callers show a record
+        (`app.standing`). `names_out`: participants' names are taken
         out of the dense query. `rrf_k`: the constant of `Fusion.RRF`. `expand`, `late_interaction`, `cross_encoder`: times what
     these stages say (0 to 1), where they are asked for.
     """
@@ -59,6 +64,8 @@ class Ranking:
     recency: float = 0.0
     half_life_days: float = 30.0
     quality: float = 0.0
+    outcome: float = 0.0
+    feedback: float = 0.3
     rrf_k: int = 60
     names_out: bool = True
     prefetch: int = 200
@@ -68,6 +75,12 @@ class Ranking:
 
 
 DEFAULT_RANKING: Final = Ranking()
+SITUATION_RANKING: Final = Ranking(author=0.0, date=0.0, session=0.0, quality=0.05, outcome=0.15, names_out=False)
+"""For episodes like a situation: names and dates in it are facts and no cues, and episodes of one session no company.
+
+`outcome` and `quality` decide among episodes that are about as similar: an episode is one unit vector, so that the best and
+the worst outcome are 0.3 of cosine apart. Chosen, not measured: public logs of decisions with gold evidence are wanting.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +109,16 @@ class Traits:
     created_at: float = 0.0
     quality: float = 0.0
     is_long_assistant: bool = False
+    outcome_quality: float | None = None
+    standing: Standing | None = None
 
 
 @dataclass(slots=True)
 class Columns:
-    """Traits of many candidates, one array each; authors and sessions as codes that count from 0."""
+    """Traits of many candidates, one array each; authors and sessions as codes that count from 0.
+
+    `outcome` is in [-1, 1], 0 where it is not known. `standings` has the rows about which something was said: few.
+    """
 
     author: Ints
     session: Ints
@@ -108,7 +126,9 @@ class Columns:
     created_at: Floats
     quality: Floats
     is_long_assistant: Bools
+    outcome: Floats
     authors: Mapping[str, int] = field(default_factory=dict)
+    standings: Mapping[int, Standing] = field(default_factory=dict)
 
     @classmethod
     def of(cls, traits: Sequence[Traits]) -> Columns:
@@ -121,7 +141,9 @@ class Columns:
             created_at=np.array([t.created_at for t in traits], dtype=np.float64),
             quality=np.array([t.quality for t in traits], dtype=np.float64),
             is_long_assistant=np.array([t.is_long_assistant for t in traits], dtype=np.bool_),
+            outcome=np.array([_centred(t.outcome_quality) for t in traits], dtype=np.float64),
             authors=authors,
+            standings={row: t.standing for row, t in enumerate(traits) if t.standing is not None},
         )
 
 
@@ -143,6 +165,9 @@ def cue_terms(ranking: Ranking, cues: Cues, columns: Columns) -> dict[str, Float
     if cues.now is not None and ranking.recency:
         terms["recency"] = ranking.recency * _freshness(columns.created_at, cues.now, ranking.half_life_days)
     terms["quality"] = ranking.quality * columns.quality
+    terms["outcome"] = ranking.outcome * columns.outcome
+    if columns.standings:
+        terms["feedback"] = ranking.feedback * _favour(columns, cues.now)
     return {name: term for name, term in terms.items() if term.any()}
 
 
@@ -179,10 +204,24 @@ _WEIGHTS: Final = (
     "assistant",
     "recency",
     "quality",
+    "outcome",
+    "feedback",
     "expand",
     "late_interaction",
     "cross_encoder",
 )
+
+
+def _centred(outcome_quality: float | None) -> float:
+    return 0.0 if outcome_quality is None else 2.0 * outcome_quality - 1.0
+
+
+def _favour(columns: Columns, now: float | None) -> Floats:
+    """What callers make of each candidate by `now`; without it, as of when it was last said."""
+    favour = np.zeros(columns.day.shape)
+    for row, standing in columns.standings.items():
+        favour[row] = standing.favour(standing.as_of if now is None else datetime.fromtimestamp(now, UTC))
+    return favour
 
 
 def _code(codes: dict[str, int], value: str | None) -> int:

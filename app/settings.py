@@ -112,6 +112,8 @@ class Settings(BaseSettings):
     """An engine that leaves a ping unanswered for so long counts as hanging, and is left alone until it answers one."""
 
     recall_deadline_ms: float = Field(default=300.0, gt=0)
+    recall_cache_ttl_seconds: float = Field(default=60.0, ge=0)
+    """How long a process may give the same answer about the same situation again while nothing changes. 0: never."""
     max_message_bytes: int = Field(default=65_536, ge=1)
     max_messages_per_call: int = Field(default=1000, ge=1)
     max_metadata_bytes: int = Field(default=8192, ge=2)

@@ -30,7 +30,7 @@ class Operation:
     def permission(self) -> Permission:
         if self.path.startswith("/v1/admin/"):
             return Permission.ADMIN
-        is_read = self.verb == "GET" or self.path in {"/v1/search", "/v1/context"}
+        is_read = self.verb == "GET" or self.path in {"/v1/search", "/v1/context", "/v1/episodes/similar"}
         return Permission.READ if is_read else Permission.WRITE
 
     @property

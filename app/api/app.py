@@ -12,7 +12,7 @@ from app.api import errors
 from app.api.dependencies import only_known_parameters, only_utf8
 from app.api.middleware import BodyLimit, BugBarrier, RequestContext
 from app.api.openapi import Api
-from app.api.routers import admin, moving, operations, quality, recall, records, sessions
+from app.api.routers import admin, knowledge, moving, operations, quality, recall, records, sessions
 from app.bootstrap import Installation
 
 _DESCRIPTION = """The memory that agents keep, in three tiers: Redis for now, PostgreSQL for the truth, Qdrant for meaning.
@@ -43,7 +43,7 @@ def create_app(
         redirect_slashes=False,  # a redirect would send the caller, and a key, to whatever the Host header says
     )
     errors.install(app)
-    for module in (sessions, recall, records, admin, moving, quality):
+    for module in (sessions, recall, records, knowledge, admin, moving, quality):
         app.include_router(module.router, dependencies=[Depends(only_utf8), Depends(only_known_parameters)])
     app.include_router(operations.router)
     app.add_middleware(BodyLimit, max_bytes=max_request_bytes, exceptions={moving.IMPORT_PATH: max_import_bytes})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Protocol, TypeVar, cast
 
 from fastapi import Depends, Header, Response
 
@@ -14,6 +14,15 @@ _TAG: Final = re.compile(r'(?P<weak>W/)?"(?P<opaque>[\x21\x23-\x7e]*)"')
 _TAGS: Final = re.compile(rf"{_TAG.pattern}(?:\s*,\s*{_TAG.pattern})*".replace("?P<weak>", "").replace("?P<opaque>", ""))
 _NO_VERSION: Final = -1
 """What an entity tag stands for that no record of ours can have."""
+
+
+class Versioned(Protocol):
+    """What is shown with a version."""
+
+    version: int
+
+
+Shown = TypeVar("Shown", bound=Versioned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,14 @@ def is_known(version: int, held: frozenset[int] | None) -> bool:
 
 def not_modified(version: int) -> Response:
     return Response(status_code=304, headers={"ETag": etag(version)})
+
+
+def shown(response: Response, record: Shown, held: frozenset[int] | None) -> Shown:
+    """The record with its `ETag`, or 304 for a caller who has this version."""
+    if is_known(record.version, held):
+        return cast(Shown, not_modified(record.version))  # a response goes out as it is
+    tag(response, record.version)
+    return record
 
 
 def _version(opaque: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -27,9 +27,13 @@ from app.errors import EmbedderUnavailable
 from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
+from app.ingestion.feedback import Draining, FeedbackIngestion
+from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.knowledge import KnowledgeKeeping
 from app.learning.quality import QualityPolicy, assess
+from app.learning.strategies import Strategies
 from app.ports import (
     AnswerStore,
     Embedder,
@@ -47,6 +51,8 @@ from app.retrieval.context import ContextShares
 from app.retrieval.episodes import EpisodeReader
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
+from app.retrieval.situation_cache import CachePolicy, SituationCache
+from app.retrieval.situations import Situations
 from app.retrieval.stages import Stages
 from app.retrieval.surroundings import Surroundings
 from app.service import Parts
@@ -90,18 +96,23 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
     judge = judge_of(quality)
     records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now, judge=judge)
+    situations = _situations(settings, tiers, recall, policy.deadline)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
         records=records,
+        knowledge=KnowledgeKeeping(tiers.episodic, limits=limits, clock=utc_now),
+        strategies=Strategies(tiers.episodic, recall, limits=limits, clock=utc_now),
         episode_log=EpisodeLog(tiers.working, records, tiers.features),
+        feedback=_feedback(tiers, consolidation, limits),
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
         session_reader=session_reader,
         episode_reader=EpisodeReader(tiers.working, tiers.episodic),
         recall=recall,
         surroundings=Surroundings(session_reader, tiers.episodic, deadline=policy.deadline),
+        situations=situations,
         context=ContextAssembly(session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window),
         consolidation=consolidation,
-        forgetting=_forgetting(tiers, recall, answers, context),
+        forgetting=_forgetting(tiers, (recall.forget, situations.forget), answers, context),
         retention=Retention(tiers.episodic, policy=retention_policy(settings), clock=utc_now),
         reconcile=Reconcile(
             tiers.episodic,
@@ -126,11 +137,29 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     )
 
 
-def _forgetting(tiers: Tiers, recall: Recall, answers: AnswerStore, context: ContextPolicy) -> Forgetting:
+def _situations(settings: Settings, tiers: Tiers, recall: Recall, deadline: timedelta) -> Situations:
+    cache = SituationCache(CachePolicy(ttl=timedelta(seconds=settings.recall_cache_ttl_seconds)))
+    return Situations(recall, tiers.episodic, cache, deadline=deadline)
+
+
+def _feedback(tiers: Tiers, consolidation: Consolidation, limits: Limits) -> FeedbackIngestion:
+    draining = Draining(consolidation.drain_session, consolidation.store_logged_episode)
+    return FeedbackIngestion(
+        tiers.working, tiers.episodic, tiers.semantic, draining=draining, limits=limits, clock=utc_now
+    )  # fmt: skip
+
+
+def _forgetting(tiers: Tiers, told: Sequence[Callable[[str], None]], answers: AnswerStore, context: ContextPolicy) -> Forgetting:
+    """`told` are those who remember something of a namespace between calls."""
+
+    def on_forgotten(namespace: str) -> None:
+        for forget in told:
+            forget(namespace)
+
     cache = tiers.embedder if isinstance(tiers.embedder, CachedEmbedder) else None
     return Forgetting(
         tiers.working, tiers.episodic, tiers.semantic,
-        answers=answers, cache=cache, on_forgotten=recall.forget, clock=utc_now, context=context,
+        answers=answers, cache=cache, on_forgotten=on_forgotten, clock=utc_now, context=context,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from app.cli.bench.commands import bench_app
+from app.cli.knowledge import knowledge_app
 from app.cli.signals import run
 from app.observability import configure_logging
 from app.ports import OutboxState
@@ -30,6 +31,7 @@ app.add_typer(keys_app, name="keys")
 outbox_app = typer.Typer(help="Records waiting to be indexed, and dead letters: list, retry, drop.", no_args_is_help=True)
 app.add_typer(outbox_app, name="outbox")
 app.add_typer(bench_app, name="bench")
+app.add_typer(knowledge_app, name="knowledge")
 
 _console: Final = Console()
 Namespace = Annotated[str, typer.Option(help="Whose memory")]

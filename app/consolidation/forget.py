@@ -83,10 +83,11 @@ class Forgetting:
             await reached(FaultPoint.FORGET_ROWS_GONE)
             logged = await _or_none(self._working.forget_episodes(scope))
             buffered = await self._erase(tx, Erasure(scope))
+            await tx.renew_episode_generation(scope.namespace)
             await reached(FaultPoint.FORGET_BUFFERS_GONE)
         await reached(FaultPoint.FORGET_COMMITTED)
-        self._on_forgotten(scope.namespace)
         is_index_done = await _is_done(self._semantic.forget(scope))  # else the outbox's delete entries finish the work
+        await self._void_caches(scope.namespace)
         await reached(FaultPoint.FORGET_POINTS_GONE)
         tiers = {
             Tier.WORKING: TierReceipt(
@@ -111,8 +112,9 @@ class Forgetting:
             rows = await _delete(tx, selection.namespace, named)
             logged = await self._erase(tx, Erasure(Scope(selection.namespace), ids=selection.episodes))
             erased = [await self._erase(tx, _erasure(session, ids)) for session, ids in named.buffered.items()]
-        self._on_forgotten(selection.namespace)
+            await tx.renew_episode_generation(selection.namespace)
         is_index_done = await _is_done(self._semantic.delete(named.points))
+        await self._void_caches(selection.namespace)
         tiers = {
             Tier.WORKING: TierReceipt(
                 _counted(message=sum(n or 0 for n in erased), episode=logged, vector=vectors), await self._buffered(named)
@@ -145,6 +147,12 @@ class Forgetting:
                 raise
             log.warning("cache_not_evicted", problem=error.problem)
         return evicted
+
+    async def _void_caches(self, namespace: str) -> None:
+        """Once more: who recalled while the points were on their way out may have cached what is gone by now."""
+        self._on_forgotten(namespace)
+        async with self._episodic.writing() as tx:
+            await tx.renew_episode_generation(namespace)
 
     async def _rows_of(self, scope: Scope) -> int:
         async with self._episodic.reading() as reader:

@@ -24,6 +24,7 @@ from app.consolidation.representation import (
     draft_episode,
     draft_knowledge,
     draft_message,
+    judged,
     sum_rows,
 )
 from app.errors import EmbedderUnavailable, TierUnavailable, Unreadable
@@ -165,12 +166,14 @@ class Indexer:
             knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
             read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
             await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
+            standings = await reader.standings(list(read), self._clock())
         summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
-        return [
+        drafts = [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e, self._context.rendering) for e in summarised),
-            *(draft_knowledge(k) for k in knowledge if k.superseded_by is None),
+            *(draft_knowledge(k) for k in knowledge if k.is_active),
         ]
+        return [judged(draft, standings.get(draft.point.id)) for draft in drafts]
 
     async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes with summaries, without those that were forgotten or changed while the summaries were made."""

@@ -16,7 +16,7 @@ import orjson
 
 from app.consolidation.rendering import DEFAULT_RENDERING, Rendering
 from app.ports import MessageInContext
-from app.records import Episode, Knowledge, Matrix, Point, RecordKind, sha256_hex
+from app.records import Episode, Knowledge, Matrix, Point, RecordKind, Standing, sha256_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,17 @@ def draft_episode(episode: Episode, rendering: Rendering = DEFAULT_RENDERING) ->
 
 def draft_knowledge(knowledge: Knowledge) -> PointDraft:
     text = "\n".join(filter(None, [knowledge.description, _flatten(knowledge.content)]))
-    return PointDraft(_document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value}), (text, text))
+    point = _document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value})
+    validity = knowledge.valid_from, knowledge.ends_at
+    if any(validity):  # hashed with the text, so that a point which holds at other times is seen to be stale
+        times = "\n".join(moment.isoformat() if moment else "" for moment in validity)
+        point = replace(point, valid_from=validity[0], valid_to=validity[1], content_sha256=sha256_hex(f"{text}\n{times}"))
+    return PointDraft(point, (text, text))
+
+
+def judged(draft: PointDraft, standing: Standing | None) -> PointDraft:
+    """The draft with what callers make of its record."""
+    return draft if standing is None else replace(draft, point=replace(draft.point, standing=standing))
 
 
 def sum_rows(vectors: Matrix, drafts: Sequence[PointDraft]) -> Matrix:
@@ -108,6 +118,7 @@ def _document(kind: RecordKind, record: Episode | Knowledge, text: str, metadata
         created_at=created_at,
         content_sha256=sha256_hex(text),
         quality=record.quality if isinstance(record, Episode) else record.confidence,
+        outcome_quality=record.outcome_quality if isinstance(record, Episode) else None,
         metadata=metadata,
     )
 

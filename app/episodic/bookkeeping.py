@@ -43,7 +43,7 @@ async def status(session: Session) -> StoreStatus:
         _count(messages.c.uid, ~messages.c.is_archived).label(RecordKind.MESSAGE.value),
         _count(episodes.c.id, ~episodes.c.is_open, episodes.c.archived_at.is_(None)).label(RecordKind.EPISODE.value),
         _count(erasures.c.id, true()).label("erasures"),
-        _count(knowledge.c.id, knowledge.c.superseded_by.is_(None)).label(RecordKind.KNOWLEDGE.value),
+        _count(knowledge.c.id, knowledge.c.is_active).label(RecordKind.KNOWLEDGE.value),
     )
     row = (await session.run("status", statement))[0]
     return StoreStatus(

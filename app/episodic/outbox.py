@@ -29,6 +29,7 @@ from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session
+from app.episodic.generations import RENEWED
 from app.episodic.tables import episodes, knowledge, messages, outbox
 from app.ports import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
 from app.records import RecordKind, SessionKey
@@ -169,7 +170,8 @@ _COMPLETE: Final = text(
     held AS (
         DELETE FROM outbox USING ended WHERE outbox.id = ended.id AND outbox.generation = ended.generation
         RETURNING outbox.id
-    )
+    ),
+    {RENEWED}
     {_OVERTAKEN}
     """  # noqa: S608 - parts of this module
 ).bindparams(*_IDENTITIES)
@@ -187,7 +189,8 @@ _RELEASE: Final = text(
                           failures = failures + :own
         FROM ended WHERE outbox.id = ended.id AND outbox.generation = ended.generation
         RETURNING outbox.id
-    )
+    ),
+    {RENEWED}
     {_OVERTAKEN}
     """  # noqa: S608 - parts of this module
 ).bindparams(

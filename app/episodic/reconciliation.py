@@ -37,7 +37,7 @@ _KEYS: Final = {
 _BELONGS: Final[Mapping[RecordKind, ColumnElement[bool]]] = {
     RecordKind.MESSAGE: not_(messages.c.is_archived),
     RecordKind.EPISODE: not_(episodes.c.is_open) & episodes.c.archived_at.is_(None),
-    RecordKind.KNOWLEDGE: knowledge.c.superseded_by.is_(None),
+    RecordKind.KNOWLEDGE: knowledge.c.is_active,
 }
 _HASHES: Final[Mapping[RecordKind, ColumnElement[str | None]]] = {
     RecordKind.MESSAGE: messages.c.content_sha256,

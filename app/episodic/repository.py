@@ -16,14 +16,18 @@ from app.episodic import (
     calls,
     episodes,
     erasures,
+    feedback,
     forgetting,
+    generations,
     outbox,
+    outcomes,
     quality,
     reconciliation,
     retention,
     search,
     sessions,
 )
+from app.episodic import knowledge as knowing
 from app.episodic import messages as transcripts
 from app.episodic.engine import Session, connected
 from app.episodic.episodes import EPISODES
@@ -37,6 +41,7 @@ from app.ports import (
     FiledMessage,
     Indexable,
     MessageInContext,
+    NamedRecord,
     OutboxEntry,
     OutboxQuery,
     OwedErasure,
@@ -47,23 +52,30 @@ from app.ports import (
     Taken,
 )
 from app.records import (
+    ANY_KNOWLEDGE,
     BackfillPending,
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
+    Feedback,
     Hit,
     Json,
     Knowledge,
+    KnowledgeCriteria,
     KnowledgeKind,
     Message,
+    OutcomeRevision,
     QualityCounts,
     Query,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
     SessionState,
+    Standing,
 )
 
 
@@ -115,6 +127,27 @@ class Reader:
         conditions = episodes.archived_or_not(archived)
         return await EPISODES.page(self._session, scope, *conditions, kind=kind, before=before, limit=limit)
 
+    async def list_episodes_without_outcome(
+        self, scope: Scope, *, ended_before: datetime | None, kind: EpisodeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Episode, ...]:
+        conditions = outcomes.is_missing(ended_before, kind)
+        return await EPISODES.page(self._session, scope, *conditions, kind=kind, before=before, limit=limit)
+
+    async def outcomes(self, episode_id: UUID, *, after: int, limit: int) -> tuple[OutcomeRevision, ...]:
+        return await outcomes.page(self._session, episode_id, after=after, limit=limit)
+
+    async def standings(self, uids: Sequence[UUID], as_of: datetime) -> Mapping[UUID, Standing]:
+        return await feedback.standings(self._session, uids, as_of)
+
+    async def feedback(self, namespace: str, feedback_id: UUID) -> Feedback | None:
+        return await feedback.one(self._session, namespace, feedback_id)
+
+    async def list_feedback(self, namespace: str, *, after: UUID | None, limit: int) -> tuple[Feedback, ...]:
+        return await feedback.page(self._session, namespace, after=after, limit=limit)
+
+    async def episode_generation(self, namespace: str) -> UUID | None:
+        return await generations.current(self._session, namespace)
+
     async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]:
         return await transcripts.of_episode(self._session, episode_id)
 
@@ -137,9 +170,17 @@ class Reader:
         return await KNOWLEDGE.by_uid(self._session, uids)
 
     async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
-    ) -> tuple[Knowledge, ...]:
-        return await KNOWLEDGE.page(self._session, scope, kind=kind, before=before, limit=limit)
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int,
+        criteria: KnowledgeCriteria = ANY_KNOWLEDGE,
+    ) -> tuple[Knowledge, ...]:  # fmt: skip
+        conditions = knowing.admitted_by(criteria)
+        return await KNOWLEDGE.page(self._session, scope, *conditions, kind=kind, before=before, limit=limit)
+
+    async def knowledge_chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        return await knowing.chain(self._session, namespace, knowledge_id, limit)
+
+    async def revisions(self, knowledge_id: UUID, *, after: int, limit: int) -> tuple[Revision, ...]:
+        return await knowing.revisions(self._session, knowledge_id, after=after, limit=limit)
 
     async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
         return await episodes.idle(self._session, idle_since=idle_since, limit=limit)
@@ -241,6 +282,21 @@ class Writer(Reader):
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         return await episodes.steps_of_call(self._session, episode_id, call)
 
+    async def revise_outcome(self, before: Episode, after: Episode, at: datetime, *, call: UUID | None = None) -> None:
+        await outcomes.revise(self._session, before, after, at, call)
+
+    async def insert_outcomes(self, episode_id: UUID, revisions: Sequence[OutcomeRevision]) -> int:
+        return await outcomes.insert_all(self._session, episode_id, revisions)
+
+    async def hold_records(self, namespace: str, record_id: UUID, *, kind: RecordKind | None) -> tuple[NamedRecord, ...]:
+        return await feedback.hold_records(self._session, namespace, record_id, kind=kind)
+
+    async def insert_feedback(self, given: Sequence[Feedback]) -> frozenset[UUID]:
+        return await feedback.insert_all(self._session, given)
+
+    async def renew_episode_generation(self, namespace: str) -> None:
+        await generations.renew(self._session, namespace)
+
     async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
         await forgetting.recount(self._session, episode_ids)
 
@@ -259,6 +315,9 @@ class Writer(Reader):
 
     async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         return replace(knowledge, version=await KNOWLEDGE.save(self._session, knowledge, knowledge.scope))
+
+    async def add_revision(self, knowledge_id: UUID, cause: Cause, changes: Json, at: datetime) -> Revision:
+        return await knowing.add_revision(self._session, knowledge_id, cause, changes, at)
 
     async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
         return await calls.note(self._session, call, record_id, at)
@@ -302,6 +361,7 @@ class Writer(Reader):
         return await forgetting.delete_records(self._session, kind, namespace, uids)
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
+        await feedback.forget(self._session, scope)
         return await forgetting.forget(self._session, scope)
 
     async def hold_namespace(self, namespace: str) -> None:

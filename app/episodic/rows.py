@@ -27,23 +27,29 @@ from app.ports import (
     SessionRecord,
 )
 from app.records import (
+    Cause,
     ControlMode,
     Episode,
     EpisodeKind,
     EpisodeStep,
+    Feedback,
     FindingKind,
     Json,
     Knowledge,
     KnowledgeKind,
     Message,
+    Origin,
+    OutcomeRevision,
     ReconcileState,
     Reconciliation,
     RecordKind,
+    Revision,
     Role,
     RunReport,
     Scope,
     SessionKey,
     SessionState,
+    Verdict,
 )
 
 log = structlog.get_logger(__name__)
@@ -156,6 +162,31 @@ def step(row: Row[Any]) -> EpisodeStep:
     return EpisodeStep(index=row.position, content=document_of(row, "content"), created_at=row.created_at)
 
 
+def outcome_revision(row: Row[Any]) -> OutcomeRevision:
+    outcome = None if row.outcome is None else document_of(row, "outcome")
+    return OutcomeRevision(row.position, outcome, row.outcome_quality, row.recorded_at, row.call_id)
+
+
+def feedback(row: Row[Any]) -> Feedback:
+    return Feedback(
+        id=row.id,
+        scope=scope_of(row),
+        kind=RecordKind(row.kind),
+        record_id=row.record_id,
+        record_uid=row.record_uid,
+        verdict=Verdict(row.verdict),
+        created_at=row.created_at,
+        query=row.query,
+        note=row.note,
+    )
+
+
+def feedback_values(given: Feedback, subject: str) -> dict[str, Any]:
+    """The inverse of `feedback`; `subject` is the column that refers to the record."""
+    own = {name: getattr(given, name) for name in ("id", "record_id", "verdict", "created_at", "query", "note")}
+    return own | asdict(given.scope) | {"message_uid": None, "episode_id": None, "knowledge_id": None, subject: given.record_uid}
+
+
 def knowledge(row: Row[Any]) -> Knowledge:
     return Knowledge(
         id=row.id,
@@ -175,7 +206,17 @@ def knowledge(row: Row[Any]) -> Knowledge:
         superseded_by=row.superseded_by,
         version=row.version,
         pinned=row.pinned,
+        origin=Origin(row.origin),
+        is_active=row.is_active,
+        inactive_reason=row.inactive_reason,
+        supersedes=row.supersedes,
+        evidence_count=row.evidence_count,
+        applied_when_activated=row.applied_when_activated,
     )
+
+
+def revision(row: Row[Any]) -> Revision:
+    return Revision(row.number, row.recorded_at, Cause(row.cause), document_of(row, "changes"))
 
 
 def session(row: Row[Any]) -> SessionRecord:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Table, false, literal, or_
 from sqlalchemy.dialects.postgresql import JSONB
 
 from app.errors import InvalidInput
-from app.records import FILTER_FIELDS, METADATA_PREFIX, FilterTerm, Scope
+from app.records import FILTER_FIELDS, METADATA_PREFIX, FilterTerm, Range, Scope
 
 NARROWING_FIELDS: Final = ("user_id", "agent_id", "session_id", "project_id")
 
@@ -44,6 +44,18 @@ def matching(
     texts = [value for value in term.values if isinstance(value, str)]
     column = fields.get(term.field)
     return false() if column is None or not texts else column.in_(texts)
+
+
+def within(bounds: Range, column: ColumnElement[Any] | None) -> Iterator[ColumnElement[bool]]:
+    """The conditions under which a row lies within the bounds; a kind of record that has no such number never does."""
+    if column is None:
+        yield false()
+        return
+    yield column.is_not(None)
+    if bounds.at_least is not None:
+        yield column >= bounds.at_least
+    if bounds.below is not None:
+        yield column < bounds.below
 
 
 def _in_metadata(term: FilterTerm, metadata: ColumnElement[Any] | None) -> ColumnElement[bool]:

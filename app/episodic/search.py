@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    DateTime,
+    Double,
     Row,
     Select,
     Table,
@@ -25,7 +28,8 @@ from sqlalchemy.dialects.postgresql import JSONB, TSQUERY
 
 from app.episodic import rows
 from app.episodic.engine import Session
-from app.episodic.scoping import admitted, matching
+from app.episodic.knowledge import holds_at
+from app.episodic.scoping import admitted, matching, within
 from app.episodic.tables import episodes, knowledge, messages
 from app.records import Hit, Query, RecordKind, Tier
 
@@ -46,6 +50,9 @@ class _Source:
     role: ColumnElement[Any] | None = None
     author: ColumnElement[Any] | None = None
     sequence: ColumnElement[Any] | None = None
+    quality: ColumnElement[Any] | None = None
+    outcome_quality: ColumnElement[Any] | None = None
+    holds_at: Callable[[ColumnElement[datetime]], ColumnElement[bool]] | None = None
 
     @property
     def fields(self) -> Mapping[str, ColumnElement[Any]]:
@@ -87,6 +94,8 @@ _SOURCES: Final = {
         created_at=episodes.c.ended_at,
         is_visible=~episodes.c.is_open & episodes.c.archived_at.is_(None),
         metadata=_kind_of(episodes).concat(episodes.c.metadata),
+        quality=episodes.c.quality,
+        outcome_quality=episodes.c.outcome_quality,
     ),
     RecordKind.KNOWLEDGE: _Source(
         kind=RecordKind.KNOWLEDGE,
@@ -94,7 +103,9 @@ _SOURCES: Final = {
         text=knowledge.c.description,
         created_at=knowledge.c.created_at,
         metadata=_kind_of(knowledge),
-        is_visible=knowledge.c.superseded_by.is_(None),
+        quality=knowledge.c.confidence,
+        is_visible=knowledge.c.is_active,
+        holds_at=holds_at,
     ),
 }
 
@@ -141,8 +152,12 @@ def _any_word_of(question: str) -> ColumnElement[Any]:
 def _conditions(source: _Source, query: Query) -> Sequence[ColumnElement[bool]]:
     conditions = admitted(source.table, query.scope)
     conditions += [matching(term, source.fields, source.metadata) for term in query.filter]
+    conditions += [condition for bounds in query.ranges for condition in within(bounds, getattr(source, bounds.field))]
     if source.is_visible is not None:
         conditions.append(source.is_visible)
+    if source.holds_at is not None and not query.include_superseded:
+        moment = func.now() if query.as_of is None else literal(query.as_of, DateTime(timezone=True))
+        conditions.append(source.holds_at(moment))
     if query.since is not None:
         conditions.append(source.created_at >= query.since)
     if query.until is not None:
@@ -161,6 +176,8 @@ def _hit_columns(source: _Source) -> Sequence[ColumnElement[Any]]:
         _or_null(source.role, Text()).label("role"),
         _or_null(source.author, Text()).label("author"),
         _or_null(source.sequence, BigInteger()).label("sequence"),
+        _or_null(source.quality, Double()).label("quality"),
+        _or_null(source.outcome_quality, Double()).label("outcome_quality"),
     ]
 
 
@@ -182,4 +199,6 @@ def _hit(row: Row[Any]) -> Hit:
         role=row.role,
         author=row.author,
         sequence=row.sequence,
+        quality=row.quality,
+        outcome_quality=row.outcome_quality,
     )

@@ -169,6 +169,7 @@ episodes: Final = Table(
         "id",
         postgresql_where=text("quality IS NULL AND NOT is_open AND kind <> 'conversation'"),
     ),
+    Index("ix_episodes_without_outcome", "namespace", "id", postgresql_where=text("outcome IS NULL AND kind <> 'conversation'")),
 )
 
 messages: Final = Table(
@@ -202,6 +203,7 @@ messages: Final = Table(
     CheckConstraint("length(content_sha256) = 64", name="content_sha256_is_hex"),
     Index("ix_messages_namespace_created_at", "namespace", "created_at"),
     Index("ix_messages_episode_id", "episode_id"),
+    Index("ix_messages_id", "id"),
     Index("ix_messages_search", "search", postgresql_using="gin"),
 )
 
@@ -214,6 +216,27 @@ episode_steps: Final = Table(
     _moment("created_at"),
     Column("call_id", Uuid, comment="the named call that brought the step"),
     CheckConstraint('"index" >= 0', name="index_counts_from_zero"),
+)
+
+episode_outcomes: Final = Table(
+    "episode_outcomes",
+    metadata,
+    Column("episode_id", Uuid, ForeignKey("episodes.id", ondelete="CASCADE"), primary_key=True),
+    Column("index", Integer, primary_key=True, autoincrement=False),
+    Column("outcome", JSONB(none_as_null=True)),
+    Column("outcome_quality", Double),
+    _moment("recorded_at"),
+    Column("call_id", Uuid, comment="the named call that said so"),
+    CheckConstraint('"index" >= 0', name="index_counts_from_zero"),
+    _share("outcome_quality"),
+)
+
+episode_generations: Final = Table(
+    "episode_generations",
+    metadata,
+    Column("namespace", Text, primary_key=True),
+    Column("generation", Uuid, nullable=False, comment="another one whenever cached recalls of episodes may have become wrong"),
+    _ids_are_short("namespace"),
 )
 
 knowledge: Final = Table(
@@ -247,6 +270,12 @@ knowledge: Final = Table(
     _flag("pinned"),
     _moment("created_at"),
     _now("updated_at"),
+    Column("origin", Text, nullable=False, server_default=text("'stated'")),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("inactive_reason", Text),
+    Column("supersedes", Uuid),
+    _count("evidence_count"),
+    _count("applied_when_activated"),
     _searchable(rf"left(description || ' ' || regexp_replace(content::text, '\\[bfnrt]', ' ', 'g'), {SEARCHABLE_CHARACTERS})"),
     _one_of("kind", "fact", "strategy", "pattern", "constraint", "heuristic"),
     _ids_are_short("namespace", "user_id", "agent_id", "session_id", "project_id"),
@@ -254,6 +283,48 @@ knowledge: Final = Table(
     CheckConstraint("times_applied >= 0 AND success_count >= 0 AND failure_count >= 0", name="counts_are_not_negative"),
     Index("ix_knowledge_namespace_id", "namespace", "id"),
     Index("ix_knowledge_search", "search", postgresql_using="gin"),
+    _one_of("origin", "stated", "learned"),
+    CheckConstraint("evidence_count >= 0 AND applied_when_activated >= 0", name="evidence_is_not_negative"),
+    Index("ix_knowledge_conditional", "namespace", "id", postgresql_where=text("content ? 'conditions'")),
+)
+
+knowledge_revisions: Final = Table(
+    "knowledge_revisions",
+    metadata,
+    Column("knowledge_id", Uuid, ForeignKey("knowledge.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    _moment("recorded_at"),
+    Column("cause", Text, nullable=False),
+    _document("changes"),
+    CheckConstraint("number > 0", name="number_counts_from_one"),
+)
+
+feedback: Final = Table(
+    "feedback",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("user_id", Text),
+    Column("agent_id", Text),
+    Column("session_id", Text),
+    Column("project_id", Text),
+    # One of the three is the record it is about. Each goes with its row, whoever deletes that.
+    Column("message_uid", Uuid, ForeignKey("messages.uid", ondelete="CASCADE")),
+    Column("episode_id", Uuid, ForeignKey("episodes.id", ondelete="CASCADE")),
+    Column("knowledge_id", Uuid, ForeignKey("knowledge.id", ondelete="CASCADE")),
+    Column("record_id", Uuid, nullable=False, comment="as callers name the record"),
+    Column("verdict", Text, nullable=False),
+    Column("query", Text, comment="what the record was recalled for"),
+    Column("note", Text),
+    _moment("created_at"),
+    CheckConstraint("num_nonnulls(message_uid, episode_id, knowledge_id) = 1", name="is_about_one_record"),
+    _one_of("verdict", "useful", "wrong", "outdated", "harmful"),
+    _ids_are_short("namespace", "user_id", "agent_id", "session_id", "project_id"),
+    Index("ix_feedback_namespace_id", "namespace", "id"),
+    *(
+        Index(f"ix_feedback_{name}", name, postgresql_where=text(f"{name} IS NOT NULL"))
+        for name in ("message_uid", "episode_id", "knowledge_id")
+    ),
 )
 
 sessions: Final = Table(

@@ -21,9 +21,9 @@ from app.episodic.engine import Session, connected
 from app.episodic.migrations import downgrade_within, is_known, revision_of, upgrade_within
 from app.errors import Conflict, InvalidInput
 
-DERIVED: Final = frozenset({"outbox", "reconciliations", "erasures"})
-"""What a backup does not carry: after a restore everything is owed to the index anew, nothing was compared with it, and the
-buffers are empty: they owe nothing."""
+DERIVED: Final = frozenset({"outbox", "reconciliations", "erasures", "episode_generations"})
+"""What a backup does not carry: after a restore everything is owed to the index anew, nothing was compared with it, the
+buffers are empty: they owe nothing, and nothing was recalled from it yet that could be cached."""
 
 _PAGE_ROWS: Final = 200
 _STALL: Final = timedelta(minutes=10)

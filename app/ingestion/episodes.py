@@ -1,4 +1,4 @@
-"""Storing episodes and knowledge as whole records: the row, its steps and its place in the outbox in one transaction."""
+"""Storing episodes as whole records: the row, its steps and its place in the outbox in one transaction."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from app.ingestion.limits import (
     check_episode_labels,
     check_episode_size,
     check_label,
+    check_ratio,
     check_scope,
     check_text,
     check_time,
@@ -32,7 +33,6 @@ from app.records import (
     Knowledge,
     LoggedEpisode,
     RecordKind,
-    Success,
 )
 
 Record = TypeVar("Record", Episode, Knowledge)
@@ -44,11 +44,10 @@ Judge: TypeAlias = Callable[[Episode], float]
 
 _RETIRED_AT_ONCE: Final = 10_000
 _DOCUMENTS: Final = ("perception", "reasoning", "action", "metadata")
-_KNOWLEDGE_IDENTITY: Final = ("id", "kind", "scope", "created_at", "times_applied", "success_count", "failure_count")
 
 
 class RecordIngestion:
-    """Admits episodes and knowledge and stores them in Postgres, to be indexed from the outbox.
+    """Admits episodes and stores them in Postgres, to be indexed from the outbox.
 
     A `call` names the call that asks for a change: it is noted in the transaction of the change, so that repeating the
     call, however the first time ended, changes nothing and answers with what is there.
@@ -94,7 +93,7 @@ class RecordIngestion:
             if (known := await self._noted(tx, call, episode.id)) is not None:
                 return await _episode(tx, episode.scope.namespace, known)
             is_new = await tx.insert_episode(episode)
-            stored = episode if is_new else await tx.save_episode(episode)
+            stored = episode if is_new else await self._replaced(tx, episode)
             if is_new and admitted.steps:
                 await tx.append_steps(episode.id, admitted.steps, admitted.logged_at, call=call)
             await tx.enqueue([_upsert(RecordKind.EPISODE, episode.scope.namespace, episode.id)])
@@ -119,6 +118,7 @@ class RecordIngestion:
             _refuse_another(episode, changed, _EPISODE_IDENTITY)
             await self._check_changed(tx, episode, changed)
             stored = await tx.save_episode(self._judged(changed, episode))
+            await tx.revise_outcome(episode, changed, self._clock(), call=call)
             if not stored.is_open:
                 await tx.enqueue([_upsert(RecordKind.EPISODE, namespace, episode_id)])
         return stored
@@ -126,7 +126,12 @@ class RecordIngestion:
     async def record_outcome(
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None, *, call: UUID | None = None
     ) -> Episode:
-        """Say how an episode turned out; replaces what was said before."""
+        """Say how an episode turned out; replaces what was said before, which is kept in its history.
+
+        Raises:
+            InvalidInput: the outcome breaks a limit, or its quality is not in [0, 1].
+            NotFound: no such episode in this namespace.
+        """
         judged = partial(replace, outcome=outcome, outcome_quality=outcome_quality)
         return await self.change_episode(namespace, episode_id, judged, call=call)
 
@@ -157,58 +162,6 @@ class RecordIngestion:
         if size > episode_bytes(before):
             check_episode_size(size + held.bytes, 0, self._limits)
 
-    async def store_knowledge(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
-        """Store a piece of knowledge, replacing one with the same id in the same namespace.
-
-        Raises:
-            InvalidInput: a field breaks a limit; nothing was written.
-            TierUnavailable: Postgres could not be reached; nothing was written.
-        """
-        knowledge = self._admit_knowledge(knowledge)
-        async with self._episodic.writing() as tx:
-            if (known := await self._noted(tx, call, knowledge.id)) is not None:
-                return await _knowledge(tx, knowledge.scope.namespace, known)
-            stored = await tx.save_knowledge(knowledge)
-            await tx.enqueue([_upsert(RecordKind.KNOWLEDGE, knowledge.scope.namespace, knowledge.id)])
-        return stored
-
-    async def change_knowledge(
-        self, namespace: str, knowledge_id: UUID, change: Callable[[Knowledge], Knowledge], *,
-        expected_version: int | None = None,
-    ) -> Knowledge:  # fmt: skip
-        """Like `change_episode`. What supersedes it has to be another piece of knowledge in the same namespace."""
-        check_label("namespace", namespace, self._limits)
-        async with self._episodic.writing() as tx:
-            knowledge = _at_version("knowledge", await _knowledge(tx, namespace, knowledge_id), expected_version)
-            if (changed := change(knowledge)) == knowledge:
-                return knowledge
-            _refuse_another(knowledge, changed, _KNOWLEDGE_IDENTITY)
-            changed = self._admit_knowledge(changed)
-            if changed.superseded_by is not None:
-                await _check_successor(tx, changed)
-            stored = await tx.save_knowledge(changed)
-            await tx.enqueue([_upsert(RecordKind.KNOWLEDGE, namespace, knowledge_id)])
-        return stored
-
-    async def apply_knowledge(
-        self, namespace: str, knowledge_id: UUID, success: Success, *, episode_id: UUID | None = None, call: UUID | None = None
-    ) -> Knowledge:
-        """Count that the knowledge was applied and how that went; no count is lost, however many come at once.
-
-        The episode in which it was applied joins those that support it, or those that contradict it.
-
-        Raises:
-            NotFound: no such knowledge, or no such episode, in this namespace.
-        """
-        check_label("namespace", namespace, self._limits)
-        async with self._episodic.writing() as tx:
-            knowledge = await _knowledge(tx, namespace, knowledge_id)
-            if await self._noted(tx, call, knowledge_id):
-                return knowledge
-            if episode_id is not None and not await _is_known_episode(tx, namespace, episode_id):
-                raise NotFound("episode", str(episode_id))
-            return await tx.save_knowledge(applied(knowledge, success, episode_id, self._limits.evidence_episodes))
-
     async def delete(self, kind: RecordKind, namespace: str, record_id: UUID, *, expected_version: int | None = None) -> None:
         """Delete an episode with its messages, or a piece of knowledge: here now, in the index soon after.
 
@@ -227,6 +180,13 @@ class RecordIngestion:
         """Drop the notes of calls carried out before then; returns how many."""
         async with self._episodic.writing() as tx:
             return await tx.delete_expired_calls(carried_out_before, _RETIRED_AT_ONCE)
+
+    async def _replaced(self, tx: EpisodicWriter, episode: Episode) -> Episode:
+        known = await tx.episode(episode.scope.namespace, episode.id)
+        stored = await tx.save_episode(episode)
+        if known is not None:
+            await tx.revise_outcome(known, episode, self._clock())
+        return stored
 
     async def _noted(self, tx: EpisodicWriter, call: UUID | None, record_id: UUID) -> UUID | None:
         """The record that the call was carried out on before; else it is noted as carried out here, on `record_id`."""
@@ -263,8 +223,8 @@ class RecordIngestion:
         if episode.summary:
             check_text("summary", episode.summary, self._limits.message_bytes)
         check_episode_labels(episode, self._limits)
-        _check_ratio("outcome_quality", episode.outcome_quality)
-        _check_ratio("quality", episode.quality)
+        check_ratio("outcome_quality", episode.outcome_quality)
+        check_ratio("quality", episode.quality)
         return size + len(episode.summary.encode())
 
     def _admit_steps(self, steps: Sequence[Json]) -> int:
@@ -273,36 +233,11 @@ class RecordIngestion:
             check_count("steps", len(steps), self._limits.steps_per_call)
         return sum(self._check_object(f"steps[{position}]", step) for position, step in enumerate(steps))
 
-    def _admit_knowledge(self, knowledge: Knowledge) -> Knowledge:
-        check_scope(knowledge.scope, self._limits)
-        check_text("description", knowledge.description, self._limits.message_bytes)
-        self._check_object("content", knowledge.content)
-        _check_ratio("confidence", knowledge.confidence)
-        valid_from = None if knowledge.valid_from is None else check_time("valid_from", knowledge.valid_from, self._limits, None)
-        valid_to = None if knowledge.valid_to is None else check_time("valid_to", knowledge.valid_to, self._limits, None)
-        if valid_from is not None and valid_to is not None and valid_to < valid_from:
-            raise InvalidInput("valid_to", "must not be before valid_from")
-        return replace(knowledge, valid_from=valid_from, valid_to=valid_to)
-
     def _check_past(self, field: str, moment: datetime) -> datetime:
         return check_time(field, moment, self._limits, self._clock())
 
     def _check_object(self, field: str, document: Json) -> int:
         return check_document(field, document, max_bytes=self._limits.document_bytes, max_depth=self._limits.document_depth)
-
-
-def applied(knowledge: Knowledge, success: Success, episode_id: UUID | None, most_episodes: int) -> Knowledge:
-    """The knowledge after one more application (pure). Of the episodes on each side, the newest `most_episodes` stay."""
-    counted = replace(knowledge, times_applied=knowledge.times_applied + 1)
-    if success is Success.SUCCESS:
-        supporting = _with(counted.supporting_episodes, episode_id)[-most_episodes:]
-        return replace(counted, success_count=counted.success_count + 1, supporting_episodes=supporting)
-    contradicting = _with(counted.contradicting_episodes, episode_id)[-most_episodes:]
-    return replace(counted, failure_count=counted.failure_count + 1, contradicting_episodes=contradicting)
-
-
-def _with(episodes: tuple[UUID, ...], episode_id: UUID | None) -> tuple[UUID, ...]:
-    return episodes if episode_id is None or episode_id in episodes else (*episodes, episode_id)
 
 
 async def _episode(tx: EpisodicWriter, namespace: str, episode_id: UUID) -> Episode:
@@ -317,20 +252,6 @@ async def _knowledge(tx: EpisodicWriter, namespace: str, knowledge_id: UUID) -> 
     if knowledge is None:
         raise NotFound("knowledge", str(knowledge_id))
     return knowledge
-
-
-async def _is_known_episode(tx: EpisodicWriter, namespace: str, episode_id: UUID) -> bool:
-    """Without locking it, as asking for it in this transaction would."""
-    return any(episode.scope.namespace == namespace for episode in await tx.episodes_by_uid([episode_id]))
-
-
-async def _check_successor(tx: EpisodicWriter, knowledge: Knowledge) -> None:
-    successor = knowledge.superseded_by
-    if successor == knowledge.id:
-        raise InvalidInput("superseded_by", "must be another piece of knowledge")
-    found = () if successor is None else await tx.knowledge_by_uid([successor])
-    if not any(k.scope.namespace == knowledge.scope.namespace for k in found):
-        raise InvalidInput("superseded_by", "must be knowledge in the same namespace")
 
 
 async def _check_version(tx: EpisodicWriter, kind: RecordKind, namespace: str, record_id: UUID, expected: int) -> None:
@@ -350,11 +271,6 @@ def _refuse_another(record: Record, changed: Record, identity: Sequence[str]) ->
     for field in identity:
         if getattr(record, field) != getattr(changed, field):
             raise InvalidInput(field, "cannot be changed")
-
-
-def _check_ratio(field: str, value: float | None) -> None:
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise InvalidInput(field, f"must be between 0 and 1, is {value}")
 
 
 def _upsert(kind: RecordKind, namespace: str, record_id: UUID) -> OutboxEntry:

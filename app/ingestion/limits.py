@@ -14,7 +14,20 @@ import orjson
 
 from app.errors import Conflict, InvalidInput
 from app.ranking import out_of_bounds
-from app.records import FILTER_FIELDS, METADATA_PREFIX, Draft, Episode, FilterTerm, Json, Message, Query, Scope, Selection, new_id
+from app.records import (
+    FILTER_FIELDS,
+    METADATA_PREFIX,
+    Draft,
+    Episode,
+    FilterTerm,
+    Json,
+    Message,
+    Query,
+    Scope,
+    Selection,
+    SituationQuery,
+    new_id,
+)
 
 _FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
 """NUL cannot be stored by Postgres; lone surrogates are not text and cannot be encoded as UTF-8."""
@@ -47,6 +60,8 @@ class Limits:
     filter_values: int = 100
     context_tokens: int = 200_000
     clock_skew: timedelta = timedelta(seconds=60)
+    shortest_deadline: timedelta = timedelta(milliseconds=1)
+    longest_deadline: timedelta = timedelta(seconds=30)
 
 
 def check_label(field: str, value: str, limits: Limits) -> None:
@@ -235,6 +250,7 @@ def check_query(query: Query, limits: Limits) -> Query:
     since = None if query.since is None else check_time("since", query.since, limits, None)
     until = None if query.until is None else check_time("until", query.until, limits, None)
     now = None if query.now is None else check_time("now", query.now, limits, None)
+    as_of = None if query.as_of is None else check_time("as_of", query.as_of, limits, None)
     if since is not None and until is not None and since > until:
         raise InvalidInput("since", "must not be after until")
     for kind, most in query.kind_limits:
@@ -242,7 +258,31 @@ def check_query(query: Query, limits: Limits) -> Query:
     check_count("neighbours", query.neighbours, limits.neighbours, least=0)
     if (problem := out_of_bounds(query.ranking)) is not None:
         raise InvalidInput(f"ranking.{problem[0]}", problem[1])
-    return replace(query, since=since, until=until, now=now)
+    return replace(query, since=since, until=until, now=now, as_of=as_of)
+
+
+def check_situation(asked: SituationQuery, limits: Limits) -> None:
+    """What `check_query` does not see of a situation.
+
+    Raises:
+        InvalidInput: the first field found to break a limit.
+    """
+    if isinstance(asked.context, str):
+        check_text("context", asked.context, limits.query_bytes)
+    elif not asked.context:
+        raise InvalidInput("context", "must not be empty")
+    else:
+        check_document("context", asked.context, max_bytes=limits.query_bytes, max_depth=limits.document_depth)
+    check_ratio("min_quality", asked.min_quality)
+    check_ratio("min_outcome_quality", asked.min_outcome_quality)
+    if asked.deadline is not None and not limits.shortest_deadline <= asked.deadline <= limits.longest_deadline:
+        least, most = (d / timedelta(milliseconds=1) for d in (limits.shortest_deadline, limits.longest_deadline))
+        raise InvalidInput("deadline_ms", f"must be between {least:g} and {most:g}")
+
+
+def check_ratio(field: str, value: float | None) -> None:
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise InvalidInput(field, f"must be between 0 and 1, is {value}")
 
 
 def _check_term(term: FilterTerm, limits: Limits) -> None:

@@ -17,6 +17,7 @@ from app.ports.filed import (
     FiledMessage,
     Indexable,
     MessageInContext,
+    NamedRecord,
     SessionRecord,
     StepsHeld,
     StoreStatus,
@@ -25,23 +26,30 @@ from app.ports.filed import (
 from app.ports.outbox import OutboxEntry, OutboxQuery, Queued
 from app.ports.working import Erasure, OwedErasure
 from app.records import (
+    ANY_KNOWLEDGE,
     BackfillPending,
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
+    Feedback,
     Hit,
     Json,
     Knowledge,
+    KnowledgeCriteria,
     KnowledgeKind,
     Message,
+    OutcomeRevision,
     QualityCounts,
     Query,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
     SessionState,
+    Standing,
 )
 
 
@@ -71,7 +79,7 @@ class EpisodicReader(Protocol):
         ...
 
     async def search_text(self, query: Query) -> tuple[Hit, ...]:
-        """Full-text search in the query's scope, kinds and filter, best first; `components` = {"text": rank}."""
+        """Full-text search in the query's scope, kinds, filter and validity, best first; `components` = {"text": rank}."""
         ...
 
     async def session(self, session: SessionKey) -> SessionRecord | None: ...
@@ -100,6 +108,15 @@ class EpisodicReader(Protocol):
         """
         ...
 
+    async def list_episodes_without_outcome(
+        self, scope: Scope, *, ended_before: datetime | None, kind: EpisodeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Episode, ...]:
+        """Closed episodes, not in the archive, of which no outcome is known; newest first, paged as `list_episodes`.
+
+        Conversations are among them only if they are asked for by `kind`.
+        """
+        ...
+
     async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]: ...
 
     async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
@@ -118,13 +135,49 @@ class EpisodicReader(Protocol):
         """Closed episodes without a quality that are no conversations, and episodes with an entry to be upserted."""
         ...
 
+    async def outcomes(self, episode_id: UUID, *, after: int, limit: int) -> tuple[OutcomeRevision, ...]:
+        """Revisions with an index above `after` (-1 for the first page), by rising index; none before the first revision."""
+        ...
+
+    async def standings(self, uids: Sequence[UUID], as_of: datetime) -> Mapping[UUID, Standing]:
+        """What was said about each of these records, as `app.standing` adds it up; those without a standing are left out."""
+        ...
+
+    async def feedback(self, namespace: str, feedback_id: UUID) -> Feedback | None: ...
+
+    async def list_feedback(self, namespace: str, *, after: UUID | None, limit: int) -> tuple[Feedback, ...]:
+        """By rising id from after `after` on. Fewer than `limit` are the last."""
+        ...
+
+    async def episode_generation(self, namespace: str) -> UUID | None:
+        """Another one after each change of what the namespace's episodes are found by; None before the first.
+
+        Renewed when an episode's outbox entry is given back (completed, delayed or released: its point may have changed), and
+        by `renew_episode_generation`.
+        """
+        ...
+
     async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None: ...
 
     async def knowledge_by_uid(self, uids: Sequence[UUID]) -> tuple[Knowledge, ...]: ...
 
     async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
-    ) -> tuple[Knowledge, ...]: ...
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int,
+        criteria: KnowledgeCriteria = ANY_KNOWLEDGE,
+    ) -> tuple[Knowledge, ...]:  # fmt: skip
+        """Newest first like `list_episodes`: of the kind, and what the criteria admit."""
+        ...
+
+    async def knowledge_chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        """The piece with what it supersedes and what supersedes it, directly or not, oldest first, at most `limit` each way.
+
+        Empty when the namespace has no such piece.
+        """
+        ...
+
+    async def revisions(self, knowledge_id: UUID, *, after: int, limit: int) -> tuple[Revision, ...]:
+        """Those with a number above `after` (0 for the first page), by rising number."""
+        ...
 
     async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
         """Open conversation episodes whose last message is older than `idle_since` (all when None), oldest first."""
@@ -263,6 +316,36 @@ class EpisodicWriter(EpisodicReader, Protocol):
         """The steps that this call brought, by rising index."""
         ...
 
+    async def revise_outcome(self, before: Episode, after: Episode, at: datetime, *, call: UUID | None = None) -> None:
+        """Note that the outcome of `before` was replaced by that of `after`, unless it is the same.
+
+        The first revision begins the history with `first_outcome`.
+        """
+        ...
+
+    async def insert_outcomes(self, episode_id: UUID, revisions: Sequence[OutcomeRevision]) -> int:
+        """Put in these revisions under their own indexes, but for those that are taken; returns how many were new."""
+        ...
+
+    async def hold_records(self, namespace: str, record_id: UUID, *, kind: RecordKind | None) -> tuple[NamedRecord, ...]:
+        """The records of this name (of that kind); several if more than one session has a message of this id.
+
+        Nobody deletes them until the transaction ends.
+        """
+        ...
+
+    async def insert_feedback(self, given: Sequence[Feedback]) -> frozenset[UUID]:
+        """Insert, but for what is there by its id; returns the ids that were new. It goes when its record goes.
+
+        Raises:
+            Conflict: a record is not there.
+        """
+        ...
+
+    async def renew_episode_generation(self, namespace: str) -> None:
+        """See `episode_generation`."""
+        ...
+
     async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
         """Bring counts, sequences and times of those that hold messages into line with them."""
         ...
@@ -294,6 +377,14 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
     async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         """Insert, or replace all but `created_at`; raises the version and returns it as `save_episode` does."""
+        ...
+
+    async def add_revision(self, knowledge_id: UUID, cause: Cause, changes: Json, at: datetime) -> Revision:
+        """Number on from the last one. Revisions go when their piece of knowledge does.
+
+        Raises:
+            NotFound: there is no such knowledge.
+        """
         ...
 
     async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
@@ -409,7 +500,9 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
         """Delete every record that `scope` admits, its sessions' state and checkpoints when it names a session or
-        nothing but the namespace; opens delete entries in the outbox. Returns the rows removed by kind."""
+        nothing but the namespace; opens delete entries in the outbox. Returns the rows removed by kind.
+
+        Feedback of whom `scope` admits goes too; what it was about, and stays, is queued to be indexed again."""
         ...
 
     async def delete_expired_sessions(self, idle_since: datetime, limit: int) -> int:

@@ -39,6 +39,15 @@ class FiledMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedRecord:
+    """A record as callers name it, within a namespace; `session_id` belongs to the name of a message."""
+
+    kind: RecordKind
+    uid: UUID
+    session_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
     """A session as Postgres knows it. `degraded` names the tiers that could not be asked about it."""
 

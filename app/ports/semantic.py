@@ -10,14 +10,15 @@ from uuid import UUID
 
 from app.ports.engines import Pingable
 from app.ranking import DEFAULT_RANKING, NO_CUES, Cues, Ranking
-from app.records import Candidate, FilterTerm, Mode, Point, RecordKind, Scope, Space, Vector
+from app.records import Candidate, FilterTerm, Mode, Point, Range, RecordKind, Scope, Space, Standing, Vector
 
 
 @dataclass(frozen=True, slots=True)
 class IndexQuery:
     """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
 
-    `scope`, `kinds`, `filter`, `since` and `until` are part of the engine's query on every leg.
+    `scope`, `kinds`, `filter`, `ranges`, `since`, `until` and `valid_at` are part of the engine's query on every leg. Points
+    that say from when and until when they hold are found if they do at `valid_at`; None finds them all.
     """
 
     scope: Scope
@@ -31,6 +32,8 @@ class IndexQuery:
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
     cues: Cues = NO_CUES
+    ranges: tuple[Range, ...] = ()
+    valid_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,10 @@ class SemanticMemory(Pingable, Protocol):
 
     async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
         """Remove these points from every space, but for the space `keep`; absent ones are no error."""
+        ...
+
+    async def judge(self, point_id: UUID, standing: Standing) -> None:
+        """Replace the standing of this point, in every space, and nothing else of it; an absent one is no error."""
         ...
 
     async def drop(self, space: Space) -> None:

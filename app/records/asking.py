@@ -50,6 +50,16 @@ class FilterTerm:
     values: tuple[str | int | float | bool, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bounds on a number (see `RANGE_FIELDS`), the upper one exclusive. A record that has no such number never matches."""
+
+    field: str
+    at_least: float | None = None
+    below: float | None = None
+
+
+RANGE_FIELDS: Final = ("quality", "outcome_quality")
 FILTER_FIELDS: Final = ("kind", "role", "author", "user_id", "agent_id", "session_id", "project_id")
 METADATA_PREFIX: Final = "metadata."
 
@@ -61,6 +71,7 @@ class Query:
     `kind_limits` bounds how many hits of a kind are given; without it episodes and knowledge leave room for messages where
     there are any. `is_collapsed`: of exact repetitions only the best is given. `is_grouped`: hits of one episode stand
     together. `neighbours`: how many messages before and after each message come with it.
+    Knowledge is found if it holds at `as_of` (now, if None); with `include_superseded` also what does not, or no longer.
     """
 
     text: str
@@ -78,6 +89,9 @@ class Query:
     is_grouped: bool = False
     neighbours: int = 0
     stages: tuple[Stage, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    as_of: datetime | None = None
+    include_superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +99,7 @@ class Hit:
     """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found.
 
     `duplicates` are other records that say exactly the same. `episode_id` is given where hits are grouped, and the messages
-    around it as `neighbours` where they are asked for.
+    around it as `neighbours` where they are asked for. `why` says in words what speaks for it, where a situation was asked about.
     """
 
     id: UUID
@@ -103,15 +117,22 @@ class Hit:
     duplicates: tuple[UUID, ...] = ()
     episode_id: UUID | None = None
     neighbours: tuple[Message, ...] = ()
+    quality: float | None = None
+    outcome_quality: float | None = None
+    why: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """The answer to a query, best first. `degraded` names each tier or stage that did not answer in time."""
+    """The answer to a query, best first. `degraded` names each tier or stage that did not answer in time.
+
+    `is_cached`: it is the answer to the same query a moment ago, and nothing that could change it was written since.
+    """
 
     hits: tuple[Hit, ...]
     degraded: tuple[str, ...] = ()
     latency_ms: float = 0.0
+    is_cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

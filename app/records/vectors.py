@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from app.records.base import Json, Matrix, RecordKind, Scope, Vector
+from app.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Point:
     """A record as the vector index holds it. `id` is the record's `uid`; `dense` has shape (dim,).
 
     `sparse_context` is a text whose words count as well, and how much they count (1 is as much as its own).
+    It holds from `valid_from` on and until before `valid_to`; None is open.
     """
 
     id: UUID
@@ -52,6 +54,10 @@ class Point:
     author: str | None = None
     sequence: int | None = None
     quality: float | None = None
+    outcome_quality: float | None = None
+    standing: Standing | None = None
     is_long: bool = False
     sparse_context: tuple[str, float] | None = None
     metadata: Json = field(default_factory=dict)
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None

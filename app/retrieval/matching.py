@@ -13,6 +13,7 @@ def admits(query: Query, message: Message) -> bool:
         and (query.since is None or message.created_at >= query.since)
         and (query.until is None or message.created_at <= query.until)
         and all(_holds(term, message) for term in query.filter)
+        and not query.ranges  # a message has none of the numbers
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -84,26 +84,31 @@ class Recall:
         self._policy = policy
         self._stages = stages or Stages()
         self._clock = clock
-        self._is_on = is_on
+        self._switch = is_on
         self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
         self._known_spaces = KnownSpaces(semantic)
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
 
-    async def recall(self, query: Query) -> Recollection:
-        """The best hits within the deadline; what could not answer in time is named in `degraded`.
+    async def recall(self, query: Query, *, deadline: timedelta | None = None) -> Recollection:
+        """The best hits within the deadline (the policy's, if none is given); who could not answer in time is in `degraded`.
 
         While retrieval is switched off nothing is looked up, and that stands in `degraded`.
 
         Raises:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.
         """
-        if self._is_on is not None and not await self._is_on():
+        if not await self.is_on():
             return Recollection((), (DISABLED,))
-        attempt = Attempt(self._policy.deadline)
+        attempt = Attempt(self._policy.deadline if deadline is None else deadline)
+        query = replace(query, as_of=query.as_of or self._clock())
         hits = select(await self._stages.apply(attempt, query, self._find), query)
         RECALL_LATENCY.labels("total_with_stages" if query.stages else "total").observe(attempt.elapsed_ms / 1e3)
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
         return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
+
+    async def is_on(self) -> bool:
+        """Whether retrieval is switched on."""
+        return self._switch is None or await self._switch()
 
     async def _find(self, attempt: Attempt, query: Query) -> Found:
         """What index and buffers have, in no order.
@@ -211,9 +216,11 @@ def _index_query(asked: _Asked, dense: Vector | None, limit: int) -> IndexQuery:
         limit=limit,
         kinds=query.kinds,
         filter=query.filter,
+        ranges=query.ranges,
         since=query.since,
         until=query.until,
         mode=query.mode,
         ranking=query.ranking,
         cues=asked.cues,
+        valid_at=None if query.include_superseded else query.as_of,
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 from qdrant_client import AsyncQdrantClient, models
 
 from app.records import Space
-from app.semantic.filters import CREATED_AT, NAMESPACE
+from app.semantic.filters import CREATED_AT, NAMESPACE, VALID_FROM, VALID_TO
 from app.semantic.shard import BM25, DENSE, KEYWORDS
 
 _PREFIX: Final = "memory__"
@@ -63,7 +63,10 @@ def _index(kind: type[Any], tag: Any) -> Any:
 PAYLOAD_INDEXES: Final[Mapping[str, Any]] = {
     NAMESPACE: models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True),
     **{name: _index(models.KeywordIndexParams, models.KeywordIndexType.KEYWORD) for name in KEYWORDS},
-    CREATED_AT: _index(models.DatetimeIndexParams, models.DatetimeIndexType.DATETIME),
+    **{
+        name: _index(models.DatetimeIndexParams, models.DatetimeIndexType.DATETIME) for name in (CREATED_AT, VALID_FROM, VALID_TO)
+    },
     "day": _index(models.IntegerIndexParams, models.IntegerIndexType.INTEGER),
     "quality": _index(models.FloatIndexParams, models.FloatIndexType.FLOAT),
+    "outcome_quality": _index(models.FloatIndexParams, models.FloatIndexType.FLOAT),
 }

@@ -12,12 +12,12 @@ from uuid import UUID
 
 from app.breakers import BreakerPolicy, Guard
 from app.ports import IndexedPoint, IndexQuery, SparseEncoder
-from app.records import Candidate, Point, Scope, Space, Tier
+from app.records import Candidate, Point, Scope, Space, Standing, Tier
 from app.semantic.edge_space import EdgeSpace, IndexingPolicy
 from app.semantic.filters import Named, within_scope
 from app.semantic.fusion import newest_first
 from app.semantic.generations import Home, homes
-from app.semantic.payload import PointRow, candidate_of, row_of
+from app.semantic.payload import PointRow, candidate_of, row_of, standing_payload
 from app.semantic.plan import check_dimension, plan
 
 _POINTS_A_WRITE: Final = 100
@@ -83,6 +83,9 @@ class EdgeRepository:
     async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
         if point_ids:
             await self._write_everywhere("delete", list(point_ids), keep=keep)
+
+    async def judge(self, point_id: UUID, standing: Standing) -> None:
+        await self._write_everywhere("judge", (point_id, standing_payload(standing)))
 
     async def drop(self, space: Space) -> None:
         async with self._opening:

@@ -1,9 +1,9 @@
 """Which points may be seen: one vendor-neutral list of conditions, translated by each engine (pure).
 
-A condition is a set of texts a keyword field may equal, or a stretch of time. Metadata is matched through one keyword
-list of `key=value` terms rather than by path: the engines disagree about what a path matches (Qdrant Edge takes true
-for 1 and cannot ask for true, neither engine finds 1.0 by matching 1, and a list matches by any of its elements),
-while equal terms are equal everywhere, and are indexed.
+A condition is a set of texts a keyword field may equal, a stretch of time, or bounds on a number. Metadata is matched
+through one keyword list of `key=value` terms rather than by path: the engines disagree about what a path matches (Qdrant
+Edge takes true for 1 and cannot ask for true, neither engine finds 1.0 by matching 1, and a list matches by any of its
+elements), while equal terms are equal everywhere, and are indexed.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 from uuid import UUID
 
 from app.errors import InvalidInput
-from app.records import FILTER_FIELDS, METADATA_PREFIX, FilterTerm, Json, RecordKind, Scope
+from app.records import FILTER_FIELDS, METADATA_PREFIX, FilterTerm, Json, Range, RecordKind, Scope
 
 NAMESPACE: Final = "namespace"
 CREATED_AT: Final = "created_at"
+VALID_FROM: Final = "valid_from"
+VALID_TO: Final = "valid_to"
 METADATA_TERMS: Final = "metadata_terms"
 _SCOPE_FIELDS: Final = ("user_id", "agent_id", "session_id", "project_id")
 _LONGEST_TERM: Final = 128
@@ -45,13 +47,29 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounded:
+    """The field's number lies between the bounds, the upper one exclusive; `None` is open. A missing field never does."""
+
+    field: str
+    at_least: float | None
+    below: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ValidAt:
+    """The point holds at this time (RFC 3339): what it says of beginning and end, if anything, does not speak against it."""
+
+    moment: str
+
+
+@dataclass(frozen=True, slots=True)
 class Named:
     """The point has one of these ids."""
 
     ids: tuple[UUID, ...]
 
 
-Condition: TypeAlias = OneOf | Within | Named
+Condition: TypeAlias = OneOf | Within | Bounded | ValidAt | Named
 
 
 def within_scope(scope: Scope) -> tuple[Condition, ...]:
@@ -73,6 +91,15 @@ def between(since: datetime | None, until: datetime | None) -> tuple[Condition, 
     if since is None and until is None:
         return ()
     return (Within(CREATED_AT, _rfc3339(since), _rfc3339(until)),)
+
+
+def bounded(ranges: Sequence[Range]) -> tuple[Condition, ...]:
+    return tuple(Bounded(bounds.field, bounds.at_least, bounds.below) for bounds in ranges)
+
+
+def valid_at(moment: datetime | None, kinds: Sequence[RecordKind]) -> tuple[Condition, ...]:
+    """Only knowledge ceases to hold: no condition where none is asked for."""
+    return () if moment is None or RecordKind.KNOWLEDGE not in kinds else (ValidAt(moment.astimezone(UTC).isoformat()),)
 
 
 def matching(terms: Sequence[FilterTerm]) -> tuple[Condition, ...]:

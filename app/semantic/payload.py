@@ -11,8 +11,8 @@ from uuid import UUID
 
 from app.ports import IndexedPoint, SparseEncoder
 from app.ranking import Traits
-from app.records import Candidate, Hit, Point, RecordKind, Role, Scope, Space, Tier, Vector
-from app.semantic.filters import metadata_terms
+from app.records import Candidate, Hit, Point, RecordKind, Role, Scope, Space, Standing, Tier, Vector
+from app.semantic.filters import VALID_FROM, VALID_TO, metadata_terms
 from app.semantic.fusion import Score
 
 IDENTITY: Final = ("kind", "namespace", "content_sha256")
@@ -63,14 +63,24 @@ def payload_of(point: Point, space: Space) -> dict[str, Any]:
         "created_at": created_at.isoformat(),
         "day": created_at.year * 10_000 + created_at.month * 100 + created_at.day,
         "quality": point.quality,
+        "outcome_quality": point.outcome_quality,
         "is_long": point.is_long or None,
+        VALID_FROM: point.valid_from and point.valid_from.astimezone(UTC).isoformat(),
+        VALID_TO: point.valid_to and point.valid_to.astimezone(UTC).isoformat(),
         "content_sha256": point.content_sha256,
         "model": space.model,
         "dimension": space.dimension,
         "metadata": json.dumps(dict(point.metadata)) if point.metadata else None,
         "metadata_terms": metadata_terms(point.metadata) or None,
+        **({} if point.standing is None else standing_payload(point.standing)),
     }
     return {name: value for name, value in payload.items() if value is not None}
+
+
+def standing_payload(standing: Standing) -> dict[str, Any]:
+    """The part of a payload that says what callers make of the record."""
+    as_of = standing.as_of.astimezone(UTC).isoformat()
+    return {"standing": {"approval": standing.approval, "disapproval": standing.disapproval, "as_of": as_of}}
 
 
 def indexed_point(point_id: UUID, payload: Mapping[str, Any]) -> IndexedPoint:
@@ -93,7 +103,7 @@ def candidate_of(score: Score[Any], payload: Mapping[str, Any]) -> Candidate:
     return Candidate(_hit_of(payload, score.fused, score.terms), UUID(str(score.id)), score.dense, score.bm25, score.fused)
 
 
-TRAITS: Final = ("author", "session_id", "day", "created_at", "quality", "is_long")
+TRAITS: Final = ("author", "session_id", "day", "created_at", "quality", "is_long", "outcome_quality", "standing")
 """The fields of a payload that `traits_of` reads."""
 
 
@@ -106,7 +116,16 @@ def traits_of(payload: Mapping[str, Any]) -> Traits:
         created_at=datetime.fromisoformat(payload["created_at"]).timestamp() if "created_at" in payload else 0.0,
         quality=payload.get("quality", 0.0),
         is_long_assistant=payload.get("is_long", False) and payload.get("author") == Role.ASSISTANT.value,
+        outcome_quality=payload.get("outcome_quality"),
+        standing=_standing_of(payload),
     )
+
+
+def _standing_of(payload: Mapping[str, Any]) -> Standing | None:
+    stored = payload.get("standing")
+    if stored is None:
+        return None
+    return Standing(stored["approval"], stored["disapproval"], datetime.fromisoformat(stored["as_of"]))
 
 
 def _hit_of(payload: Mapping[str, Any], score: float, components: Mapping[str, float]) -> Hit:
@@ -129,4 +148,6 @@ def _hit_of(payload: Mapping[str, Any], score: float, components: Mapping[str, f
         role=payload.get("role"),
         author=payload.get("author"),
         sequence=payload.get("sequence"),
+        quality=payload.get("quality"),
+        outcome_quality=payload.get("outcome_quality"),
     )

@@ -19,11 +19,11 @@ from app.breakers import BreakerPolicy, Guard
 from app.errors import EngineRefused, InvalidInput, TierUnavailable
 from app.observability import timed
 from app.ports import IndexedPoint, IndexQuery, SparseEncoder
-from app.records import Candidate, Point, Scope, Space, Tier
+from app.records import Candidate, Point, Scope, Space, Standing, Tier
 from app.semantic.collections import collection_of, create_collection, create_missing_indexes, is_ours, space_of
 from app.semantic.filters import Named, within_scope
 from app.semantic.fusion import Pool, best, gaps, newest_first
-from app.semantic.payload import IDENTITY, candidate_of, following, indexed_point, row_of, traits_of
+from app.semantic.payload import IDENTITY, candidate_of, following, indexed_point, row_of, standing_payload, traits_of
 from app.semantic.plan import Search, check_dimension, plan
 from app.semantic.requests import dense_request, of_ids, point_of, sparse_request, to_filter
 
@@ -92,6 +92,13 @@ class QdrantRepository:
     async def delete(self, point_ids: Sequence[UUID], *, keep: Space | None = None) -> None:
         if point_ids:
             await self._delete_everywhere("delete", models.PointIdsList(points=[str(i) for i in point_ids]), keep=keep)
+
+    async def judge(self, point_id: UUID, standing: Standing) -> None:
+        # By filter: naming a point that is not there would be an error.
+        named = to_filter((Named((point_id,)),))
+        async with self._calling("judge"):
+            for name in await self._collections():
+                await self._client.set_payload(name, standing_payload(standing), named, wait=True)
 
     async def drop(self, space: Space) -> None:
         name = collection_of(space)

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from qdrant_client import models
 
-from app.semantic.filters import Condition, Named, OneOf, Within, only_namespace
+from app.semantic.filters import VALID_FROM, VALID_TO, Bounded, Condition, Named, OneOf, ValidAt, Within, only_namespace
 from app.semantic.payload import TRAITS, PointRow
 from app.semantic.plan import Search
 from app.semantic.shard import BM25, DENSE
@@ -45,7 +45,11 @@ def sparse_vector(weights: Mapping[int, float]) -> models.SparseVector:
     return models.SparseVector(indices=list(weights), values=list(weights.values()))
 
 
-def _field_condition(condition: Condition) -> models.FieldCondition | models.HasIdCondition:
+def _range(field: str, *, gt: str | None = None, lte: str | None = None) -> models.FieldCondition:
+    return models.FieldCondition(key=field, range=models.DatetimeRange(gt=_time(gt), lte=_time(lte)))
+
+
+def _field_condition(condition: Condition) -> models.FieldCondition | models.HasIdCondition | models.Filter:
     match condition:
         case OneOf(field, (value,)):
             return models.FieldCondition(key=field, match=models.MatchValue(value=value))
@@ -53,6 +57,10 @@ def _field_condition(condition: Condition) -> models.FieldCondition | models.Has
             return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))
         case Within(field, since, until):
             return models.FieldCondition(key=field, range=models.DatetimeRange(gte=_time(since), lte=_time(until)))
+        case Bounded(field, at_least, below):
+            return models.FieldCondition(key=field, range=models.Range(gte=at_least, lt=below))
+        case ValidAt(moment):
+            return models.Filter(must_not=[_range(VALID_FROM, gt=moment), _range(VALID_TO, lte=moment)])
         case Named(ids):
             return models.HasIdCondition(has_id=[str(i) for i in ids])
         case _ as unreachable:

@@ -16,7 +16,20 @@ import qdrant_edge as edge
 
 from app.ports import IndexedPoint
 from app.ranking import Traits
-from app.semantic.filters import CREATED_AT, METADATA_TERMS, NAMESPACE, Condition, Named, OneOf, Within, only_namespace
+from app.semantic.filters import (
+    CREATED_AT,
+    METADATA_TERMS,
+    NAMESPACE,
+    VALID_FROM,
+    VALID_TO,
+    Bounded,
+    Condition,
+    Named,
+    OneOf,
+    ValidAt,
+    Within,
+    only_namespace,
+)
 from app.semantic.fusion import Gaps, Pool, Score, best, gaps
 from app.semantic.payload import IDENTITY, TRAITS, PointRow, following, indexed_point, traits_of
 from app.semantic.plan import Search
@@ -29,6 +42,8 @@ KEYWORDS: Final = (
 
 Found: TypeAlias = tuple[Score[UUID], dict[str, Any]]
 """A point's score, and its payload."""
+Judgement: TypeAlias = tuple[UUID, dict[str, Any]]
+"""A point, and the part of its payload that says what callers make of it."""
 _Leg: TypeAlias = dict[int, float]
 """By the number that a point's UUID is: an int is hashed ten times as fast, and a search looks up hundreds."""
 
@@ -58,19 +73,22 @@ class Shard:
     def open(cls, directory: Path, dimension: int) -> Shard:
         """Open the shard in `directory`, making it, with its payload indexes, when there is none."""
         if (directory / "segments").is_dir():
-            return cls(edge.EdgeShard.load(str(directory)))
+            return cls(_indexed(edge.EdgeShard.load(str(directory))))
         directory.mkdir(parents=True, exist_ok=True)
-        shard = edge.EdgeShard.create(str(directory), _configuration(dimension))
-        for name, schema in _PAYLOAD_INDEXES.items():
-            shard.update(edge.UpdateOperation.create_field_index(name, schema))
-        shard.flush()
-        return cls(shard)
+        return cls(_indexed(edge.EdgeShard.create(str(directory), _configuration(dimension))))
 
     def upsert(self, rows: Sequence[PointRow]) -> None:
         """Write points over what was there. In the write-ahead log on return."""
         self._shard.update(edge.UpdateOperation.upsert_points([_point(row) for row in rows]))
         for row in rows:
             self._traits.pop(row.id.int, None)
+
+    def judge(self, judgement: Judgement) -> None:
+        """Replace one field of a point's payload."""
+        point_id, payload = judgement
+        # By filter: naming a point that is not there would be an error.
+        self._shard.update(edge.UpdateOperation.set_payload_by_filter(to_filter((Named((point_id,)),)), payload))
+        self._traits.pop(point_id.int, None)
 
     def delete(self, ids: Sequence[UUID]) -> None:
         self._shard.update(edge.UpdateOperation.delete_points(list(ids)))
@@ -161,12 +179,27 @@ class Shard:
         return {_number(record.id): record.payload or {} for record in records}
 
 
+def _indexed(shard: edge.EdgeShard) -> edge.EdgeShard:
+    """With the payload indexes that it lacks: all, if it is new; those that later releases added, if it is not."""
+    there = shard.info().payload_schema
+    lacking = [name for name in _PAYLOAD_INDEXES if name not in there]
+    for name in lacking:
+        shard.update(edge.UpdateOperation.create_field_index(name, _PAYLOAD_INDEXES[name]))
+    if lacking:
+        shard.flush()
+    return shard
+
+
 def to_filter(conditions: Sequence[Condition]) -> edge.Filter:
     """All of `conditions` must hold."""
     return edge.Filter(must=[_field_condition(condition) for condition in conditions])
 
 
-def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition:
+def _range(field: str, *, gt: str | None = None, lte: str | None = None) -> edge.FieldCondition:
+    return edge.FieldCondition(field, range=edge.RangeDateTime(gt=gt, lte=lte))
+
+
+def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCondition | edge.Filter:
     match condition:
         case OneOf(field, (value,)):
             return edge.FieldCondition(field, match=edge.MatchValue(value))
@@ -174,6 +207,10 @@ def _field_condition(condition: Condition) -> edge.FieldCondition | edge.HasIdCo
             return edge.FieldCondition(field, match=edge.MatchAny(list(values)))
         case Within(field, since, until):
             return edge.FieldCondition(field, range=edge.RangeDateTime(gte=since, lte=until))
+        case Bounded(field, at_least, below):
+            return edge.FieldCondition(field, range=edge.RangeFloat(gte=at_least, lt=below))
+        case ValidAt(moment):
+            return edge.Filter(must_not=[_range(VALID_FROM, gt=moment), _range(VALID_TO, lte=moment)])
         case Named(ids):
             return edge.HasIdCondition(set(ids))
         case _ as unreachable:
@@ -273,7 +310,8 @@ _LEAST_IN_GRAPH: Final = 5_000
 _PAYLOAD_INDEXES: Final[Mapping[str, Any]] = {
     NAMESPACE: edge.KeywordIndexParams(is_tenant=True),
     **{name: edge.KeywordIndexParams(enable_hnsw=False) for name in KEYWORDS},
-    CREATED_AT: edge.DatetimeIndexParams(enable_hnsw=False),
+    **{name: edge.DatetimeIndexParams(enable_hnsw=False) for name in (CREATED_AT, VALID_FROM, VALID_TO)},
     "day": edge.IntegerIndexParams(enable_hnsw=False),
     "quality": edge.FloatIndexParams(enable_hnsw=False),
+    "outcome_quality": edge.FloatIndexParams(enable_hnsw=False),
 }

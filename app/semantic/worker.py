@@ -32,8 +32,8 @@ def serve(shard: Shard, requests: Iterator[tuple[str, tuple[Any, ...]]], send: C
     operations = {
         operation.__name__: operation
         for operation in (
-            shard.upsert, shard.delete, shard.forget, shard.search, shard.authors, shard.count, shard.scroll, shard.lookup,
-            shard.state, shard.optimize,
+            shard.upsert, shard.judge, shard.delete, shard.forget, shard.search, shard.authors, shard.count, shard.scroll,
+            shard.lookup, shard.state, shard.optimize,
         )
     }  # fmt: skip
     for operation, arguments in requests:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from app.service.asking import Asking
 from app.service.conversations import Conversations
 from app.service.experience import Experience
+from app.service.knowing import Knowing
 from app.service.operating import Operating
 from app.service.parts import Parts
 
 __all__ = ["HybridMemoryService", "Parts"]
 
 
-class HybridMemoryService(Conversations, Experience, Asking, Operating):
+class HybridMemoryService(Conversations, Experience, Knowing, Asking, Operating):
     """The memory of agents: append, recall, consolidate, forget.
 
     Methods raise `InvalidInput` for what breaks a limit, `NotFound` for what is not in the caller's namespace, and

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Unpack
 
-from app.ingestion.limits import check_count, check_query
-from app.records import AssembledContext, Query, Recollection, RecordKind, Scope
+from app.ingestion.limits import check_count, check_query, check_situation, check_text
+from app.records import AssembledContext, Json, Query, Recollection, Scope, SituationQuery, SituationTerms
+from app.retrieval.situations import query_of
 from app.service.parts import Side, session_key
 
 
@@ -17,9 +19,17 @@ class Asking(Side):
         checked = check_query(query, self._parts.limits)
         return await self._parts.surroundings.added(checked, await self._parts.recall.recall(checked))
 
-    async def recall_similar_situations(self, text: str, scope: Scope, *, limit: int = 5) -> Recollection:
-        """Episodes like the situation described, best first."""
-        return await self.search(Query(text=text, scope=scope, kinds=(RecordKind.EPISODE,), limit=limit))
+    async def recall_similar_situations(self, context: str | Json, scope: Scope, **terms: Unpack[SituationTerms]) -> Recollection:
+        """Episodes like the situation described, in words or as a JSON object, best first; `why` says what speaks for each.
+
+        `terms` are the further fields of `SituationQuery`: how many, of which kind and project (the scope's), of which quality
+        and outcome at least, how ranked, and within which deadline.
+        """
+        asked = SituationQuery(context, scope, **terms)
+        check_situation(asked, self._parts.limits)
+        query = query_of(asked)
+        check_text("context", query.text, self._parts.limits.query_bytes)
+        return await self._parts.situations.similar(check_query(query, self._parts.limits), asked.deadline)
 
     async def assemble_context(self, query: Query, *, budget_tokens: int) -> AssembledContext:
         """Text for a prompt: state and recent messages of the query's session, knowledge, episodes, recalled messages.

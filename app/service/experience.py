@@ -1,16 +1,17 @@
-"""The façade: episodes and knowledge."""
+"""The façade: episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Unpack
 from uuid import UUID
 
 from app.errors import HybridMemoryError, InvalidInput
 from app.ingestion.episode_fields import EpisodeFields, episode_of
-from app.ingestion.limits import check_count, check_label
+from app.ingestion.feedback import FeedbackDraft
+from app.ingestion.limits import check_count, check_label, check_time
 from app.learning.quality import Quality, assess, is_learnable
 from app.records import (
     Episode,
@@ -18,26 +19,26 @@ from app.records import (
     EpisodeKind,
     EpisodeReceipt,
     EpisodeStep,
+    Feedback,
     Json,
-    Knowledge,
-    KnowledgeKind,
+    OutcomeRevision,
     RecordKind,
     Scope,
     StepsPage,
-    Success,
     Tier,
+    Verdict,
     Wait,
-    derived_uuid,
+    first_outcome,
     utc_now,
 )
 from app.retrieval.episodes import awaiting_embedding
-from app.service.parts import Side, found, scope_parts
+from app.service.parts import Side
 
 _INDEX_WAIT: Final = timedelta(seconds=60)
 
 
 class Experience(Side):
-    """Store, change and read what happened and what is known."""
+    """Store, change and read what happened."""
 
     # A `call` names the call that asks for a change: repeated under the same name, it changes nothing more.
 
@@ -131,9 +132,46 @@ class Experience(Side):
     async def record_outcome(
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
     ) -> Episode:
-        """Say how an episode turned out; replaces what was said before."""
+        """Say how an episode turned out, for now or for good; what was said before is kept (`list_outcomes`)."""
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
+
+    async def list_outcomes(
+        self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100
+    ) -> tuple[OutcomeRevision, ...]:
+        """What was known of the episode's outcome and from when on, by rising index, above `after`; the last one holds."""
+        check_count("limit", limit, self._parts.limits.results)
+        episode = await self.get_episode(namespace, episode_id)
+        async with self._parts.episodic.reading() as reader:
+            revisions = await reader.outcomes(episode_id, after=after, limit=limit)
+        return revisions or (first_outcome(episode) if after < 0 else ())
+
+    async def list_episodes_without_outcome(
+        self, scope: Scope, *, ended_before: datetime | None = None, kind: EpisodeKind | None = None,
+        before: UUID | None = None, limit: int = 50,
+    ) -> tuple[Episode, ...]:  # fmt: skip
+        """Closed episodes whose outcome is still waited for, newest first; conversations only if asked for by `kind`."""
+        self._check(scope, limit=limit)
+        if ended_before is not None:
+            ended_before = check_time("ended_before", ended_before, self._parts.limits, None)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.list_episodes_without_outcome(
+                scope, ended_before=ended_before, kind=kind, before=before, limit=limit
+            )
+
+    async def record_feedback(
+        self, scope: Scope, record_id: UUID, verdict: Verdict, *,
+        kind: RecordKind | None = None, query: str | None = None, note: str | None = None, call: UUID | None = None,
+    ) -> Feedback:  # fmt: skip
+        """Say what a recalled record was worth: it ranks higher or lower at once, and less so as time goes by.
+
+        `scope` is whose feedback it is; a message's id is its session's, so that a session says which message is meant.
+        `query` is what the record was recalled for.
+
+        Raises:
+            NotFound: no such record in the namespace.
+        """
+        return await self._parts.feedback.record(FeedbackDraft(scope, record_id, verdict, kind, query, note), call=call)
 
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
@@ -154,56 +192,3 @@ class Experience(Side):
     async def delete_episode(self, namespace: str, episode_id: UUID, *, expected_version: int | None = None) -> None:
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         await self._parts.records.delete(RecordKind.EPISODE, namespace, episode_id, expected_version=expected_version)
-
-    async def upsert_vector(
-        self, scope: Scope, text: str, *, record_id: UUID | None = None,
-        kind: KnowledgeKind = KnowledgeKind.FACT, content: Json | None = None,
-    ) -> Knowledge:  # fmt: skip
-        """Remember a text by its meaning, at once: stored as knowledge in Postgres, then indexed before returning.
-
-        With `record_id` an earlier text of the same namespace is replaced. Without, the same text in the same scope
-        is remembered once. The index holds nothing that is not in Postgres: it can always be rebuilt.
-        """
-        identity = record_id or derived_uuid("knowledge", *(p or "" for p in scope_parts(scope)), text)
-        knowledge = Knowledge(id=identity, kind=kind, scope=scope, description=text, created_at=utc_now(), content=content or {})
-        stored = await self.store_knowledge(knowledge)
-        await self._parts.consolidation.index([stored.uid], _INDEX_WAIT)
-        return stored
-
-    async def store_knowledge(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
-        """Store a piece of knowledge, replacing one with the same id; it is indexed in the background."""
-        return await self._parts.records.store_knowledge(knowledge, call=call)
-
-    async def change_knowledge(
-        self, namespace: str, knowledge_id: UUID, change: Callable[[Knowledge], Knowledge], *,
-        expected_version: int | None = None,
-    ) -> Knowledge:  # fmt: skip
-        """Store what `change` makes of the knowledge; it is indexed again in the background. Identity and counts stay.
-
-        Raises:
-            VersionMismatch: the knowledge is not at `expected_version`.
-        """
-        return await self._parts.records.change_knowledge(namespace, knowledge_id, change, expected_version=expected_version)
-
-    async def apply_knowledge(
-        self, namespace: str, knowledge_id: UUID, success: Success, *, episode_id: UUID | None = None, call: UUID | None = None
-    ) -> Knowledge:
-        """Count one application of the knowledge and how it went; the episode in which it happened becomes evidence."""
-        return await self._parts.records.apply_knowledge(namespace, knowledge_id, success, episode_id=episode_id, call=call)
-
-    async def get_knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge:
-        check_label("namespace", namespace, self._parts.limits)
-        async with self._parts.episodic.reading() as reader:
-            knowledge = await reader.knowledge(namespace, knowledge_id)
-        return found("knowledge", knowledge_id, knowledge)
-
-    async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None = None, before: UUID | None = None, limit: int = 50
-    ) -> tuple[Knowledge, ...]:
-        """Newest first; `before` is the last id of the page before."""
-        self._check(scope, limit=limit)
-        async with self._parts.episodic.reading() as reader:
-            return await reader.list_knowledge(scope, kind=kind, before=before, limit=limit)
-
-    async def delete_knowledge(self, namespace: str, knowledge_id: UUID, *, expected_version: int | None = None) -> None:
-        await self._parts.records.delete(RecordKind.KNOWLEDGE, namespace, knowledge_id, expected_version=expected_version)

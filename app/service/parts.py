@@ -19,16 +19,20 @@ from app.errors import NotFound
 from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
+from app.ingestion.feedback import FeedbackIngestion
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.knowledge import KnowledgeKeeping
 from app.learning.quality import QualityPolicy
+from app.learning.strategies import Strategies
 from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.episodes import EpisodeReader
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
+from app.retrieval.situations import Situations
 from app.retrieval.surroundings import Surroundings
 from app.transfer.backups import Backups
 from app.transfer.exporting import Exporting
@@ -43,12 +47,16 @@ class Parts:
 
     messages: MessageIngestion
     records: RecordIngestion
+    knowledge: KnowledgeKeeping
+    strategies: Strategies
     episode_log: EpisodeLog
+    feedback: FeedbackIngestion
     sessions: SessionIngestion
     session_reader: SessionReader
     episode_reader: EpisodeReader
     recall: Recall
     surroundings: Surroundings
+    situations: Situations
     context: ContextAssembly
     consolidation: Consolidation
     forgetting: Forgetting

@@ -24,6 +24,7 @@ from app.ports import (
     FiledMessage,
     Indexable,
     MessageInContext,
+    NamedRecord,
     OutboxEntry,
     OutboxQuery,
     OwedErasure,
@@ -34,27 +35,35 @@ from app.ports import (
     Taken,
 )
 from app.records import (
+    ANY_KNOWLEDGE,
     SCHEMA_VERSION,
     BackfillPending,
+    Cause,
     Episode,
     EpisodeKind,
     EpisodeStep,
+    Feedback,
     Hit,
     Json,
     Knowledge,
+    KnowledgeCriteria,
     KnowledgeKind,
     Message,
+    OutcomeRevision,
     QualityCounts,
     Query,
     ReconcileState,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
     SessionState,
+    Standing,
     Tier,
 )
+from app.standing import standing_of
 from app.testing.episodic_books import Archived, Books, Filed, Kept, Owned, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_quality import counted, episode_upserts, json_bytes, judged, unscored_places
 from app.testing.episodic_search import is_visible, search
@@ -176,6 +185,33 @@ class InMemoryReader:
         asked = (e for e in readable if archived in {None, e.archived_at is not None})
         return _page((e for e in asked if kind in {None, e.kind}), scope, before, limit)
 
+    async def list_episodes_without_outcome(
+        self, scope: Scope, *, ended_before: datetime | None, kind: EpisodeKind | None, before: UUID | None, limit: int
+    ) -> tuple[Episode, ...]:
+        listed = (e for e in self._books.episodes.values() if _is_readable(e) and not e.is_open and e.archived_at is None)
+        waiting = (e for e in listed if e.outcome is None and (ended_before is None or e.ended_at < ended_before))
+        asked = (e for e in waiting if e.kind is kind or (kind is None and e.kind is not EpisodeKind.CONVERSATION))
+        return _page(asked, scope, before, limit)
+
+    async def outcomes(self, episode_id: UUID, *, after: int, limit: int) -> tuple[OutcomeRevision, ...]:
+        return tuple(r for r in self._books.outcomes.get(episode_id, ()) if r.index > after)[:limit]
+
+    async def standings(self, uids: Sequence[UUID], as_of: datetime) -> Mapping[UUID, Standing]:
+        said = self._books.feedback.values()
+        standings = {uid: standing_of([(f.verdict, f.created_at) for f in said if f.record_uid == uid], as_of) for uid in uids}
+        return {uid: standing for uid, standing in standings.items() if standing is not None}
+
+    async def feedback(self, namespace: str, feedback_id: UUID) -> Feedback | None:
+        found = self._books.feedback.get(feedback_id)
+        return found if found and found.scope.namespace == namespace else None
+
+    async def list_feedback(self, namespace: str, *, after: UUID | None, limit: int) -> tuple[Feedback, ...]:
+        mine = (f for f in self._books.feedback.values() if f.scope.namespace == namespace and (after is None or f.id > after))
+        return tuple(sorted(mine, key=lambda f: f.id)[:limit])
+
+    async def episode_generation(self, namespace: str) -> UUID | None:
+        return self._books.generations.get(namespace)
+
     async def episode_messages(self, episode_id: UUID) -> tuple[Message, ...]:
         return tuple(self._books.of_episode(episode_id))
 
@@ -201,9 +237,17 @@ class InMemoryReader:
         return tuple(k for k in self._books.knowledge.values() if k.id in set(uids))
 
     async def list_knowledge(
-        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int
-    ) -> tuple[Knowledge, ...]:
-        return _page((k for k in self._books.knowledge.values() if kind in {None, k.kind}), scope, before, limit)
+        self, scope: Scope, *, kind: KnowledgeKind | None, before: UUID | None, limit: int,
+        criteria: KnowledgeCriteria = ANY_KNOWLEDGE,
+    ) -> tuple[Knowledge, ...]:  # fmt: skip
+        asked = (k for k in self._books.knowledge.values() if kind in {None, k.kind} and criteria.admits(k))
+        return _page(asked, scope, before, limit)
+
+    async def knowledge_chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        return self._books.chain(namespace, knowledge_id, limit)
+
+    async def revisions(self, knowledge_id: UUID, *, after: int, limit: int) -> tuple[Revision, ...]:
+        return self._books.revisions.get(knowledge_id, ())[after : after + limit]
 
     async def open_episodes(self, *, idle_since: datetime | None, limit: int) -> tuple[Episode, ...]:
         readable = (e for e in self._books.episodes.values() if is_open_conversation(e) and _is_readable(e))
@@ -355,6 +399,25 @@ class InMemoryWriter(InMemoryReader):
         is_open = (e for e in self._books.episodes.values() if is_open_conversation(e) and session_of(e) == session)
         return next(is_open, None)
 
+    async def revise_outcome(self, before: Episode, after: Episode, at: datetime, *, call: UUID | None = None) -> None:
+        self._change(lambda books: books.revise_outcome(before, after, at, call))
+
+    async def insert_outcomes(self, episode_id: UUID, revisions: Sequence[OutcomeRevision]) -> int:
+        return self._change(lambda books: books.insert_outcomes(episode_id, revisions))
+
+    async def hold_records(self, namespace: str, record_id: UUID, *, kind: RecordKind | None) -> tuple[NamedRecord, ...]:
+        """Nobody deletes in between here: writers do not wait for each other."""
+        kinds = RecordKind if kind is None else (kind,)
+        records = [(k, r) for k in kinds for r in self._books.records(k)]
+        named = [(k, r) for k, r in records if r.id == record_id and r.scope.namespace == namespace]
+        return tuple(NamedRecord(k, r.uid, r.scope.session_id if k is RecordKind.MESSAGE else None) for k, r in named)
+
+    async def insert_feedback(self, given: Sequence[Feedback]) -> frozenset[UUID]:
+        return self._change(lambda books: books.insert_feedback(given))
+
+    async def renew_episode_generation(self, namespace: str) -> None:
+        self._change(lambda books: books.renew_generations([namespace]))
+
     async def recount_episodes(self, episode_ids: Sequence[UUID]) -> None:
         self._change(lambda books: books.recount(episode_ids))
 
@@ -428,6 +491,17 @@ class InMemoryWriter(InMemoryReader):
 
     async def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         return self._change(lambda books: books.save_knowledge(knowledge))
+
+    async def add_revision(self, knowledge_id: UUID, cause: Cause, changes: Json, at: datetime) -> Revision:
+        def add(books: Books) -> Revision:
+            if knowledge_id not in books.knowledge:
+                raise NotFound("knowledge", str(knowledge_id))
+            known = books.revisions.get(knowledge_id, ())
+            revision = Revision(len(known) + 1, at, cause, changes)
+            books.revisions[knowledge_id] = (*known, revision)
+            return revision
+
+        return self._change(add)
 
     async def note_call(self, call: UUID, record_id: UUID, at: datetime) -> UUID | None:
         noted = self._books.calls.get(call)
@@ -616,8 +690,9 @@ def _dead(books: Books, ids: Sequence[int] | None, namespace: str | None) -> dic
     return {ref: kept for ref, kept in named.items() if namespace in {None, kept.entry.namespace}}
 
 
-def _finish(books: Books, entries: Iterable[OutboxEntry], outcome: Callable[[OutboxEntry], OutboxEntry | None]) -> None:
+def _finish(books: Books, entries: Sequence[OutboxEntry], outcome: Callable[[OutboxEntry], OutboxEntry | None]) -> None:
     """End the leases; `outcome` decides what is left of an entry, unless the worker was overtaken."""
+    books.renew_generations({e.namespace for e in entries if e.kind is RecordKind.EPISODE})
     for worked_on in entries:
         ref = (worked_on.kind, worked_on.record_uid)
         queued = books.outbox.get(ref)
@@ -632,6 +707,7 @@ def _finish(books: Books, entries: Iterable[OutboxEntry], outcome: Callable[[Out
 def _forget(books: Books, scope: Scope) -> Mapping[RecordKind, int]:
     if scope.session_id is not None or scope == Scope(scope.namespace):
         _forget_sessions(books, scope)
+    books.forget_feedback(scope)
     admitted = _admitted(books.records(RecordKind.MESSAGE), scope)
     homes, removed = books.homes_of(admitted), books.delete(RecordKind.MESSAGE, admitted)
     affected = homes | set(_admitted(books.records(RecordKind.EPISODE), scope))

@@ -14,14 +14,19 @@ from app.records import (
     Episode,
     EpisodeKind,
     EpisodeStep,
+    Feedback,
     Knowledge,
     Message,
+    OutcomeRevision,
     ReconcileState,
     Reconciliation,
     RecordKind,
+    Revision,
     RunReport,
     Scope,
     SessionKey,
+    first_outcome,
+    new_id,
     utc_now,
 )
 from app.tokens import estimate_tokens
@@ -87,6 +92,10 @@ class Books:
     steps_of_calls: dict[tuple[UUID, UUID], tuple[EpisodeStep, ...]] = field(default_factory=dict)
     calls: dict[UUID, tuple[datetime, UUID]] = field(default_factory=dict)
     knowledge: dict[UUID, Knowledge] = field(default_factory=dict)
+    outcomes: dict[UUID, tuple[OutcomeRevision, ...]] = field(default_factory=dict)
+    feedback: dict[UUID, Feedback] = field(default_factory=dict)
+    generations: dict[str, UUID] = field(default_factory=dict)
+    revisions: dict[UUID, tuple[Revision, ...]] = field(default_factory=dict)
     sessions: dict[SessionKey, Archived] = field(default_factory=dict)
     checkpoints: dict[SessionKey, int] = field(default_factory=dict)
     runs: dict[UUID, RunReport] = field(default_factory=dict)
@@ -104,6 +113,10 @@ class Books:
             steps_of_calls=dict(self.steps_of_calls),
             calls=dict(self.calls),
             knowledge=dict(self.knowledge),
+            outcomes=dict(self.outcomes),
+            feedback=dict(self.feedback),
+            generations=dict(self.generations),
+            revisions=dict(self.revisions),
             sessions=dict(self.sessions),
             checkpoints=dict(self.checkpoints),
             runs=dict(self.runs),
@@ -172,10 +185,48 @@ class Books:
         self.knowledge[knowledge.id] = replace(saved, created_at=known.created_at) if known else saved
         return saved
 
+    def chain(self, namespace: str, knowledge_id: UUID, limit: int) -> tuple[Knowledge, ...]:
+        """A piece between those that it supersedes and those that supersede it, oldest first."""
+        mine = {k.id: k for k in self.knowledge.values() if k.scope.namespace == namespace}
+        if knowledge_id not in mine:
+            return ()
+        older = _followed({k.id: k.supersedes for k in mine.values()}, knowledge_id, limit)
+        newer = _followed({k.id: k.superseded_by for k in mine.values()}, knowledge_id, limit)
+        ids = dict.fromkeys([*reversed(older), knowledge_id, *newer])
+        return tuple(mine[i] for i in ids)
+
     def enqueue(self, entries: Iterable[OutboxEntry]) -> None:
         for entry in entries:
             ref = (entry.kind, entry.record_uid)
             self.outbox[ref] = self._renewed(self.outbox[ref], entry) if ref in self.outbox else self._opened(entry)
+
+    def revise_outcome(self, before: Episode, after: Episode, at: datetime, call: UUID | None) -> None:
+        if (before.outcome, before.outcome_quality) != (after.outcome, after.outcome_quality):
+            known = self.outcomes.get(before.id) or first_outcome(before)
+            revision = OutcomeRevision(len(known), after.outcome, after.outcome_quality, at, call)
+            self.outcomes[before.id] = (*known, revision)
+
+    def insert_outcomes(self, episode_id: UUID, revisions: Iterable[OutcomeRevision]) -> int:
+        known = {r.index: r for r in self.outcomes.get(episode_id, ())}
+        new = {r.index: r for r in revisions if r.index not in known}
+        self.outcomes[episode_id] = tuple(sorted((known | new).values(), key=lambda r: r.index))
+        return len(new)
+
+    def insert_feedback(self, given: Iterable[Feedback]) -> frozenset[UUID]:
+        new = {f.id: f for f in given if f.id not in self.feedback}
+        for one in new.values():
+            if one.record_uid not in {record.uid for record in self.records(one.kind)}:
+                raise Conflict("record_id", "the record is not there")
+        self.feedback |= new
+        return frozenset(new)
+
+    def forget_feedback(self, scope: Scope) -> None:
+        gone = [f for f in self.feedback.values() if scope.admits(f.scope)]
+        self.feedback = {i: f for i, f in self.feedback.items() if f not in gone}
+        self.enqueue([OutboxEntry(OutboxOp.UPSERT, f.kind, f.scope.namespace, f.record_uid) for f in gone])
+
+    def renew_generations(self, namespaces: Iterable[str]) -> None:
+        self.generations |= {namespace: new_id() for namespace in namespaces}
 
     def overtaken(self, entry: OutboxEntry) -> None:
         """Open the record's entry again for whoever lost it, and so that nobody else who is at work ticks it off."""
@@ -247,7 +298,10 @@ class Books:
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
+            self.revisions.pop(uid, None)
             self.steps_of_calls = {key: steps for key, steps in self.steps_of_calls.items() if key[0] != uid}
+            self.outcomes.pop(uid, None)
+            self.feedback = {i: f for i, f in self.feedback.items() if (f.kind, f.record_uid) != (kind, uid)}
             self.enqueue([OutboxEntry(OutboxOp.DELETE, kind, namespace, uid)])
         return len(namespaces)
 
@@ -286,6 +340,16 @@ class Books:
             self.episodes[episode_id] = episode
             if not episode.is_open:
                 self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
+
+
+def _followed(links: Mapping[UUID, UUID | None], start: UUID, limit: int) -> list[UUID]:
+    """What one comes to from `start`, not going round in circles."""
+    found: list[UUID] = []
+    following = links[start]
+    while following is not None and following in links and following not in {start, *found} and len(found) < limit:
+        found.append(following)
+        following = links[following]
+    return found
 
 
 def _recounted(episode: Episode, left: list[Message]) -> Episode:

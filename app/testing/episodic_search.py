@@ -7,7 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from app.errors import InvalidInput
-from app.records import FILTER_FIELDS, METADATA_PREFIX, Episode, FilterTerm, Hit, Knowledge, Message, Query, RecordKind, Tier
+from app.records import (
+    FILTER_FIELDS,
+    METADATA_PREFIX,
+    Episode,
+    FilterTerm,
+    Hit,
+    Knowledge,
+    Message,
+    Point,
+    Query,
+    Range,
+    RecordKind,
+    Tier,
+    utc_now,
+)
 from app.testing.episodic_books import Owned
 
 _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "of", "on", "the", "to", "was", "what", "when"})
@@ -15,7 +29,7 @@ _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "o
 
 def search(query: Query, records: Iterable[Owned]) -> tuple[Hit, ...]:
     _check_filter(query.filter)
-    hits = (_hit(record, query) for record in records if is_visible(record))
+    hits = (_hit(record, query) for record in records if is_visible(record) and _holds(record, query))
     found = [hit for hit in hits if hit.score > 0 and _is_wanted(hit, query)]
     found.sort(key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))
     return tuple(found[: query.limit])
@@ -25,7 +39,12 @@ def is_visible(record: Owned) -> bool:
     """Whether the record should be found by a search, and be in the vector index."""
     if isinstance(record, Episode):
         return not record.is_open
-    return not isinstance(record, Knowledge) or record.superseded_by is None
+    return not isinstance(record, Knowledge) or record.is_active
+
+
+def _holds(record: Owned, query: Query) -> bool:
+    """Knowledge whose time is not that of the query is only found by those who ask for it."""
+    return not isinstance(record, Knowledge) or query.include_superseded or record.holds_at(query.as_of or utc_now())
 
 
 def _hit(record: Owned, query: Query) -> Hit:
@@ -66,6 +85,8 @@ def _episode_hit(episode: Episode, score: float) -> Hit:
         scope=episode.scope,
         created_at=episode.ended_at,
         metadata={"kind": episode.kind.value, **episode.metadata},
+        quality=episode.quality,
+        outcome_quality=episode.outcome_quality,
     )
 
 
@@ -80,6 +101,7 @@ def _knowledge_hit(knowledge: Knowledge, score: float) -> Hit:
         scope=knowledge.scope,
         created_at=knowledge.created_at,
         metadata={"kind": knowledge.kind.value},
+        quality=knowledge.confidence,
     )
 
 
@@ -117,8 +139,15 @@ def _check_filter(terms: Iterable[FilterTerm]) -> None:
 def _is_wanted(hit: Hit, query: Query) -> bool:
     is_late_enough = query.since is None or hit.created_at >= query.since
     is_early_enough = query.until is None or hit.created_at <= query.until
-    is_matching = all(_matches(hit, term) for term in query.filter)
+    is_matching = all(_matches(hit, term) for term in query.filter) and all(lies_within(r, hit) for r in query.ranges)
     return query.scope.admits(hit.scope) and is_late_enough and is_early_enough and is_matching
+
+
+def lies_within(bounds: Range, holder: Hit | Point) -> bool:
+    """Whether the number that the bounds are about is there and between them."""
+    value = getattr(holder, bounds.field)
+    is_enough = value is not None and (bounds.at_least is None or value >= bounds.at_least)
+    return is_enough and (bounds.below is None or value < bounds.below)
 
 
 def _matches(hit: Hit, term: FilterTerm) -> bool:

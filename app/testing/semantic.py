@@ -7,8 +7,8 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -27,9 +27,11 @@ from app.records import (
     Point,
     Scope,
     Space,
+    Standing,
     Tier,
     Vector,
 )
+from app.testing.episodic_search import lies_within
 
 _WORD: Final = re.compile(r"\w+")
 _SATURATION: Final = 1.2
@@ -83,6 +85,11 @@ class InMemorySemanticMemory:
         for space, entries in self._spaces.items():
             for point_id in point_ids if space != keep else ():
                 entries.pop(point_id, None)
+
+    async def judge(self, point_id: UUID, standing: Standing) -> None:
+        for entries in self._spaces.values():
+            if (entry := entries.get(point_id)) is not None:
+                entries[point_id] = replace(entry, point=replace(entry.point, standing=standing))
 
     async def drop(self, space: Space) -> None:
         self._spaces.pop(space, None)
@@ -202,6 +209,8 @@ def _traits(point: Point) -> Traits:
         created_at=at.timestamp(),
         quality=point.quality or 0.0,
         is_long_assistant=point.is_long and point.author == "assistant",
+        outcome_quality=point.outcome_quality,
+        standing=point.standing,
     )
 
 
@@ -210,6 +219,7 @@ def _candidate(point: Point, dense: float, bm25: float, components: Mapping[str,
     hit = Hit(
         point.record_id, point.kind, point.text, fused, components, Tier.SEMANTIC, point.scope, point.created_at,
         point.metadata, point.role, point.author, point.sequence,
+        quality=point.quality, outcome_quality=point.outcome_quality,
     )  # fmt: skip
     return Candidate(hit, point.id, dense, bm25, fused)
 
@@ -220,8 +230,15 @@ def _is_wanted(point: Point, query: IndexQuery) -> bool:
         and point.kind in query.kinds
         and (query.since is None or point.created_at >= query.since)
         and (query.until is None or point.created_at <= query.until)
+        and (query.valid_at is None or _is_valid(point, query.valid_at))
         and all(_holds(term, point) for term in query.filter)
+        and all(lies_within(bounds, point) for bounds in query.ranges)
     )
+
+
+def _is_valid(point: Point, moment: datetime) -> bool:
+    has_begun = point.valid_from is None or point.valid_from <= moment
+    return has_begun and (point.valid_to is None or moment < point.valid_to)
 
 
 def _holds(term: FilterTerm, point: Point) -> bool:

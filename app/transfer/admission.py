@@ -22,8 +22,8 @@ from app.ingestion.limits import (
     document_bytes,
 )
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeKind, Knowledge, Message, SessionKey, SessionState
-from app.transfer.reading import MessageOf, Placed, Record, StepOf
+from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, SessionKey, SessionState
+from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 _DOCUMENTS: Final = ("perception", "reasoning", "action", "outcome", "metadata")
 
@@ -37,6 +37,8 @@ class Admission:
     _step_bytes: int = 0
     _homes: dict[UUID, str | None] = field(default_factory=dict)
     _steps: tuple[UUID, int] | None = None
+    _knowledge: set[UUID] = field(default_factory=set)
+    _revisions: tuple[UUID, int] | None = None
     _sessions: set[str] = field(default_factory=set)
     _last: Message | None = None
     _ids: set[UUID] = field(default_factory=set)
@@ -54,8 +56,14 @@ class Admission:
         match record:
             case Episode():
                 self._homes[record.id] = record.scope.session_id if record.kind is EpisodeKind.CONVERSATION else None
+            case Knowledge():
+                self._knowledge.add(record.id)
+            case RevisionOf():
+                self._fit_revision(record)
             case StepOf():
                 self._fit_step(record)
+            case OutcomeOf():
+                self._fit_outcome(record)
             case MessageOf():
                 self._fit_message(record)
             case _:
@@ -70,6 +78,20 @@ class Admission:
         self._step_bytes = document_bytes(step.step.content) + (self._step_bytes if expected else 0)
         check_episode_size(self._step_bytes, expected + 1, self.limits)
         self._steps = (step.episode_id, expected)
+
+    def _fit_outcome(self, outcome: OutcomeOf) -> None:
+        if outcome.episode_id not in self._homes:
+            raise InvalidInput("episode_id", "must be that of an episode on a line before")
+
+    def _fit_revision(self, changed: RevisionOf) -> None:
+        if changed.knowledge_id not in self._knowledge:
+            raise InvalidInput("knowledge_id", "must be that of a piece of knowledge on a line before")
+        is_next = self._revisions is not None and self._revisions[0] == changed.knowledge_id
+        expected = self._revisions[1] + 1 if self._revisions is not None and is_next else 1
+        if changed.revision.number != expected:
+            problem = f"must be {expected}, is {changed.revision.number}: revisions stand together and count from 1"
+            raise InvalidInput("number", problem)
+        self._revisions = (changed.knowledge_id, expected)
 
     def _fit_message(self, filed: MessageOf) -> None:
         message, session_id = filed.message, filed.message.session.session_id
@@ -112,11 +134,37 @@ def check_record(record: Record, limits: Limits, now: datetime) -> None:
             _check_knowledge(record, limits, now)
         case Episode():
             _check_episode(record, limits, now)
+        case RevisionOf():
+            # Room for everything about a piece at once, its content among it.
+            most, depth = 2 * limits.document_bytes, limits.document_depth + 1
+            check_document("changes", record.revision.changes, max_bytes=most, max_depth=depth)
+            check_time("recorded_at", record.revision.recorded_at, limits, now)
         case StepOf():
             _check_object("content", record.step.content, limits)
             check_time("created_at", record.step.created_at, limits, now)
+        case OutcomeOf():
+            _check_outcome(record.revision, limits, now)
         case MessageOf():
             _check_message(record.message, limits, now)
+        case Feedback():
+            _check_feedback(record, limits, now)
+
+
+def _check_outcome(revision: OutcomeRevision, limits: Limits, now: datetime) -> None:
+    if revision.outcome is not None:
+        _check_object("outcome", revision.outcome, limits)
+    _check_share("outcome_quality", revision.outcome_quality)
+    _check_times(revision, limits, now, "recorded_at")
+
+
+def _check_feedback(feedback: Feedback, limits: Limits, now: datetime) -> None:
+    check_scope(feedback.scope, limits)
+    if feedback.kind is RecordKind.MESSAGE and feedback.scope.session_id is None:
+        raise InvalidInput("session_id", "must be given for feedback on a message")
+    for name, text, most in (("query", feedback.query, limits.query_bytes), ("note", feedback.note, limits.metadata_bytes)):
+        if text is not None:
+            check_text(name, text, most)
+    _check_times(feedback, limits, now, "created_at")
 
 
 def _check_session(record: SessionRecord, limits: Limits, now: datetime) -> None:
@@ -147,6 +195,8 @@ def _check_knowledge(knowledge: Knowledge, limits: Limits, now: datetime) -> Non
     _check_share("confidence", knowledge.confidence)
     _check_times(knowledge, limits, now, "created_at")
     _check_times(knowledge, limits, None, "valid_from", "valid_to")
+    if knowledge.inactive_reason is not None:
+        check_text("inactive_reason", knowledge.inactive_reason, limits.message_bytes)
 
 
 def _check_episode(episode: Episode, limits: Limits, now: datetime) -> None:

@@ -14,15 +14,18 @@ from app.consolidation.drain import Drain
 from app.errors import TierUnavailable
 from app.ingestion.limits import Limits, check_label
 from app.ports import Clock, EpisodicMemory, EpisodicReader
-from app.records import Episode, Scope, Tier
+from app.records import Episode, Knowledge, Scope, Tier
 from app.transfer.portable import (
     EndLine,
     HeaderLine,
     RecordLine,
     encode,
     episode_line,
+    feedback_line,
     knowledge_line,
     message_line,
+    outcome_line,
+    revision_line,
     session_line,
     step_line,
 )
@@ -68,7 +71,7 @@ class Exporting:
 
 async def _record_lines(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
     """Steps and messages come after their episodes. No portion is empty."""
-    for lines in (_sessions, _knowledge, _episodes, _messages):
+    for lines in (_sessions, _knowledge, _episodes, _messages, _feedback):
         async for portion in lines(reader, namespace):
             yield portion
 
@@ -83,8 +86,18 @@ async def _sessions(reader: EpisodicReader, namespace: str) -> AsyncIterator[Seq
 async def _knowledge(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
     before: UUID | None = None
     while page := await reader.list_knowledge(Scope(namespace), kind=None, before=before, limit=_DOCUMENTS_PAGE):
-        yield [knowledge_line(knowledge) for knowledge in page]
+        for knowledge in page:
+            yield [knowledge_line(knowledge)]
+            async for revisions in _revisions(reader, knowledge):
+                yield revisions
         before = page[-1].id
+
+
+async def _revisions(reader: EpisodicReader, knowledge: Knowledge) -> AsyncIterator[Sequence[RecordLine]]:
+    after = 0
+    while page := await reader.revisions(knowledge.id, after=after, limit=_DOCUMENTS_PAGE):
+        yield [revision_line(knowledge.id, revision) for revision in page]
+        after = page[-1].number
 
 
 async def _episodes(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
@@ -94,6 +107,8 @@ async def _episodes(reader: EpisodicReader, namespace: str) -> AsyncIterator[Seq
             yield [episode_line(episode)]
             async for steps in _steps(reader, episode):
                 yield steps
+            async for outcomes in _outcomes(reader, episode):
+                yield outcomes
         before = page[-1].id
 
 
@@ -102,6 +117,20 @@ async def _steps(reader: EpisodicReader, episode: Episode) -> AsyncIterator[Sequ
     while page := await reader.steps(episode.id, after=after, limit=_DOCUMENTS_PAGE):
         yield [step_line(episode.id, step) for step in page]
         after = page[-1].index
+
+
+async def _outcomes(reader: EpisodicReader, episode: Episode) -> AsyncIterator[Sequence[RecordLine]]:
+    after = -1
+    while page := await reader.outcomes(episode.id, after=after, limit=_DOCUMENTS_PAGE):
+        yield [outcome_line(episode.id, revision) for revision in page]
+        after = page[-1].index
+
+
+async def _feedback(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
+    after: UUID | None = None
+    while page := await reader.list_feedback(namespace, after=after, limit=_PAGE):
+        yield [feedback_line(feedback) for feedback in page]
+        after = page[-1].id
 
 
 async def _messages(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:

@@ -1,12 +1,13 @@
 """One namespace as JSON Lines: what each line looks like (pure). For people and other programs to read and write.
 
     {"type": "header", "format": "hybrid-memory-export", "version": 1, "namespace": …, "created_at": …}
-    {"type": "session" | "knowledge" | "episode" | "step" | "message", …}
+    {"type": "session" | "knowledge" | "revision" | "episode" | "step" | "outcome" | "message" | "feedback", …}
     {"type": "end", "lines": …, "sha256": …}
 
 The end counts the lines before it, without the header, so that a file cut short is known as one; `sha256` is over all
-bytes before the end, and may be left out. Steps and messages come after their episode; steps stand together and count
-from 0 without a gap; a session's messages stand together, by rising sequence.
+bytes before the end, and may be left out. Steps, outcomes and messages come after their episode; steps stand together and
+count from 0 without a gap, the revisions of a piece of knowledge from 1; a session's messages stand together, by rising
+sequence. An episode whose outcome was revised has a line for each that was ever known; feedback comes after what it is about.
 """
 
 from __future__ import annotations
@@ -23,17 +24,25 @@ from app.errors import InvalidInput
 from app.ports import FiledMessage, SessionRecord
 from app.records import (
     SCHEMA_VERSION,
+    Cause,
     ControlMode,
     Episode,
     EpisodeKind,
     EpisodeStep,
+    Feedback,
     Knowledge,
     KnowledgeKind,
     Message,
+    Origin,
+    OutcomeRevision,
+    RecordKind,
+    Revision,
     Role,
     Scope,
     SessionKey,
     SessionState,
+    Verdict,
+    message_uid,
 )
 
 FORMAT: Final = "hybrid-memory-export"
@@ -105,6 +114,21 @@ class KnowledgeLine(_Owned):
     superseded_by: UUID | None = None
     schema_version: Annotated[PositiveInt, Field(le=SCHEMA_VERSION)] = SCHEMA_VERSION
     pinned: bool = False
+    origin: Origin = Origin.STATED
+    is_active: bool = True
+    inactive_reason: str | None = None
+    supersedes: UUID | None = None
+    evidence_count: Annotated[NonNegativeInt, Field(le=_INT32_MAX)] = 0
+    applied_when_activated: Annotated[NonNegativeInt, Field(le=_INT32_MAX)] = 0
+
+
+class RevisionLine(_Line):
+    type: Literal["revision"] = "revision"
+    knowledge_id: UUID
+    number: Annotated[PositiveInt, Field(le=_INT32_MAX)]
+    recorded_at: AwareDatetime
+    cause: Cause
+    changes: _Document
 
 
 class EpisodeLine(_Owned):
@@ -163,13 +187,37 @@ class MessageLine(_Line):
     episode_id: UUID | None = None
 
 
+class OutcomeLine(_Line):
+    """One of the outcomes that an episode had in the course of time; the last one is the episode's own."""
+
+    type: Literal["outcome"] = "outcome"
+    episode_id: UUID
+    index: Annotated[NonNegativeInt, Field(le=_INT32_MAX)]
+    outcome: _Document | None = None
+    outcome_quality: float | None = None
+    recorded_at: AwareDatetime
+    call: UUID | None = None
+
+
+class FeedbackLine(_Owned):
+    """Owners are whose feedback it is; a message is named by its session and its id."""
+
+    type: Literal["feedback"] = "feedback"
+    kind: RecordKind
+    record_id: UUID
+    verdict: Verdict
+    created_at: AwareDatetime
+    query: str | None = None
+    note: str | None = None
+
+
 class EndLine(_Line):
     type: Literal["end"] = "end"
     lines: NonNegativeInt
     sha256: str | None = None
 
 
-RecordLine = SessionLine | KnowledgeLine | EpisodeLine | StepLine | MessageLine
+RecordLine = SessionLine | KnowledgeLine | RevisionLine | EpisodeLine | StepLine | OutcomeLine | MessageLine | FeedbackLine
 AnyLine = HeaderLine | RecordLine | EndLine
 _LINES: Final = TypeAdapter[AnyLine](Annotated[AnyLine, Field(discriminator="type")])
 
@@ -220,12 +268,40 @@ def knowledge_line(knowledge: Knowledge) -> KnowledgeLine:
     return KnowledgeLine(**_flat(knowledge))
 
 
+def revision_line(knowledge_id: UUID, revision: Revision) -> RevisionLine:
+    return RevisionLine(
+        knowledge_id=knowledge_id,
+        number=revision.number,
+        recorded_at=revision.recorded_at,
+        cause=revision.cause,
+        changes=dict(revision.changes),
+    )
+
+
 def episode_line(episode: Episode) -> EpisodeLine:
     return EpisodeLine(**_flat(episode))
 
 
 def step_line(episode_id: UUID, step: EpisodeStep) -> StepLine:
     return StepLine(episode_id=episode_id, index=step.index, content=dict(step.content), created_at=step.created_at)
+
+
+def outcome_line(episode_id: UUID, revision: OutcomeRevision) -> OutcomeLine:
+    outcome = None if revision.outcome is None else dict(revision.outcome)
+    return OutcomeLine(
+        episode_id=episode_id,
+        index=revision.index,
+        outcome=outcome,
+        outcome_quality=revision.outcome_quality,
+        recorded_at=revision.recorded_at,
+        call=revision.call,
+    )
+
+
+def feedback_line(feedback: Feedback) -> FeedbackLine:
+    fields = _flat(feedback)
+    del fields["record_uid"]
+    return FeedbackLine(**fields)
 
 
 def message_line(filed: FiledMessage) -> MessageLine:
@@ -246,12 +322,26 @@ def knowledge_record(line: KnowledgeLine, namespace: str) -> Knowledge:
     return Knowledge(scope=line.scope(namespace), **_fields(line))
 
 
+def revision_record(line: RevisionLine) -> Revision:
+    return Revision(line.number, line.recorded_at, line.cause, line.changes)
+
+
 def episode_record(line: EpisodeLine, namespace: str) -> Episode:
     return Episode(scope=line.scope(namespace), **_fields(line))
 
 
 def step_record(line: StepLine) -> EpisodeStep:
     return EpisodeStep(line.index, line.content, line.created_at)
+
+
+def outcome_record(line: OutcomeLine) -> OutcomeRevision:
+    return OutcomeRevision(line.index, line.outcome, line.outcome_quality, line.recorded_at, line.call)
+
+
+def feedback_record(line: FeedbackLine, namespace: str) -> Feedback:
+    is_message = line.kind is RecordKind.MESSAGE
+    uid = message_uid(SessionKey(namespace, line.session_id or ""), line.record_id) if is_message else line.record_id
+    return Feedback(scope=line.scope(namespace), record_uid=uid, **_fields(line))
 
 
 def message_record(line: MessageLine, namespace: str) -> Message:
@@ -266,7 +356,7 @@ def _fields(line: _Line) -> Mapping[str, Any]:
     return {name: value for name, value in line if name not in _OWNERS}
 
 
-def _flat(record: Episode | Knowledge | Message) -> dict[str, Any]:
+def _flat(record: Episode | Knowledge | Message | Feedback) -> dict[str, Any]:
     """The record's fields with its scope's among them, but for the namespace, which is the file's.
 
     Versions stay behind: they count the changes that an installation made.

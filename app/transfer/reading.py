@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Final, Protocol, TypeAlias
+from typing import IO, Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 from app.errors import InvalidInput
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeStep, Knowledge, Message, derived_uuid
+from app.records import Episode, EpisodeStep, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, Revision, derived_uuid
 from app.transfer.portable import (
     LINE_BYTES,
     VERSION,
     AnyLine,
     EndLine,
     EpisodeLine,
+    FeedbackLine,
     HeaderLine,
     KnowledgeLine,
     MessageLine,
+    OutcomeLine,
     RecordLine,
+    RevisionLine,
     SessionLine,
     StepLine,
     decode,
     episode_record,
+    feedback_record,
     knowledge_record,
     message_record,
+    outcome_record,
+    revision_record,
     session_record,
     step_record,
 )
@@ -48,6 +54,22 @@ class StepOf:
 
 
 @dataclass(frozen=True, slots=True)
+class OutcomeOf:
+    """What was known at a time of an episode's outcome."""
+
+    episode_id: UUID
+    revision: OutcomeRevision
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionOf:
+    """A revision and the piece of knowledge that it changed."""
+
+    knowledge_id: UUID
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
 class MessageOf:
     """A message and its episode; None for one that is still to be cut into episodes."""
 
@@ -55,7 +77,7 @@ class MessageOf:
     message: Message
 
 
-Record: TypeAlias = SessionRecord | Knowledge | Episode | StepOf | MessageOf
+Record: TypeAlias = SessionRecord | Knowledge | RevisionOf | Episode | StepOf | OutcomeOf | MessageOf | Feedback
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,21 +206,31 @@ def _read(file: IO[bytes]) -> list[bytes]:
     return lines
 
 
-def _record(line: RecordLine, namespace: str) -> Record:
+def _record(line: RecordLine, namespace: str) -> Record:  # noqa: PLR0911 - one for each type
     match line:
         case SessionLine():
             return session_record(line, namespace)
         case KnowledgeLine():
             return knowledge_record(line, namespace)
+        case RevisionLine():
+            return RevisionOf(line.knowledge_id, revision_record(line))
         case EpisodeLine():
             return episode_record(line, namespace)
-        case StepLine():
-            return StepOf(line.episode_id, step_record(line))
+        case StepLine() | OutcomeLine():
+            return _part_of_episode(line)
         case MessageLine():
             return MessageOf(line.episode_id, message_record(line, namespace))
+        case FeedbackLine():
+            return feedback_record(line, namespace)
 
 
-def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:
+def _part_of_episode(line: StepLine | OutcomeLine) -> StepOf | OutcomeOf:
+    if isinstance(line, StepLine):
+        return StepOf(line.episode_id, step_record(line))
+    return OutcomeOf(line.episode_id, outcome_record(line))
+
+
+def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:  # noqa: PLR0911 - one for each type
     """The record with every id that is unique beyond its namespace put through `rename`. A message's is not."""
     match record:
         case SessionRecord():
@@ -206,12 +238,16 @@ def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:
             return replace(record, state=replace(record.state, related_episodes=related))
         case Knowledge():
             return _renamed_knowledge(record, rename)
+        case RevisionOf():
+            return RevisionOf(rename(record.knowledge_id), renamed(record.revision, rename))
         case Episode():
             return replace(record, id=rename(record.id))
-        case StepOf():
+        case StepOf() | OutcomeOf():
             return replace(record, episode_id=rename(record.episode_id))
         case MessageOf():
             return replace(record, episode_id=record.episode_id and rename(record.episode_id))
+        case Feedback():
+            return _renamed_feedback(record, rename)
 
 
 def _renamed_knowledge(knowledge: Knowledge, rename: Callable[[UUID], UUID]) -> Knowledge:
@@ -221,7 +257,35 @@ def _renamed_knowledge(knowledge: Knowledge, rename: Callable[[UUID], UUID]) -> 
         supporting_episodes=tuple(map(rename, knowledge.supporting_episodes)),
         contradicting_episodes=tuple(map(rename, knowledge.contradicting_episodes)),
         superseded_by=knowledge.superseded_by and rename(knowledge.superseded_by),
+        supersedes=knowledge.supersedes and rename(knowledge.supersedes),
     )
+
+
+def _renamed_feedback(feedback: Feedback, rename: Callable[[UUID], UUID]) -> Feedback:
+    renamed = replace(feedback, id=rename(feedback.id))
+    if feedback.kind is RecordKind.MESSAGE:
+        return renamed
+    return replace(renamed, record_id=rename(feedback.record_id), record_uid=rename(feedback.record_uid))
+
+
+def renamed(revision: Revision, rename: Callable[[UUID], UUID]) -> Revision:
+    """With the ids in its changes put through `rename`; what is none stays as it is."""
+    links = {name: _renamed_ids(revision.changes[name], rename) for name in _LINKS if name in revision.changes}
+    return replace(revision, changes={**revision.changes, **links})
+
+
+_LINKS: Final = ("superseded_by", "supersedes", "supporting_episodes", "contradicting_episodes")
+
+
+def _renamed_ids(value: Any, rename: Callable[[UUID], UUID]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _renamed_ids(item, rename) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_renamed_ids(item, rename) for item in value]
+    try:
+        return str(rename(UUID(value))) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def id_in(namespace: str, record_id: UUID) -> UUID:

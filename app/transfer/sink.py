@@ -12,18 +12,21 @@ from app.consolidation.drain import Drain, renumber
 from app.consolidation.segmentation import close
 from app.errors import Conflict
 from app.ports import Checkpoint, EpisodicMemory, EpisodicReader, EpisodicWriter, OutboxEntry, OutboxOp, SessionRecord
-from app.records import Episode, EpisodeKind, Knowledge, Message, RecordKind, SessionKey
-from app.transfer.reading import MessageOf, Placed, Record, StepOf
+from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, RecordKind, Revision, SessionKey
+from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 _PAGE: Final = 1000
 _NAMES: Final[dict[type[Record], str]] = {
     SessionRecord: "session",
     Knowledge: "knowledge",
+    RevisionOf: "revision",
     Episode: "episode",
     StepOf: "step",
+    OutcomeOf: "outcome",
     MessageOf: "message",
+    Feedback: "feedback",
 }
-R = TypeVar("R", SessionRecord, Knowledge, Episode, StepOf, MessageOf)
+R = TypeVar("R", SessionRecord, Knowledge, RevisionOf, Episode, StepOf, OutcomeOf, MessageOf, Feedback)
 
 
 def kind_of(record: Record) -> str:
@@ -68,19 +71,23 @@ class Sink:
             new[_NAMES[kind]] += await self._write(list(group))
         return new
 
-    async def _write(self, records: Sequence[Record]) -> int:
+    async def _write(self, records: Sequence[Record]) -> int:  # noqa: PLR0911 - one for each type
         """Write records that are all of one type."""
         match records[0]:
             case SessionRecord():
                 return await self._sessions([r for r in records if isinstance(r, SessionRecord)])
             case Knowledge():
                 return await self._knowledge([r for r in records if isinstance(r, Knowledge)])
+            case RevisionOf():
+                return await self._revisions([r for r in records if isinstance(r, RevisionOf)])
             case Episode():
                 return await self._episodes([r for r in records if isinstance(r, Episode)])
-            case StepOf():
-                return await self._steps([r for r in records if isinstance(r, StepOf)])
+            case StepOf() | OutcomeOf():
+                return await self._parts_of_episodes(records)
             case MessageOf():
                 return await self._messages([r for r in records if isinstance(r, MessageOf)])
+            case Feedback():
+                return await self._feedback([r for r in records if isinstance(r, Feedback)])
 
     async def _sessions(self, records: Sequence[SessionRecord]) -> int:
         async with self._episodic.writing() as tx:
@@ -94,6 +101,13 @@ class Sink:
                 await tx.save_knowledge(knowledge)
             await tx.enqueue([_upsert(RecordKind.KNOWLEDGE, k) for k in fresh])
         return len(fresh)
+
+    async def _revisions(self, records: Sequence[RevisionOf]) -> int:
+        new = 0
+        for knowledge_id, group in groupby(records, key=lambda record: record.knowledge_id):
+            async with self._episodic.writing() as tx:
+                new += await _add_revisions(tx, knowledge_id, [record.revision for record in group])
+        return new
 
     async def _episodes(self, records: Sequence[Episode]) -> int:
         async with self._episodic.writing() as tx:
@@ -124,6 +138,28 @@ class Sink:
         for episode_id, group in groupby(records, key=lambda record: record.episode_id):
             async with self._episodic.writing() as tx:
                 new += await _append_steps(tx, episode_id, list(group))
+        return new
+
+    async def _parts_of_episodes(self, records: Sequence[Record]) -> int:
+        if isinstance(records[0], StepOf):
+            return await self._steps([r for r in records if isinstance(r, StepOf)])
+        return await self._outcomes([r for r in records if isinstance(r, OutcomeOf)])
+
+    async def _outcomes(self, records: Sequence[OutcomeOf]) -> int:
+        async with self._episodic.writing() as tx:
+            return sum([await tx.insert_outcomes(record.episode_id, [record.revision]) for record in records])
+
+    async def _feedback(self, records: Sequence[Feedback]) -> int:
+        """What is about a record that is neither in the file nor here has nothing to be about, and is left out."""
+        new = 0
+        for (kind, namespace), group in groupby(records, key=lambda record: (record.kind, record.scope.namespace)):
+            given = list(group)
+            async with self._episodic.writing() as tx:
+                there = await tx.existing(kind, namespace, [feedback.record_uid for feedback in given])
+                fresh = await tx.insert_feedback([feedback for feedback in given if feedback.record_uid in there])
+                about = {feedback.record_uid for feedback in given if feedback.id in fresh}
+                await tx.enqueue([OutboxEntry(OutboxOp.UPSERT, kind, namespace, uid) for uid in sorted(about)])
+            new += len(fresh)
         return new
 
     async def _messages(self, records: Sequence[MessageOf]) -> int:
@@ -200,6 +236,15 @@ async def _append_steps(tx: EpisodicWriter, episode_id: UUID, records: Sequence[
     fresh = [record.step for record in records[len(known) :]]
     for created_at, group in groupby(fresh, key=lambda step: step.created_at):
         await tx.append_steps(episode_id, [step.content for step in group], created_at)
+    return len(fresh)
+
+
+async def _add_revisions(tx: EpisodicWriter, knowledge_id: UUID, revisions: Sequence[Revision]) -> int:
+    """Add those that the piece does not have yet; how many."""
+    known = await tx.revisions(knowledge_id, after=revisions[0].number - 1, limit=len(revisions))
+    fresh = revisions[len(known) :]
+    for revision in fresh:
+        await tx.add_revision(knowledge_id, revision.cause, revision.changes, revision.recorded_at)
     return len(fresh)
 
 

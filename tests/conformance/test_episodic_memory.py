@@ -333,19 +333,20 @@ async def test_runs_are_listed_newest_first(episodic: EpisodicMemory) -> None:
 
 
 async def test_the_books_say_what_should_be_indexed(episodic: EpisodicMemory) -> None:
-    """Indexable are all messages, the episodes that are not open and the knowledge that is not superseded."""
+    """Indexable are all messages, the episodes that are not open and the knowledge that is active, superseded or not."""
     said = message(1)
     await filed(episodic, [said], episode(is_open=True))
     newer = knowledge("Ana moves in June")
     older = knowledge("Ana moves in May", superseded_by=newer.id)
-    await stored(episodic, newer, older, episode(), episode(kind=EpisodeKind.DECISION))
+    retired = knowledge("Ana moves in July", is_active=False, inactive_reason="wrong")
+    await stored(episodic, newer, older, retired, episode(), episode(kind=EpisodeKind.DECISION))
     await queued(episodic, upsert(said), upsert(newer))
     async with episodic.reading() as reader:
         status = await reader.status()
     assert status == StoreStatus(
         outbox_depth=2,
         dead_letters=0,
-        indexable={RecordKind.MESSAGE: 1, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 1},
+        indexable={RecordKind.MESSAGE: 1, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 2},
         oldest_outbox_at=status.oldest_outbox_at,
     )
     assert status.oldest_outbox_at is not None

@@ -34,14 +34,14 @@ def row(record: Message | Episode | Knowledge) -> Indexable:
 
 
 async def test_what_belongs_into_the_index_is_paged_by_uid(episodic: EpisodicMemory) -> None:
-    """Messages, closed episodes and valid knowledge of all namespaces, in the order of their bytes, each once."""
+    """Messages, closed episodes and active knowledge of all namespaces, in the order of their bytes, each once."""
     said = [message(n) for n in range(1, 8)]
     home = episode(is_open=True)
     await filed(episodic, said, home)
     ids = [UUID(int=n << shift) for shift in (0, 60, 121) for n in range(1, 5)]
     facts = [knowledge(id=uid, scope=GLOBEX if n % 2 else SCOPE) for n, uid in enumerate(ids)]
-    closed, superseded = episode(kind=EpisodeKind.TASK), knowledge(superseded_by=new_id())
-    await stored(episodic, *facts, closed, superseded)
+    closed, retired = episode(kind=EpisodeKind.TASK), knowledge(is_active=False)
+    await stored(episodic, *facts, closed, retired)
     expected = sorted([*map(row, said), row(closed), *map(row, facts)], key=lambda r: r.uid.bytes)
     assert await pages(episodic, 6) == [expected[start : start + 6] for start in range(0, 20, 6)]
     theirs = [r for r in expected if r.namespace == "globex"]
@@ -60,7 +60,7 @@ async def pages(episodic: EpisodicMemory, limit: int, namespace: str | None = No
 async def test_records_are_looked_up_by_uid(episodic: EpisodicMemory) -> None:
     """Of those asked for, the ones that exist and belong into the index."""
     said, fact, gone = message(), knowledge(), knowledge()
-    opened, old = episode(is_open=True), knowledge(superseded_by=new_id())
+    opened, old = episode(is_open=True), knowledge(is_active=False)
     await filed(episodic, [said], opened)
     await stored(episodic, fact, old, knowledge())
     async with episodic.reading() as reader:

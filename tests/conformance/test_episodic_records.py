@@ -12,7 +12,7 @@ from given import NOW, SCOPE, SESSION, episode, filed, knowledge, message, store
 
 from app.errors import Conflict, InvalidInput, NewerRelease, NotFound
 from app.ports import EpisodicMemory
-from app.records import SCHEMA_VERSION, Episode, EpisodeKind, EpisodeStep, KnowledgeKind, Scope, new_id
+from app.records import SCHEMA_VERSION, Episode, EpisodeKind, EpisodeStep, KnowledgeKind, Origin, Scope, new_id
 
 FULL_EPISODE = Episode(
     id=new_id(),
@@ -252,6 +252,12 @@ FULL_KNOWLEDGE = knowledge(
     valid_from=NOW,
     valid_to=NOW + timedelta(days=1),
     superseded_by=new_id(),
+    origin=Origin.LEARNED,
+    is_active=False,
+    inactive_reason="retired",
+    supersedes=new_id(),
+    evidence_count=6,
+    applied_when_activated=2,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from given import SCOPE, episode, filed, knowledge, message, stored
@@ -111,11 +111,24 @@ async def test_an_author_is_searched_for_by_name(episodic: EpisodicMemory) -> No
 
 
 async def test_what_is_unfinished_or_outdated_is_not_found(episodic: EpisodicMemory) -> None:
-    """Open episodes and superseded knowledge are not returned."""
+    """Open episodes, superseded and inactive knowledge are not returned; what is superseded is, to those who ask."""
     newer = knowledge("Ana moves in June")
     older = knowledge("Ana moves in May", superseded_by=newer.id)
-    await stored(episodic, newer, older, episode(summary="Ana moves slowly", is_open=True))
+    retired = knowledge("Ana moves never", is_active=False)
+    await stored(episodic, newer, older, retired, episode(summary="Ana moves slowly", is_open=True))
     assert await texts(episodic, Query("moves", ACME)) == ["Ana moves in June"]
+    everything = await texts(episodic, Query("moves", ACME, include_superseded=True))
+    assert sorted(everything) == ["Ana moves in June", "Ana moves in May"]
+
+
+async def test_knowledge_is_found_at_its_time(episodic: EpisodicMemory) -> None:
+    """From its beginning on and until before its end; with no time given, what holds now."""
+    move = datetime(2020, 5, 4, tzinfo=UTC)
+    until, since = knowledge("Ana lives in Porto", valid_to=move), knowledge("Ana lives in Lisbon", valid_from=move)
+    await stored(episodic, until, since, knowledge("Ana lives on the moon", valid_from=move + timedelta(days=365_000)))
+    before, after = move - timedelta(microseconds=1), move + timedelta(days=1)
+    found = [await texts(episodic, Query("lives", ACME, as_of=at)) for at in (before, move, after, None)]
+    assert found == [["Ana lives in Porto"], *[["Ana lives in Lisbon"]] * 3]
 
 
 async def test_the_namespace_is_a_wall(episodic: EpisodicMemory) -> None:

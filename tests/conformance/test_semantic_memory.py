@@ -25,9 +25,11 @@ from app.records import (
     Hit,
     Mode,
     Point,
+    Range,
     RecordKind,
     Scope,
     Space,
+    Standing,
     Tier,
     Vector,
     derived_uuid,
@@ -611,3 +613,92 @@ async def test_authors_are_those_of_the_scope_the_most_frequent_first(memory: Se
     assert await memory.authors(SPACE, Scope("acme"), 10) == ("Ana", "Ben")
     assert await memory.authors(SPACE, Scope("acme"), 1) == ("Ana",)
     assert await memory.authors(Space("nothing", 3), Scope("acme"), 10) == ()
+
+
+# ── how it turned out, and what callers make of it ────────────────────────────────────────────────────────────────
+
+
+async def test_outcomes_lift_and_lower(memory: SemanticMemory) -> None:
+    """A good outcome gains what a bad one loses; where none is known nothing is gained or lost."""
+    points = [point("good", outcome_quality=1.0), point("unknown"), point("bad", outcome_quality=0.25)]
+    await memory.upsert(SPACE, points)
+    found = await memory.search(SPACE, query(ranking=replace(PLAIN, outcome=0.5)))
+    assert [(c.hit.text, c.hit.outcome_quality, c.hit.components) for c in found] == [
+        ("good", 1.0, {"dense": 1.0, "bm25": 0.0, "outcome": 0.5}),
+        ("unknown", None, {"dense": 1.0, "bm25": 0.0}),
+        ("bad", 0.25, {"dense": 1.0, "bm25": 0.0, "outcome": -0.25}),
+    ]
+
+
+async def test_feedback_is_a_term_that_fades(memory: SemanticMemory) -> None:
+    """What callers made of a record counts by how long ago they said so."""
+    standing = Standing(2.0, 0.0, NOW)
+    await memory.upsert(SPACE, [point("praised", standing=standing), point("unknown")])
+    ranking = replace(PLAIN, feedback=1.0)
+    fresh, old = [
+        await memory.search(SPACE, query(ranking=ranking, cues=Cues(now=(NOW + age).timestamp())))
+        for age in (timedelta(), timedelta(days=30))
+    ]
+    assert [c.hit.components.get("feedback") for c in fresh] == [0.5, None]
+    assert [c.hit.components.get("feedback") for c in old] == [pytest.approx(1 / 3), None]
+
+
+async def test_a_point_is_judged_in_place(memory: SemanticMemory) -> None:
+    """A new standing counts at once, in every space, and changes nothing else; a point that is not there is no error."""
+    judged, other = point("judged", quality=0.5, metadata={"n": 1}), point("other")
+    await memory.upsert(SPACE, [judged, other])
+    await memory.upsert(OTHER_SPACE, [replace(judged, dense=np.array([1.0, 0.0], dtype=np.float32))])
+    ranking = replace(PLAIN, feedback=1.0)
+    before = await memory.search(SPACE, query(ranking=ranking))
+    await memory.judge(judged.id, Standing(0.0, 2.0, NOW))
+    await memory.judge(UUID(int=9), Standing(1.0, 0.0, NOW))
+    after = await memory.search(SPACE, query(ranking=ranking))
+    elsewhere = await memory.search(OTHER_SPACE, query(dense=np.array([1.0, 0.0], dtype=np.float32), ranking=ranking))
+    assert [c.hit.components.get("feedback") for c in (*after, *elsewhere)] == [None, -0.5, -0.5]
+    hits = {c.hit.text: c.hit for c in before}
+    assert [c.hit for c in after] == [
+        hits["other"],
+        replace(hits["judged"], score=0.5, components={**hits["judged"].components, "feedback": -0.5}),
+    ]
+    await memory.judge(judged.id, Standing(0.0, 0.5, NOW))
+    assert [c.hit.components.get("feedback") for c in await memory.search(SPACE, query(ranking=ranking))] == [None, -0.2]
+    assert await memory.lookup(SPACE, [UUID(int=9)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "found"),
+    [
+        (Range("quality", at_least=0.5), ["fair", "good"]),
+        (Range("quality", below=0.5), ["poor"]),
+        (Range("quality", at_least=0.5, below=0.75), ["fair"]),
+        (Range("quality"), ["fair", "good", "poor"]),
+        (Range("outcome_quality", at_least=0.0), ["good"]),
+    ],
+    ids=str,
+)
+async def test_bounds_on_numbers(memory: SemanticMemory, bounds: Range, found: list[str]) -> None:
+    """The lower bound counts in, the upper one does not, and who has no such number is not found, on every leg."""
+    good = point("good", quality=0.75, outcome_quality=0.9)
+    await memory.upsert(SPACE, [point("poor", quality=0.25), point("fair", quality=0.5), good, point("unknown")])
+    assert sorted(texts(await memory.search(SPACE, query(ranges=(bounds,))))) == found
+    words = query("poor fair good unknown", dense=None, ranges=(bounds,))
+    assert sorted(texts(await memory.search(SPACE, words))) == found
+
+
+async def test_points_are_found_at_their_time(memory: SemanticMemory) -> None:
+    """From a point's beginning on and until before its end, on either leg; what says nothing of it is always found."""
+    kept = [
+        point("cat in Porto", kind=RecordKind.KNOWLEDGE, valid_to=NOW),
+        point("cat in Lisbon", kind=RecordKind.KNOWLEDGE, valid_from=NOW),
+        point("cat of a day", kind=RecordKind.KNOWLEDGE, valid_from=NOW, valid_to=NOW + timedelta(days=1)),
+        point("cat for ever", kind=RecordKind.KNOWLEDGE),
+        point("cat, said"),
+    ]
+    await memory.upsert(SPACE, kept)
+    always = {"cat for ever", "cat, said"}
+    times = (NOW - timedelta(milliseconds=1), NOW, NOW + timedelta(days=1), None)
+    expected = [{"cat in Porto"}, {"cat in Lisbon", "cat of a day"}, {"cat in Lisbon"}, {p.text for p in kept}]
+    for mode in (Mode.SPARSE, Mode.DENSE, Mode.HYBRID):
+        asked = [query("cat", valid_at=at, mode=mode) for at in times]
+        found = [{c.hit.text for c in await memory.search(SPACE, one)} for one in asked]
+        assert found == [names | always for names in expected]

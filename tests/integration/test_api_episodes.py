@@ -150,6 +150,12 @@ def test_switched_off_nothing_is_kept_and_it_says_so(own: Served, namespace: str
     """Logging and retrieval go off and on without a restart; the host's calls go through all the while."""
     kept = log(own, namespace, "stored", summary="walnuts")
     consolidated(own, namespace)
+
+    def similar() -> tuple[list[str], list[str]]:
+        answer = own.http.post("/v1/episodes/similar", json={"namespace": namespace, "context": "walnuts"}).json()
+        return [hit["id"] for hit in answer["hits"]], answer["degraded"]
+
+    assert similar() == similar() == ([kept["id"]], [])
     off = own.http.put("/v1/admin/features", json={"episode_logging": False, "retrieval": False})
     assert off.json() == own.http.get("/v1/admin/features").json() == {
         "episode_logging": False, "retrieval": False, "degraded": [],
@@ -158,6 +164,7 @@ def test_switched_off_nothing_is_kept_and_it_says_so(own: Served, namespace: str
     assert (skipped["stored_in"], skipped["skipped"], skipped["requires_embedding"]) == (None, "episode-logging-disabled", False)
     found = search(own, namespace, "walnuts")
     assert (found["hits"], found["degraded"]) == ([], ["retrieval-disabled"])
+    assert similar() == ([], ["retrieval-disabled"])
     context = own.http.post("/v1/context", json={"namespace": namespace, "text": "walnuts"}).json()
     assert context["degraded"] == ["retrieval-disabled"]
     own.http.put("/v1/admin/features", json={"retrieval": True}).raise_for_status()

@@ -27,7 +27,7 @@ from app.testing.faults import Fault, away, troubled
 
 MESSAGES = {"messages": [{"role": "user", "content": "twice"}, {"role": "user", "content": "twice"}]}
 POSTS = [operation for operation in OPERATIONS if operation.verb == "POST"]
-DONE_AGAIN = {"/v1/search", "/v1/context", "/v1/admin/import"}
+DONE_AGAIN = {"/v1/search", "/v1/context", "/v1/episodes/similar", "/v1/admin/import"}
 
 
 def named(key: str, secret: str | None = None) -> dict[str, str]:
@@ -48,6 +48,11 @@ def lose_answers(api: Served, namespace: str) -> None:
         keys = list(client.scan_iter(match=f"hm:call:{namespace}:*"))
         assert keys
         client.delete(*keys)
+
+
+def filled_in(body: dict[str, Any], known: dict[str, str]) -> dict[str, Any]:
+    """A body that names a record which is there."""
+    return {name: value.format(**known) if name == "record_id" else value for name, value in body.items()}
 
 
 def given_records(api: Served, namespace: str) -> dict[str, str]:
@@ -72,13 +77,15 @@ CHANGES = [
     ("/v1/episodes/{episode_id}/outcome", {"outcome": {"done": 8}}),
     ("/v1/knowledge", {"description": "Ana eats no nuts"}),
     ("/v1/knowledge/{knowledge_id}/applications", {"outcome": "success"}),
+    ("/v1/feedback", {"record_id": "{knowledge_id}", "verdict": "useful"}),
 ]
 
 
 @pytest.mark.parametrize(("path", "body"), CHANGES, ids=[path for path, _ in CHANGES])
 def test_a_repeated_call_gets_the_first_answer(api: Served, namespace: str, path: str, body: dict[str, Any]) -> None:
     """Status and body come again, marked as such, and nothing is done a second time."""
-    path = path.format(**given_records(api, namespace))
+    known = given_records(api, namespace)
+    path, body = path.format(**known), filled_in(body, known)
     first = post(api, namespace, path, body)
     there = bodies(api, namespace)
     again = post(api, namespace, path, body)
@@ -92,7 +99,8 @@ def test_a_repeated_call_gets_the_first_answer(api: Served, namespace: str, path
 @pytest.mark.parametrize(("path", "body"), CHANGES, ids=[path for path, _ in CHANGES])
 def test_a_call_whose_answer_was_lost_meets_its_own_work(api: Served, namespace: str, path: str, body: dict[str, Any]) -> None:
     """Repeated after its answer was lost, it is carried out to no effect and answers with what is there."""
-    path = path.format(**given_records(api, namespace))
+    known = given_records(api, namespace)
+    path, body = path.format(**known), filled_in(body, known)
     first = post(api, namespace, path, body)
     there = bodies(api, namespace)
     lose_answers(api, namespace)
@@ -104,7 +112,8 @@ def test_a_call_whose_answer_was_lost_meets_its_own_work(api: Served, namespace:
 @pytest.mark.parametrize(("path", "body"), CHANGES[1:], ids=[path for path, _ in CHANGES[1:]])
 def test_a_call_is_carried_out_once_without_redis_too(api: Served, namespace: str, path: str, body: dict[str, Any]) -> None:
     """With nowhere to remember answers, a repeated call still changes nothing more: PostgreSQL knows it."""
-    path = path.format(**given_records(api, namespace))
+    known = given_records(api, namespace)
+    path, body = path.format(**known), filled_in(body, known)
     answers = away(api.installation.answers, Tier.WORKING)
 
     async def twice(door: httpx.AsyncClient) -> list[httpx.Response]:
@@ -284,7 +293,8 @@ def test_a_call_under_way_is_named(api: Served, namespace: str) -> None:
 @pytest.mark.parametrize(("path", "body"), CHANGES[1:], ids=[path for path, _ in CHANGES[1:]])
 def test_calls_at_once_without_redis_are_one(api: Served, namespace: str, path: str, body: dict[str, Any]) -> None:
     """Even where nothing keeps attempts apart beforehand, one transaction does the work and the others find it done."""
-    path = path.format(**given_records(api, namespace))
+    known = given_records(api, namespace)
+    path, body = path.format(**known), filled_in(body, known)
 
     async def at_once(door: httpx.AsyncClient) -> list[httpx.Response]:
         return await asyncio.gather(*(send(door, path, {"namespace": namespace, **body}) for _ in range(8)))

@@ -85,7 +85,9 @@ def test_knowledge_is_stored_and_deleted(api: Served, namespace: str) -> None:
     answer = created(api.http.post("/v1/knowledge", json=sent))
     made = {
         "supporting_episodes": [], "contradicting_episodes": [], "times_applied": 0, "success_count": 0, "failure_count": 0,
-        "success_rate": None, "superseded_by": None, "schema_version": 1, "version": 1,
+        "success_rate": None, "superseded_by": None, "schema_version": 1, "version": 1, "origin": "stated", "is_active": True,
+        "inactive_reason": None, "supersedes": None, "evidence_count": 0, "applied_when_activated": 0,
+        "estimated_success": {"mean": 0.5, "lower": 0.05, "upper": 0.95},
     }  # fmt: skip
     assert answer == sent | made | {"id": answer["id"], "created_at": answer["created_at"]}
     path, parameters = f"/v1/knowledge/{answer['id']}", {"namespace": namespace}

@@ -225,7 +225,8 @@ def test_applications_are_counted(api: Served, namespace: str) -> None:
         assert answer.status_code == 200, answer.text
     assert answer.json() == made | {
         "times_applied": 4, "success_count": 3, "failure_count": 1, "success_rate": 0.75,
-        "supporting_episodes": [good], "contradicting_episodes": [bad], "version": 5,
+        "supporting_episodes": [good], "contradicting_episodes": [bad], "version": 5, "evidence_count": 4,
+        "confidence": pytest.approx(5 / 6), "estimated_success": {"mean": 4 / 6, "lower": 0.342592, "upper": 0.923560},
     }  # fmt: skip
     assert get(api, namespace, f"/v1/knowledge/{made['id']}").json() == answer.json()
 

@@ -25,7 +25,7 @@ from app.episodic.repository import PostgresRepository
 from app.episodic.whole import DERIVED, PostgresTables
 from app.errors import Conflict, InvalidInput, TierUnavailable
 from app.ports import Erasure, OutboxOp, OutboxQuery
-from app.records import ApiKey, Permission, RecordKind, Scope, SessionKey, SessionState, Tier, new_id
+from app.records import ApiKey, Feedback, Permission, RecordKind, Scope, SessionKey, SessionState, Tier, Verdict, new_id
 from app.testing.clock import FixedClock
 from app.testing.faults import away
 from app.testing.working import InMemoryWorkingMemory
@@ -94,6 +94,9 @@ async def live(site: Site) -> None:
     await stored(site.tiers.episodic, decision, knowledge(content={"n": 2**53}), knowledge("gone", superseded_by=new_id()))
     async with site.tiers.episodic.writing() as tx:
         await tx.append_steps(decision.id, [{"did": "vote"}, {"did": None}], NOW)
+        await tx.revise_outcome(decision, replace(decision, outcome={"done": 9}), NOW)
+        said = Feedback(new_id(), decision.scope, RecordKind.EPISODE, decision.id, decision.id, Verdict.USEFUL, NOW)
+        await tx.insert_feedback([said])
     key = ApiKey(new_id(), "agent", b"k" * 32, frozenset({Permission.READ}), frozenset({"acme"}), NOW)
     await PostgresKeyStore(site.engine).save(key)
     await append(site.tiers, "still in Redis", session=SessionKey("rival", "s2"))
@@ -107,6 +110,7 @@ async def test_everything_comes_back_as_it_was(old: Site, new: Site, tmp_path: P
     assert await new.content() == content
     assert rows == {table: len(rows) for table, rows in content.items() if rows}
     assert {"api_keys", "consolidation_runs", "episode_steps", "episodes", "knowledge", "messages", "sessions"} <= set(rows)
+    assert {"episode_outcomes", "feedback"} <= set(rows)
     assert await contents_of(new.tiers) == ["drained", "naïve 🙂\nand indexed"]
     assert [m.content for m in await history_of(new.tiers, SessionKey("rival", "s2"))] == ["still in Redis"]
 
@@ -117,7 +121,7 @@ async def test_every_table_is_carried_or_known_as_derived(old: Site) -> None:
         found = await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
         tables = {row[0] for row in found}
     assert set(await old.content()) == tables - DERIVED - {"alembic_version"}
-    assert {"outbox", "reconciliations", "erasures"} == DERIVED
+    assert {"outbox", "reconciliations", "erasures", "episode_generations"} == DERIVED
 
 
 async def test_the_new_installation_fills_its_index_by_itself(old: Site, new: Site, tmp_path: Path) -> None:

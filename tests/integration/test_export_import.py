@@ -27,12 +27,15 @@ from given import NOW, SCOPE, SESSION, episode, knowledge, stored
 
 from app.errors import Conflict, InvalidInput, TierUnavailable
 from app.ingestion.limits import Limits
+from app.learning.revisions import changes
 from app.ports import EpisodicMemory
 from app.records import (
+    Cause,
     Draft,
     EpisodeKind,
     ImportReport,
     Message,
+    Origin,
     RecordKind,
     Role,
     Scope,
@@ -88,7 +91,12 @@ async def a_life(path: Path) -> Path:
     await drain_of(tiers).end(SESSION)
     await append(tiers, "naïve 🙂\n\\ line", "still in Redis", session=SessionKey("acme", "s2"))
     told = knowledge("told", content={"a": None, "n": 2**53, "f": 0.1}, supporting_episodes=(new_id(),), valid_from=EARLIER)
-    await stored(tiers.episodic, told, knowledge("older", superseded_by=told.id, times_applied=3, success_count=2))
+    older = knowledge("older", superseded_by=told.id, times_applied=3, success_count=2)
+    told = replace(told, supersedes=older.id, origin=Origin.LEARNED, is_active=False, inactive_reason="wrong")
+    await stored(tiers.episodic, told, older)
+    async with tiers.episodic.writing() as tx:
+        await tx.add_revision(told.id, Cause.STORED, changes(None, told), EARLIER)
+        await tx.add_revision(told.id, Cause.RETIRED, {"is_active": False, "superseded_by": None}, NOW)
     task = episode(
         kind=EpisodeKind.TASK, scope=Scope("acme"), started_at=EARLIER, ended_at=EARLIER, outcome={"ok": True},
         outcome_quality=0.5, quality=0.9, metadata={"a": None},
@@ -105,12 +113,14 @@ async def content(tiers: Tiers, namespace: str = "acme") -> tuple[object, ...]:
     scope = Scope(namespace)
     async with tiers.episodic.reading() as reader:
         episodes = await reader.list_episodes(scope, kind=None, before=None, limit=1000)
+        knowledge = await reader.list_knowledge(scope, kind=None, before=None, limit=1000)
         return (
             episodes,
-            await reader.list_knowledge(scope, kind=None, before=None, limit=1000),
+            knowledge,
             await reader.list_sessions(namespace, after="", limit=1000),
             await reader.list_messages(namespace, after=("", 0), limit=1000),
             {e.id: await reader.steps(e.id, after=-1, limit=1000) for e in episodes},
+            {k.id: await reader.revisions(k.id, after=0, limit=1000) for k in knowledge},
         )
 
 
@@ -140,7 +150,7 @@ async def test_what_was_exported_comes_back_as_it_was(tiers: Tiers, tmp_path: Pa
     """Imported into an empty installation, an export of it is the same, line by line, but for when it was made."""
     path = await a_life(tmp_path / "first")
     report = await imported(tiers, path)
-    assert report == ImportReport({"session": 2, "knowledge": 2, "episode": 3, "step": 3, "message": 5}, {})
+    assert report == ImportReport({"session": 2, "knowledge": 2, "revision": 2, "episode": 3, "step": 3, "message": 5}, {})
     again = lines_of(await exported(tiers, tmp_path / "second"))
     assert again[1:-1] == lines_of(path)[1:-1]
     assert [line["type"] for line in again].count("message") == 5
@@ -172,11 +182,13 @@ async def test_importing_twice_changes_nothing(tiers: Tiers, tmp_path: Path) -> 
     await consolidation_of(tiers).run()
     before = await content(tiers)
     report = await imported(tiers, path)
-    assert report == ImportReport({}, {"session": 2, "knowledge": 2, "episode": 3, "step": 3, "message": 5})
+    assert report == ImportReport({}, {"session": 2, "knowledge": 2, "revision": 2, "episode": 3, "step": 3, "message": 5})
     assert (await content(tiers), await outbox_of(tiers)) == (before, ())
 
 
-@pytest.mark.parametrize("call", ["save_session", "save_knowledge", "save_episode", "append_steps", "insert_messages", "commit"])
+@pytest.mark.parametrize(
+    "call", ["save_session", "save_knowledge", "add_revision", "save_episode", "append_steps", "insert_messages", "commit"]
+)
 async def test_an_interrupted_import_is_resumed_by_repeating_it(tiers: Tiers, tmp_path: Path, call: str) -> None:
     """Whatever failed on the way, the same import again ends where one without a failure does."""
     path = await a_life(tmp_path / "file")
@@ -193,9 +205,9 @@ async def test_another_namespace_gets_copies(tiers: Tiers, tmp_path: Path) -> No
     await imported(tiers, path)
     before = await content(tiers)
     report = await imported(tiers, path, "copy")
-    assert sum(report.new.values()) == 15
+    assert sum(report.new.values()) == 17
     assert await content(tiers) == before
-    episodes, learned, *_ = await content(tiers, "copy")
+    episodes, learned, *_, revisions = await content(tiers, "copy")
     originals, first_learned, *_ = before
     assert isinstance(episodes, tuple)
     assert isinstance(originals, tuple)
@@ -203,7 +215,11 @@ async def test_another_namespace_gets_copies(tiers: Tiers, tmp_path: Path) -> No
     assert isinstance(learned, tuple)
     assert isinstance(first_learned, tuple)
     assert [k.superseded_by for k in learned] == [k.superseded_by and id_in("copy", k.superseded_by) for k in first_learned]
-    assert sum((await imported(tiers, path, "copy")).known.values()) == 15
+    assert [k.supersedes for k in learned] == [k.supersedes and id_in("copy", k.supersedes) for k in first_learned]
+    assert isinstance(revisions, dict)
+    ((first, _),) = filter(None, revisions.values())
+    assert first.changes == changes(None, next(k for k in learned if k.supersedes))
+    assert sum((await imported(tiers, path, "copy")).known.values()) == 17
 
 
 async def test_a_session_that_is_in_use_keeps_its_numbers(tiers: Tiers, tmp_path: Path) -> None:
@@ -283,6 +299,11 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no offset": (message(created_at="2026-05-04T12:00:00"), "{message}, created_at: Input should have timezone"),
     "the future": (message(created_at="2050-01-01T00:00:00Z"), "{message}, created_at: must not be more than 60 s"),
     "a strange episode": (message(episode_id=str(new_id())), "{message}, episode_id: must be that of a conversation"),
+    "a revision ahead": (lambda p: changed(p, "revision", number=2), "{revision}, number: must be 1, is 2"),
+    "a stray revision": (
+        lambda p: changed(p, "revision", knowledge_id=str(new_id())),
+        "{revision}, knowledge_id: must be that of a",
+    ),
     "a step ahead": (lambda p: changed(p, "step", index=1), "{step}, index: must be 0, is 1"),
     "a stray step": (lambda p: changed(p, "step", episode_id=str(new_id())), "{step}, episode_id: must be that of an episode"),
     "a share of 2": (lambda p: changed(p, "knowledge", confidence=2.0), "{knowledge}, confidence: must be between 0 and 1"),
@@ -297,8 +318,8 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a line too long": (lambda p: p.write_bytes(b'{"a": "' + b"x" * LIMIT), "line 1: must have at most 8388608 bytes"),
     "a changed word": (lambda p: p.write_bytes(p.read_bytes().replace(b"three", b"seven")), "file: was changed: its checksum"),
     "too few lines": (
-        lambda p: p.write_text(p.read_text().replace('"lines":15', '"lines":16')),
-        "file: is not whole: its end says 16",
+        lambda p: p.write_text(p.read_text().replace('"lines":17', '"lines":18')),
+        "file: is not whole: its end says 18",
     ),
     "a second end": (lambda p: p.write_text(p.read_text() + p.read_text().splitlines()[-1]), "line 18: must not follow the end"),
 }
@@ -314,7 +335,7 @@ async def test_a_bad_file_is_refused_by_line_and_field(change: Callable[[Path], 
     with pytest.raises(InvalidInput) as refused:
         await imported(tiers, path)
     assert str(refused.value).startswith(refusal.format(**places))
-    assert await content(tiers) == ((), (), (), (), {})
+    assert await content(tiers) == ((), (), (), (), {}, {})
 
 
 async def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
@@ -326,7 +347,7 @@ async def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(InvalidInput, match="file: is cut short"):
             await imported(tiers, path)
-    assert await content(tiers) == ((), (), (), (), {})
+    assert await content(tiers) == ((), (), (), (), {}, {})
 
 
 @pytest.mark.parametrize("kind", ["message", "episode", "knowledge"])

@@ -140,15 +140,15 @@ async def test_a_deleted_record_leaves_the_index() -> None:
     assert (await indexed(given), await outbox_of(given)) == ({kept.id: "kept"}, ())
 
 
-async def test_superseded_knowledge_leaves_the_index() -> None:
-    """Once a newer fact replaces it, the older one's point is removed though its row stays."""
-    given, old, new = tiers(), knowledge("lives in Rome"), knowledge("lives in Porto")
-    await owed(given, old)
+async def test_inactive_knowledge_leaves_the_index() -> None:
+    """What is retired loses its point though its row stays; what is superseded keeps it, to be found by who asks for it."""
+    given, bad, old, new = tiers(), knowledge("flies"), knowledge("lives in Rome"), knowledge("lives in Porto")
+    await owed(given, bad, old)
     indexer = indexer_of(given)
     await indexer.index_batch()
-    await owed(given, new, replace(old, superseded_by=new.id))
+    await owed(given, new, replace(bad, is_active=False), replace(old, superseded_by=new.id))
     await indexer.index_batch()
-    assert (await indexed(given), await outbox_of(given)) == ({new.id: "lives in Porto"}, ())
+    assert (await indexed(given), await outbox_of(given)) == ({old.id: "lives in Rome", new.id: "lives in Porto"}, ())
 
 
 @pytest.mark.parametrize("kind", list(RecordKind))

@@ -138,9 +138,10 @@ async def test_every_field_that_is_filtered_by_has_an_index() -> None:
     assert server.indexes == {
         "namespace": {"type": "keyword", "is_tenant": True},
         **{name: {"type": "keyword", "enable_hnsw": False} for name in keywords},
-        "created_at": {"type": "datetime", "enable_hnsw": False},
+        **{name: {"type": "datetime", "enable_hnsw": False} for name in ("created_at", "valid_from", "valid_to")},
         "day": {"type": "integer", "enable_hnsw": False},
         "quality": {"type": "float", "enable_hnsw": False},
+        "outcome_quality": {"type": "float", "enable_hnsw": False},
     }
 
 
@@ -164,7 +165,7 @@ async def test_another_process_may_make_the_collection_first() -> None:
         return httpx.Response(409, json={"status": {"error": "exists"}, "time": 0.0}) if is_making else answer
 
     await connected(overtaken).upsert(SPACE, [POINT])
-    assert len(server.indexes) == 13
+    assert len(server.indexes) == 16
 
 
 async def test_every_leg_is_asked_within_the_namespace() -> None:

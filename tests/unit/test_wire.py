@@ -13,6 +13,7 @@ from given import NOW, SCOPE, episode, knowledge, message
 from pydantic import ValidationError
 
 from app.api.wire import base, messages, operations, recall, records, sessions
+from app.api.wire import knowledge as knowing
 from app.consolidation.run import ConsolidationStatus
 from app.errors import InvalidInput
 from app.ports import Backlog, OutboxEntry, OutboxOp, OutboxState, Queued, SessionRecord, StoreStatus
@@ -109,7 +110,7 @@ def test_what_is_no_time_is_refused(value: object) -> None:
 @pytest.mark.parametrize("value", [True, "0.5", None, [0.5]])
 def test_shares_are_numbers(value: object) -> None:
     """A truth value or a text is no number."""
-    assert problems(records.KnowledgeIn, description="x", confidence=value) == {"confidence": "Input should be a valid number"}
+    assert problems(knowing.KnowledgeIn, description="x", confidence=value) == {"confidence": "Input should be a valid number"}
 
 
 def test_a_message_becomes_a_draft() -> None:
@@ -160,7 +161,7 @@ def test_an_episode_without_times_happened_at_once(
 
 def test_knowledge_is_made_now() -> None:
     """Knowledge gets an id and the time of its making; everything else is as it was sent."""
-    sent = records.KnowledgeIn(
+    sent = knowing.KnowledgeIn(
         namespace="acme", description="x", kind=KnowledgeKind.PATTERN, content={"a": 1}, confidence=1, valid_to=LATER
     )
     made = sent.knowledge(NOW)
@@ -225,9 +226,12 @@ def test_records_are_written_with_their_scope_beside_the_rest() -> None:
     assert {name: written[name] for name in owner} == owner
     claims = {"is_learnable", "requires_embedding"}
     assert set(written) == {f for f in episode().__dataclass_fields__ if f != "scope"} | set(owner) | claims
-    known = records.KnowledgeOut.of(knowledge(id=ID)).model_dump()
+    known = knowing.KnowledgeOut.of(knowledge(id=ID)).model_dump()
     assert {name: known[name] for name in owner} == owner
-    assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner) | {"success_rate"}
+    assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner) | {
+        "success_rate",
+        "estimated_success",
+    }
 
 
 def test_hits_are_written_with_what_made_their_score() -> None:

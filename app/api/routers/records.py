@@ -1,10 +1,10 @@
-"""Episodes and knowledge."""
+"""Episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar, cast
+from typing import Annotated, Literal, TypedDict
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -12,32 +12,31 @@ from fastapi import APIRouter, Depends, Query, Response
 from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
 from app.api.idempotency import Once, once
 from app.api.openapi import ANY, BODY, CHANGED, NOT_FOUND, NOT_MODIFIED, ONCE
-from app.api.versions import IfMatch, IfNoneMatch, is_known, not_modified, tag
+from app.api.versions import IfMatch, IfNoneMatch, shown, tag
+from app.api.wire.base import Moment
 from app.api.wire.records import (
-    ApplicationIn,
     EpisodeIn,
     EpisodeInFullOut,
     EpisodeOut,
     EpisodePatch,
     EpisodesOut,
     EpisodeStoredOut,
-    KnowledgeIn,
-    KnowledgeListOut,
-    KnowledgeOut,
-    KnowledgePatch,
+    FeedbackIn,
+    FeedbackOut,
     OutcomeIn,
+    OutcomeRevisionOut,
+    OutcomesOut,
     StepOut,
     StepsIn,
     StepsOut,
 )
 from app.errors import InvalidInput
-from app.records import DEFAULT_NAMESPACE, Episode, EpisodeKind, KnowledgeKind, Wait, utc_now
+from app.records import DEFAULT_NAMESPACE, Episode, EpisodeKind, Wait, utc_now
 from app.service import HybridMemoryService
 
 router = APIRouter(prefix="/v1", responses=ANY)
 Namespace = Annotated[str, Query()]
 Limit = Annotated[int, Query()]
-Shown = TypeVar("Shown", EpisodeInFullOut, KnowledgeOut)
 
 
 @router.post(
@@ -58,13 +57,31 @@ async def store_episode(
     return EpisodeStoredOut.of_receipt(receipt, is_learnable=service.is_learnable(receipt.episode))
 
 
+class _Page(TypedDict):
+    kind: EpisodeKind | None
+    before: UUID | None
+    limit: int
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodesAsked:
-    """Which episodes: of one session or kind, and those in the archive or (without `archived`) the others."""
+    """Which episodes: of one session or kind, and those in the archive or (without `archived`) the others.
+
+    `outcome=missing` asks for those in sight whose outcome is still waited for, `ended_before` how long for; conversations are
+    among these only if `kind` asks for them.
+    """
 
     session_id: Annotated[str | None, Query()] = None
     kind: Annotated[EpisodeKind | None, Query()] = None
     archived: Annotated[bool, Query()] = False
+    outcome: Annotated[Literal["any", "missing"], Query()] = "any"
+    ended_before: Annotated[Moment | None, Query(description="With `outcome=missing` only")] = None
+
+    def refuse_contradictions(self) -> None:
+        if self.outcome == "missing" and self.archived:
+            raise InvalidInput("archived", "cannot be asked for together with outcome=missing")
+        if self.outcome == "any" and self.ended_before is not None:
+            raise InvalidInput("ended_before", "can only be asked for together with outcome=missing")
 
 
 @router.get("/episodes", tags=["episodes"], summary="Episodes, newest first, paged")
@@ -73,11 +90,13 @@ async def list_episodes(
     before: UUID | None = None, limit: Limit = 50,
 ) -> EpisodesOut:  # fmt: skip
     access.check(params.namespace)
-    found = await service.list_episodes(
-        params.scope(asked.session_id), kind=asked.kind, before=before, limit=limit, archived=asked.archived
-    )
-    shown = await _shown_episodes(service, found)
-    return EpisodesOut(episodes=shown, next=found[-1].id if len(found) == limit else None)
+    asked.refuse_contradictions()
+    scope, page = params.scope(asked.session_id), _Page(kind=asked.kind, before=before, limit=limit)
+    if asked.outcome == "missing":
+        found = await service.list_episodes_without_outcome(scope, ended_before=asked.ended_before, **page)
+    else:
+        found = await service.list_episodes(scope, archived=asked.archived, **page)
+    return EpisodesOut(episodes=await _shown_episodes(service, found), next=found[-1].id if len(found) == limit else None)
 
 
 @router.get(
@@ -93,7 +112,7 @@ async def get_episode(
     if found.requires_embedding:
         response.headers["Cache-Control"] = "no-store"  # that changes without a new version
     reasons = _reasons(service, found.episode)
-    return _shown(
+    return shown(
         response,
         EpisodeInFullOut.of_full(found, is_learnable=service.is_learnable(found.episode), reasons=reasons),
         held,
@@ -128,9 +147,38 @@ async def delete_episode(
 )
 @once
 async def record_outcome(episode_id: UUID, body: OutcomeIn, service: Service, access: MayWrite, attempt: Once) -> EpisodeOut:
+    """For now or for good: what was said before is replaced, and kept in `GET …/outcomes`."""
     access.check(body.namespace)
     judged = await service.record_outcome(body.namespace, episode_id, body.outcome, body.outcome_quality, call=attempt.effect)
     return await _shown_episode(service, judged)
+
+
+@router.get("/episodes/{episode_id}/outcomes", tags=["episodes"], summary="What was known of it, and when", responses=NOT_FOUND)
+async def list_outcomes(
+    episode_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE,
+    after: Annotated[int, Query(ge=-1, le=2**31 - 1)] = -1, limit: Limit = 100,
+) -> OutcomesOut:  # fmt: skip
+    access.check(namespace)
+    outcomes = await service.list_outcomes(namespace, episode_id, after=after, limit=limit)
+    following = outcomes[-1].index if len(outcomes) == limit else None
+    return OutcomesOut(outcomes=[OutcomeRevisionOut.of(o) for o in outcomes], next=following)
+
+
+@router.post(
+    "/feedback", status_code=201, tags=["recall"], summary="Say what a recalled record was worth",
+    responses=BODY | NOT_FOUND | ONCE,
+)  # fmt: skip
+@once
+async def record_feedback(body: FeedbackIn, service: Service, access: MayWrite, attempt: Once) -> FeedbackOut:
+    """The record ranks higher (`useful`) or lower (`wrong`, `outdated`, `harmful`) at once, within bounds, and less so as time
+    goes by: `components.feedback` of a hit says how much."""
+    access.check(body.namespace)
+    scope = body.scope(body.session_id)
+    return FeedbackOut.of(
+        await service.record_feedback(
+            scope, body.record_id, body.verdict, kind=body.kind, query=body.query, note=body.note, call=attempt.effect
+        )
+    )
 
 
 @router.post(
@@ -168,76 +216,6 @@ async def list_steps(
     return StepsOut.of(await service.read_steps(namespace, episode_id, after=asked.behind(limit), limit=limit))
 
 
-@router.post(
-    "/knowledge", status_code=201, tags=["knowledge"], summary="Store a fact, strategy, pattern, constraint…",
-    responses=BODY | ONCE,
-)  # fmt: skip
-@once
-async def store_knowledge(body: KnowledgeIn, service: Service, access: MayWrite, attempt: Once) -> KnowledgeOut:
-    access.check(body.namespace)
-    return KnowledgeOut.of(await service.store_knowledge(body.knowledge(utc_now()), call=attempt.effect))
-
-
-@router.get("/knowledge", tags=["knowledge"], summary="Knowledge, newest first, paged")
-async def list_knowledge(
-    service: Service, access: MayRead, params: ReadScope, session_id: str | None = None,
-    kind: KnowledgeKind | None = None, before: UUID | None = None, limit: Limit = 50,
-) -> KnowledgeListOut:  # fmt: skip
-    access.check(params.namespace)
-    found = await service.list_knowledge(params.scope(session_id), kind=kind, before=before, limit=limit)
-    return KnowledgeListOut(knowledge=[KnowledgeOut.of(k) for k in found], next=found[-1].id if len(found) == limit else None)
-
-
-@router.get("/knowledge/{knowledge_id}", tags=["knowledge"], summary="One piece of knowledge", responses=NOT_FOUND | NOT_MODIFIED)
-async def get_knowledge(
-    knowledge_id: UUID, service: Service, access: MayRead, response: Response, held: IfNoneMatch,
-    namespace: Namespace = DEFAULT_NAMESPACE,
-) -> KnowledgeOut:  # fmt: skip
-    access.check(namespace)
-    knowledge = await service.get_knowledge(namespace, knowledge_id)
-    return _shown(response, KnowledgeOut.of(knowledge), held)
-
-
-@router.patch(
-    "/knowledge/{knowledge_id}", tags=["knowledge"], summary="Change fields of a piece of knowledge",
-    responses=BODY | NOT_FOUND | CHANGED,
-)  # fmt: skip
-async def change_knowledge(
-    knowledge_id: UUID, body: KnowledgePatch, service: Service, access: MayWrite, response: Response, expected: IfMatch
-) -> KnowledgeOut:
-    """What is given replaces what is there; kind, scope and what was counted stay."""
-    access.check(body.namespace)
-    changed = await service.change_knowledge(body.namespace, knowledge_id, body.applied_to, expected_version=expected.version)
-    tag(response, changed.version)
-    return KnowledgeOut.of(changed)
-
-
-@router.post(
-    "/knowledge/{knowledge_id}/applications", tags=["knowledge"], summary="Say that it was applied, and how that went",
-    responses=BODY | NOT_FOUND | ONCE,
-)  # fmt: skip
-@once
-async def apply_knowledge(
-    knowledge_id: UUID, body: ApplicationIn, service: Service, access: MayWrite, attempt: Once
-) -> KnowledgeOut:
-    """Counted once a call; `episode_id` joins the episodes that support it, or those that contradict it."""
-    access.check(body.namespace)
-    return KnowledgeOut.of(
-        await service.apply_knowledge(body.namespace, knowledge_id, body.outcome, episode_id=body.episode_id, call=attempt.effect)
-    )
-
-
-@router.delete(
-    "/knowledge/{knowledge_id}", tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge",
-    responses=NOT_FOUND | CHANGED,
-)  # fmt: skip
-async def delete_knowledge(
-    knowledge_id: UUID, service: Service, access: MayWrite, expected: IfMatch, namespace: Namespace = DEFAULT_NAMESPACE
-) -> None:
-    access.check(namespace)
-    await service.delete_knowledge(namespace, knowledge_id, expected_version=expected.version)
-
-
 async def _shown_episode(service: HybridMemoryService, episode: Episode) -> EpisodeOut:
     return (await _shown_episodes(service, [episode]))[0]
 
@@ -253,11 +231,3 @@ def _reasons(service: HybridMemoryService, episode: Episode) -> list[str]:
         return []
     in_order = sorted(service.assess(episode).reasons, key=lambda reason: -reason.lost)
     return [f"{reason.part}: {reason.problem} (−{reason.lost:.1%})" for reason in in_order]
-
-
-def _shown(response: Response, record: Shown, held: frozenset[int] | None) -> Shown:
-    """The record with its `ETag`, or 304 for a caller who has this version."""
-    if is_known(record.version, held):
-        return cast(Shown, not_modified(record.version))  # a response goes out as it is
-    tag(response, record.version)
-    return record

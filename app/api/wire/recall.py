@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Annotated, Self
@@ -56,6 +57,8 @@ class RankingIn(Body):
         DEFAULT_RANKING.half_life_days
     )
     quality: Weight = DEFAULT_RANKING.quality
+    outcome: Weight = DEFAULT_RANKING.outcome
+    feedback: Weight = DEFAULT_RANKING.feedback
     rrf_k: Annotated[StrictInt, Field(ge=1, le=LARGEST_RRF_K)] = DEFAULT_RANKING.rrf_k
     names_out: StrictBool = True
     expand: Weight = DEFAULT_RANKING.expand
@@ -83,12 +86,15 @@ class Question(Scoped):
         default_factory=list, description="What to add at a price in time; what cannot take part is named in `degraded`"
     )
 
+    as_of: Moment | None = Field(default=None, description="Knowledge that held then; that holds now, if left out")
+    include_superseded: StrictBool = Field(default=False, description="Also knowledge that does not hold, or no longer")
+
     def query(self, limit: int, mode: Mode = Mode.HYBRID) -> Query:
         return Query(
             text=self.text,
             scope=self.scope(self.session_id),
             kinds=tuple(RecordKind) if self.kinds is None else tuple(self.kinds),
-            filter=tuple(_term(field, value) for field, value in self.filter.items()),
+            filter=filter_terms(self.filter),
             since=self.since,
             until=self.until,
             now=self.now,
@@ -96,6 +102,8 @@ class Question(Scoped):
             mode=mode,
             ranking=DEFAULT_RANKING if self.ranking is None else self.ranking.ranking(),
             stages=tuple(dict.fromkeys(self.stages)),
+            as_of=self.as_of,
+            include_superseded=self.include_superseded,
         )
 
 
@@ -203,5 +211,5 @@ class ContextOut(BaseModel):
         return cls.model_validate(asdict(context))
 
 
-def _term(field: str, value: Scalar | list[Scalar]) -> FilterTerm:
-    return FilterTerm(field, tuple(value) if isinstance(value, list) else (value,))
+def filter_terms(filter_: Mapping[str, Scalar | list[Scalar]]) -> tuple[FilterTerm, ...]:
+    return tuple(FilterTerm(field, tuple(v) if isinstance(v, list) else (v,)) for field, v in filter_.items())

@@ -1,4 +1,4 @@
-"""Episodes and knowledge on the wire."""
+"""Episodes on the wire."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from app.records import (
     EpisodeKind,
     EpisodeReceipt,
     EpisodeStep,
+    Feedback,
     Knowledge,
-    KnowledgeKind,
+    OutcomeRevision,
+    RecordKind,
     StepsPage,
-    Success,
+    Verdict,
     new_id,
 )
 
@@ -127,7 +129,7 @@ class EpisodeOut(BaseModel):
 
     @classmethod
     def of(cls, episode: Episode, *, is_learnable: bool, requires_embedding: bool) -> Self:
-        return cls.model_validate({**_flat(episode), "is_learnable": is_learnable, "requires_embedding": requires_embedding})
+        return cls.model_validate({**flat(episode), "is_learnable": is_learnable, "requires_embedding": requires_embedding})
 
 
 class EpisodePatch(Body):
@@ -153,7 +155,7 @@ class EpisodePatch(Body):
     pinned: StrictBool = Field(default=False, description="Retention never touches it")
 
     def applied_to(self, episode: Episode) -> Episode:
-        return replace(episode, **_given(self))
+        return replace(episode, **given(self))
 
 
 class EpisodeStoredOut(EpisodeOut):
@@ -166,7 +168,7 @@ class EpisodeStoredOut(EpisodeOut):
         stored_in = None if receipt.stored_in is None else receipt.stored_in.value
         where = {"stored_in": stored_in, "degraded": list(receipt.degraded), "skipped": receipt.skipped}
         claims = {"is_learnable": is_learnable, "requires_embedding": receipt.requires_embedding}
-        return cls.model_validate({**_flat(receipt.episode), **claims, **where})
+        return cls.model_validate({**flat(receipt.episode), **claims, **where})
 
 
 class EpisodesOut(BaseModel):
@@ -180,6 +182,53 @@ class OutcomeIn(Body):
     namespace: StrictStr = DEFAULT_NAMESPACE
     outcome: JsonObject
     outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
+
+
+class OutcomeRevisionOut(BaseModel):
+    index: int
+    outcome: JsonObject | None
+    outcome_quality: float | None
+    recorded_at: datetime = Field(description="Of one that the episode came with: when the episode ended")
+    call: UUID | None = Field(description="The same for all that one call with an `Idempotency-Key` did")
+
+    @classmethod
+    def of(cls, revision: OutcomeRevision) -> Self:
+        return cls.model_validate(asdict(revision))
+
+
+class OutcomesOut(BaseModel):
+    outcomes: list[OutcomeRevisionOut] = Field(description="In the order in which they became known: the last one holds")
+    next: int | None = Field(description="Pass as `after` for the next page; null on the last one")
+
+
+class FeedbackIn(Scoped):
+    model_config = example(record_id="01890000-0000-7000-8000-0000000000e1", verdict="useful")
+
+    session_id: StrictStr | None = Field(default=None, description="Of a message: its session")
+    record_id: UUID = Field(description="The `id` of a hit")
+    kind: RecordKind | None = None
+    verdict: Verdict
+    query: StrictStr | None = Field(default=None, description="What it was recalled for")
+    note: StrictStr | None = None
+
+
+class FeedbackOut(BaseModel):
+    id: UUID
+    namespace: str
+    user_id: str | None
+    agent_id: str | None
+    session_id: str | None
+    project_id: str | None
+    kind: RecordKind
+    record_id: UUID
+    verdict: Verdict
+    query: str | None
+    note: str | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, feedback: Feedback) -> Self:
+        return cls.model_validate(flat(feedback))
 
 
 class StepsIn(Body):
@@ -221,7 +270,7 @@ class EpisodeInFullOut(EpisodeOut):
     def of_full(cls, found: EpisodeInFull, *, is_learnable: bool, reasons: Sequence[str]) -> Self:
         claims = {"is_learnable": is_learnable, "requires_embedding": found.requires_embedding}
         return cls.model_validate(
-            {**_flat(found.episode), **claims, "quality_reasons": list(reasons), **StepsOut.of(found.first).model_dump()}
+            {**flat(found.episode), **claims, "quality_reasons": list(reasons), **StepsOut.of(found.first).model_dump()}
         )
 
 
@@ -232,100 +281,12 @@ def _next_step(page: StepsPage) -> int | None:
     return page.steps[-1].index
 
 
-class KnowledgeIn(Scoped):
-    model_config = example(kind="fact", description="Mara is allergic to walnuts.", confidence=0.9)
-
-    kind: KnowledgeKind = KnowledgeKind.FACT
-    session_id: StrictStr | None = None
-    description: StrictStr = Field(examples=["Mara is allergic to walnuts."])
-    content: JsonObject = Field(default_factory=dict)
-    confidence: StrictFloat = Field(default=1.0, description="In [0, 1]")
-    valid_from: Moment | None = None
-    valid_to: Moment | None = None
-    pinned: StrictBool = Field(default=False, description="Retention never touches it")
-
-    def knowledge(self, now: datetime) -> Knowledge:
-        return Knowledge(
-            id=new_id(),
-            kind=self.kind,
-            scope=self.scope(self.session_id),
-            description=self.description,
-            created_at=now,
-            content=self.content,
-            confidence=self.confidence,
-            valid_from=self.valid_from,
-            valid_to=self.valid_to,
-            pinned=self.pinned,
-        )
-
-
-class KnowledgeOut(BaseModel):
-    id: UUID
-    kind: KnowledgeKind
-    namespace: str
-    user_id: str | None
-    agent_id: str | None
-    session_id: str | None
-    project_id: str | None
-    description: str
-    content: JsonObject
-    confidence: float
-    supporting_episodes: list[UUID]
-    contradicting_episodes: list[UUID]
-    times_applied: int
-    success_count: int
-    failure_count: int
-    success_rate: float | None = Field(description="Successes among the applications; null before the first")
-    created_at: datetime
-    valid_from: datetime | None
-    valid_to: datetime | None
-    superseded_by: UUID | None
-    version: int = Field(description="What `ETag` says: one more after each change")
-    schema_version: int
-    pinned: bool
-
-    @classmethod
-    def of(cls, knowledge: Knowledge) -> Self:
-        return cls.model_validate({**_flat(knowledge), "success_rate": knowledge.success_rate})
-
-
-class KnowledgePatch(Body):
-    """Only what is given changes, each field as a whole."""
-
-    model_config = example(description="Mara is allergic to walnuts and pecans.", confidence=0.95)
-
-    namespace: StrictStr = DEFAULT_NAMESPACE
-    description: StrictStr = ""
-    content: JsonObject = Field(default_factory=dict)
-    confidence: StrictFloat = Field(default=1.0, description="In [0, 1]")
-    valid_from: Moment | None = None
-    valid_to: Moment | None = None
-    superseded_by: UUID | None = Field(default=None, description="Newer knowledge; this one is kept, and no longer recalled")
-    pinned: StrictBool = Field(default=False, description="Retention never touches it")
-
-    def applied_to(self, knowledge: Knowledge) -> Knowledge:
-        return replace(knowledge, **_given(self))
-
-
-class ApplicationIn(Body):
-    model_config = example(outcome="success")
-
-    namespace: StrictStr = DEFAULT_NAMESPACE
-    outcome: Success
-    episode_id: UUID | None = Field(default=None, description="The episode in which it was applied")
-
-
-class KnowledgeListOut(BaseModel):
-    knowledge: list[KnowledgeOut]
-    next: UUID | None = Field(description="Pass as `before` for the next page; null on the last one")
-
-
-def _given(patch: EpisodePatch | KnowledgePatch) -> dict[str, Any]:
+def given(patch: BaseModel) -> dict[str, Any]:
     """The fields that the caller gave."""
     return {name: getattr(patch, name) for name in patch.model_fields_set if name != "namespace"}
 
 
-def _flat(record: Episode | Knowledge) -> Mapping[str, Any]:
+def flat(record: Episode | Knowledge | Feedback) -> Mapping[str, Any]:
     """The record's fields with its scope's among them."""
     fields = asdict(record)
     return {**fields, **fields.pop("scope")}
