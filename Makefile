@@ -6,17 +6,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 CONSTRAINED := -c constraints.txt
 
-.PHONY: run demo test test-slow check format bench bench-recall clean
+.PHONY: run demo example test test-slow check format bench bench-recall store-conformance clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 run: $(BIN)/.runtime ## Set up if need be and serve on 127.0.0.1:8000 with embedded engines
 	@$(BIN)/hybrid-memory serve
 
 demo: $(BIN)/.runtime ## Show the whole path on a conversation of several weeks, with no network and no service
 	@$(BIN)/hybrid-memory demo
+
+example: $(BIN)/.development ## Run the worked agent for a simulated year (some minutes), and draw it
+	@$(BIN)/python -m examples.sprint_planner --plot docs/images/sprint-planner.svg
 
 test: $(BIN)/.development ## Run every test but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal tests/unit tests/conformance tests/integration tests/acceptance
@@ -41,6 +44,9 @@ bench: $(BIN)/.development ## Measure, each figure beside its floor
 bench-recall: $(BIN)/.development ## Measure recall for docs/recall.md: make bench-recall LOCOMO=locomo10.json
 	@$(BIN)/hybrid-memory bench locomo "$(LOCOMO)" --ablation --system bm25 --system dense --system rrf60 --system rrf5 \
 		--system linear --plot docs/images/recall.svg --markdown docs/recall-figures.md
+
+store-conformance: $(BIN)/.development ## Check LangGraph's stores and ours, for docs/store-conformance.md
+	@$(BIN)/python -m benchmarks.store_conformance
 
 clean: ## Remove the environment and caches (never the data directory)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

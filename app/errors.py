@@ -16,6 +16,8 @@
     ├── Unreadable                what is stored is damaged, or over a limit         500
     │   └── NewerRelease          a newer release wrote it and can read it           503
     ├── DimensionMismatch         vectors of another size than the space holds       500
+    ├── UnexpectedAnswer          a service answered what its client does not know   502
+    │   └── IncompatibleVersion   it speaks another version of the API               502
     └── StartupError
         ├── ConfigurationError    the settings contradict themselves
         └── DataDirectoryInUse    another process owns the data directory
@@ -26,11 +28,21 @@ message says what to do next.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 
 class HybridMemoryError(Exception):
     """The root of the tree; catching it catches everything raised here on purpose."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its attributes: what a client needs to raise the same error again."""
+        return dict(vars(self))
+
+
+def problem_type(kind: type[HybridMemoryError]) -> str:
+    """The URI by which problem documents (RFC 9457) name this class."""
+    return f"urn:hybrid-memory:problem:{kind.__name__}"
 
 
 class InvalidInput(HybridMemoryError):
@@ -142,6 +154,14 @@ class DimensionMismatch(HybridMemoryError):
         super().__init__(f"expected vectors of dimension {expected}, got {got}")
         self.expected: Final = expected
         self.got: Final = got
+
+
+class UnexpectedAnswer(HybridMemoryError):
+    """A client met an answer that no service of its version gives: a proxy's, perhaps. Whether the call was done is unknown."""
+
+
+class IncompatibleVersion(UnexpectedAnswer):
+    """The service speaks another version of the API than the client; the message names both."""
 
 
 class StartupError(HybridMemoryError):

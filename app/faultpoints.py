@@ -83,6 +83,15 @@ class FaultPoint(StrEnum):
     FORGET_COMMITTED = "forget.committed"
     FORGET_POINTS_GONE = "forget.points_gone"
 
+    LEARN_CLAIMED = "learn.claimed"
+    LEARN_EXTRACTED = "learn.extracted"
+    LEARN_EVIDENCE_SAVED = "learn.evidence_saved"
+    LEARN_COMMITTED = "learn.committed"
+    LEARN_WEIGHED = "learn.weighed"
+    LEARN_TAUGHT = "learn.taught"
+    LEARN_HEURISTICS_FOUND = "learn.heuristics_found"
+    LEARN_HEURISTICS_SAVED = "learn.heuristics_saved"
+
     EDGE_COPIED = "edge.copied"
     EDGE_INDEXED = "edge.indexed"
     EDGE_CAUGHT_UP = "edge.caught_up"

@@ -52,6 +52,10 @@ OUTBOX_DEPTH: Final = Gauge("memory_outbox_depth", "Records waiting to be indexe
 OUTBOX_DEAD: Final = Gauge("memory_outbox_dead_letters", "Records given up on until somebody retries them")
 DRIFT: Final = Gauge("memory_index_drift", "Records in Postgres less points in the index, and what else is known to be wrong")
 RECONCILED: Final = Counter("memory_reconciled", "What comparing the index with Postgres looked at and found", ["what"])
+LEARNED: Final = Counter("memory_learned", "What learning from episodes did", ["what"])
+LEARNING_PENDING: Final = Gauge("memory_learning_pending", "Episodes waiting to be learned from")
+LEARNING_DEAD: Final = Gauge("memory_learning_dead_letters", "Episodes that learning gave up on until they change")
+PATTERNS: Final = Gauge("memory_patterns", "Patterns found in episodes, by state", ["state"])
 HTTP_LATENCY: Final = Histogram(
     "memory_http_request_duration_seconds", "Time of a request", ["method", "route", "status"], buckets=_LATENCY_SECONDS
 )
@@ -66,6 +70,7 @@ BACKFILL_SECONDS: Final = Histogram(
     "memory_backfill_duration_seconds", "Duration of a backfill", buckets=(0.1, 1, 10, 60, 300, 1800, 3600, 7200)
 )
 BACKFILL_LAST_RUN: Final = Gauge("memory_backfill_last_run_timestamp_seconds", "When the last backfill ended (Unix time)")
+EXPOSURES: Final = Counter("memory_experiment_exposures", "Searches in experiments, recorded or dropped", ["result"])
 BACKGROUND_ERRORS: Final = Counter("memory_background_errors", "Errors a background job outlived", ["job"])
 
 

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _GAUGES_EVERY: Final = timedelta(seconds=15)
 _RETENTION_EVERY: Final = timedelta(hours=1)
+_SWEEP_EVERY: Final = timedelta(minutes=1)
+"""The unit in which items' lives are counted; until then they are only not seen."""
 _RECONCILE_LOOK_EVERY: Final = timedelta(seconds=15)
 """How soon an interrupted run is gone on with, and a new embedding model answered."""
 _NEVER: Final = "never"
@@ -41,24 +43,34 @@ class Nightly:
 
 @asynccontextmanager
 async def running_jobs(
-    service: HybridMemoryService, *, consolidate_every: timedelta, reconcile_every: timedelta | None = None,
+    service: HybridMemoryService,
+    *,
+    consolidate_every: timedelta,
+    reconcile_every: timedelta | None = None,
+    learn_every: timedelta | None = None,
     backfill: Nightly | None = None,
-) -> AsyncIterator[None]:  # fmt: skip
+) -> AsyncIterator[None]:
     """Run the jobs until the context ends; then the one at work is cancelled, which every job survives.
 
-    Without `reconcile_every` the index is not compared with Postgres by itself, without `backfill` nothing is backfilled.
+    Without `reconcile_every` the index is not compared with Postgres by itself, without `learn_every` nothing is learned,
+    without `backfill` nothing is backfilled.
     """
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None})
     under_way: dict[str, asyncio.Task[object]] = {}
     jobs: dict[str, tuple[Callable[[], Awaitable[object]], timedelta]] = {
         "consolidate": (service.consolidate, consolidate_every),
         "gauges": (service.status, _GAUGES_EVERY),
+        "learning_gauges": (service.learning_status, _GAUGES_EVERY),
         "retain": (service.retain, _RETENTION_EVERY),
         "retire_calls": (service.retire_calls, _RETENTION_EVERY),
+        "retire_usage": (service.retire_usage, _RETENTION_EVERY),
+        "sweep_items": (service.sweep_items, _SWEEP_EVERY),
     }
     if reconcile_every is not None:
         # When it is due is written in Postgres: processes come and go more often than that, and share the work.
         jobs["reconcile"] = (partial(service.reconcile_when_due, reconcile_every), _RECONCILE_LOOK_EVERY)
+    if learn_every is not None:
+        jobs["learn"] = (service.learn, learn_every)
     for name, (job, every) in jobs.items():
         timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}
         scheduler.add_job(_run_alone, "interval", (name, job, under_way), id=name, **timing)
@@ -94,8 +106,14 @@ async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterat
     """The jobs of an installation, at the interval its settings say."""
     every = timedelta(seconds=settings.consolidation_interval_seconds)
     reconcile_every = timedelta(hours=settings.reconcile_interval_hours) or None
-    backfill = nightly(settings)
-    async with running_jobs(installation.service, consolidate_every=every, reconcile_every=reconcile_every, backfill=backfill):
+    learn_every = timedelta(seconds=settings.learning_interval_seconds) or None
+    async with running_jobs(
+        installation.service,
+        consolidate_every=every,
+        reconcile_every=reconcile_every,
+        learn_every=learn_every,
+        backfill=nightly(settings),
+    ):
         yield
 
 

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     reconcile_interval_hours: float = Field(default=24.0, ge=0)
     """How often the index is compared with Postgres and repaired by itself; 0: never."""
 
+    learning_interval_seconds: float = Field(default=60.0, ge=0)
+    """Pause between two runs that learn from episodes; 0: never by itself."""
+
     redis_deadline_seconds: float = Field(default=5.0, gt=0)
     postgres_deadline_seconds: float = Field(default=30.0, gt=0)
     qdrant_deadline_seconds: float = Field(default=10.0, gt=0)

@@ -36,7 +36,7 @@ _LEG: Final = 100
 _HITS: Final = 10
 _BM25_WEIGHT: Final = 0.05
 _ROWS: Final = 1000
-_POINTS: Final = 256
+POINTS: Final = 256
 _POLL_SECONDS: Final = 0.01
 _TABLE: Final = """
     CREATE TABLE messages (
@@ -68,9 +68,9 @@ async def insert_and_upsert(home: Path, workload: Workload, index: BareEdge) -> 
         rows = [_row(talk, draft, place) for talk in workload.talks for place, draft in enumerate(talk.drafts, 1)]
         points = await index.points(workload)
         started = time.perf_counter()
-        for batch in _batches(rows, _ROWS):
+        for batch in batches(rows, _ROWS):
             await connection.executemany("INSERT INTO messages VALUES ($1, $2, $3, $4, $5, $6, $7)", batch)
-        for batch in _batches(points, _POINTS):
+        for batch in batches(points, POINTS):
             index.upsert(batch)
         seconds = time.perf_counter() - started
         await connection.close()
@@ -210,7 +210,7 @@ def _row(talk: Talk, draft: Draft, place: int) -> tuple[object, ...]:
     return (new_id(), talk.session_id, place, draft.role.value, draft.name, draft.content, draft.created_at)
 
 
-def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 

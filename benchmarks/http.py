@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 
 from app.cli.child import started
-from app.client import MemoryClient
+from app.client import NO_RETRIES, MemoryClient
 from app.errors import TierUnavailable
 from app.settings import EmbedderChoice
 from benchmarks.report import Sample, time_each, warm_up
@@ -76,7 +76,7 @@ async def serving(home: Path, embedder: EmbedderChoice) -> AsyncIterator[Service
     began = time.perf_counter()
     async with started(MEMORY_DATA_DIR=str(home), MEMORY_EMBEDDER=embedder.value) as child:
         seconds = time.perf_counter() - began
-        async with MemoryClient(child.base_url) as client:
+        async with MemoryClient(child.base_url, retries=NO_RETRIES) as client:
             await _until_whole(client)
             process = psutil.Process(child.pid)
             tree = sum(_proportional_bytes(member) for member in (process, *process.children(recursive=True)))
@@ -92,7 +92,7 @@ async def _until_whole(client: MemoryClient) -> None:
 async def _is_whole(client: MemoryClient, text: str) -> bool:
     """Whether every tier and stage took part in the answer."""
     try:
-        return not (await client.search(text, namespace=NAMESPACE))["degraded"]
+        return not (await client.search(text, namespace=NAMESPACE)).degraded
     except TierUnavailable:
         return False
 

@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from app.consolidation.representation import ContextPolicy, draft_message
 from app.settings import EmbedderChoice, Settings
-from benchmarks import backlog, decisions, floors, http, in_process, outages
+from benchmarks import backlog, decisions, floors, http, in_process, learning, outages, situations
 from benchmarks.report import Figure, Floor, rate, time_each, warm_up
 from benchmarks.workload import Workload, in_context, make_workload
 
@@ -23,7 +23,9 @@ _WARM_UP_SECONDS: Final = 3.0
 _SINGLE: Final = 500
 _DEGRADED: Final = 100
 _LEEWAY_MS: Final = 50.0
+_REPEATED: Final = 2000
 _SHARE_OF_MODEL: Final = 0.8
+_EPISODES: Final = 2000
 _ALONE: Final = 2000
 """Messages that the bare model embeds: enough to know its pace."""
 
@@ -163,6 +165,56 @@ async def measure_decisions(bench: Bench) -> list[Figure]:
     ]  # fmt: skip
 
 
+async def measure_situations(bench: Bench) -> list[Figure]:
+    """Episodes like a situation, one for each message of the workload, filtered by project, with the hashing embedder."""
+    workload, home = bench.workload, bench.home / "situations"
+    async with in_process.opened(home, EmbedderChoice.HASHING) as installation:
+        service = installation.service
+        with bench.step("decisions to indexed"):
+            await situations.decide_and_index(service, workload)
+        asking, repeating = situations.Recalling(service), situations.Recalling(service)
+        with bench.step("similar situations"):
+            await warm_up(asking.calls(workload.questions[-_SINGLE:]), seconds=_WARM_UP_SECONDS, pid=os.getpid())
+            fresh = await time_each(asking.calls(workload.questions[:_SINGLE]))
+        with bench.step("the same situations again and again"):
+            await repeating.repeat(workload, _REPEATED)
+            known = await time_each(repeating.calls(workload.questions[:1] * _SINGLE))
+    floor = await _edge_floor(bench)
+    rate_of_hits = 100 * (repeating.cached - _SINGLE) / _REPEATED
+    return [
+        Figure("similar situations, p95", fresh.p95, "ms", 100.0, floor, note=_note(asking.degraded)),
+        Figure("the same from the cache, p95", known.p95, "ms", None, None),
+        Figure("cache hits, a write every 50 asks", rate_of_hits, "%", 50.0, None, True),
+    ]
+
+
+async def _edge_floor(bench: Bench) -> Floor:
+    with bench.step("floor: Qdrant Edge"):
+        index = floors.BareEdge(bench.home / "floor-situations")
+        for batch in floors.batches(await index.points(bench.workload), floors.POINTS):
+            index.upsert(batch)
+        index.optimize()
+        single, _ = await floors.search_edge(await index.queries(bench.workload.questions[:_SINGLE]), tasks=1)
+        index.close()
+    return Floor("Qdrant Edge, formula query", single.p95)
+
+
+async def measure_learning(bench: Bench) -> list[Figure]:
+    """Patterns and heuristics from episodes, beside the rows of evidence alone."""
+    async with in_process.opened(bench.home / "learning", EmbedderChoice.HASHING) as installation:
+        with bench.step("storing tasks"):
+            await learning.store_tasks(installation.service, _EPISODES)
+        with bench.step("learning from them"):
+            learned = await learning.time_learning(installation.service)
+    with bench.step("floor: rows of evidence"):
+        bare = await learning.insert_evidence(bench.home / "floor-learning", learned.evidence)
+    floor, found = Floor("INSERT of as much evidence, asyncpg", _EPISODES / bare), _EPISODES / learned.patterns_seconds
+    return [
+        Figure("patterns from episodes, no model", found, "episodes/s", 200.0, floor, True),
+        Figure(f"heuristics from {_EPISODES:,} of them", learned.heuristics_seconds, "s", None, None),
+    ]
+
+
 async def measure_backlog(bench: Bench) -> list[Figure]:
     """Twice the workload queued while no embedder answers; then it answers, and nobody lends a hand."""
     workload, server = make_workload(2 * bench.workload.messages, 1), backlog.embedding_server()
@@ -187,7 +239,9 @@ STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "model-http": measure_model_http,
     "outages": measure_outages,
     "decisions": measure_decisions,
+    "situations": measure_situations,
     "backlog": measure_backlog,
+    "learning": measure_learning,
 }
 
 

@@ -12,11 +12,14 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.episodic.engine import create_engine
+from app.episodic.experiments import PostgresExperiments
 from app.episodic.migrations import upgrade
 from app.episodic.repository import PostgresRepository
 from app.episodic.tables import metadata
-from app.ports import EpisodicMemory
+from app.episodic.trends import PostgresTrends
+from app.ports import EpisodicMemory, ExperimentStore, TrendStore
 from app.testing.episodic import InMemoryEpisodicMemory
+from app.testing.experiments import InMemoryExperiments, InMemoryTrends
 
 _DROP_CONNECTIONS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -53,6 +56,22 @@ def episodic(request: pytest.FixtureRequest) -> EpisodicMemory:
     if request.param == "twin":
         return InMemoryEpisodicMemory()
     return PostgresRepository(request.getfixturevalue("engine"))
+
+
+@pytest.fixture
+def experiments(request: pytest.FixtureRequest, episodic: EpisodicMemory) -> ExperimentStore:
+    """Experiments on the same engine as `episodic`, whose outcomes they join."""
+    if isinstance(episodic, InMemoryEpisodicMemory):
+        return InMemoryExperiments(episodic)
+    return PostgresExperiments(request.getfixturevalue("engine"))
+
+
+@pytest.fixture
+def trends(request: pytest.FixtureRequest, episodic: EpisodicMemory) -> TrendStore:
+    """Daily figures on the same engine as `episodic`, whose quality they average; the twin knows two namespaces."""
+    if isinstance(episodic, InMemoryEpisodicMemory):
+        return InMemoryTrends(episodic, ["acme", "rival"])
+    return PostgresTrends(request.getfixturevalue("engine"))
 
 
 def migrated(postgres_url: str, name: str) -> str:

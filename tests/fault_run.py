@@ -20,8 +20,8 @@ from app.testing.clock import WrongClock
 
 NOW: Final = BEGIN + timedelta(days=14)
 """When the engines' clocks begin: after all that is said."""
-ELSEWHERE: Final = ("start.", "edge.")
-"""Points that only real processes reach."""
+ELSEWHERE: Final = ("start.", "edge.", "learn.")
+"""Points that only real processes reach, and those of learning, which has a test of its own."""
 POINTS: Final = tuple(point for point in FaultPoint if not point.startswith(ELSEWHERE))
 _SKEWS: Final = (timedelta(0), timedelta(seconds=-50), timedelta(seconds=50))
 """Clocks that differ by less than a lease lasts, as those of machines do."""

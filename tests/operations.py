@@ -12,7 +12,14 @@ from served import document
 from app.records import Permission, new_id
 
 _LINES = "application/x-ndjson"
-PATH_PARAMETERS = {"session_id": "s1", "key": "k", "episode_id": str(new_id()), "knowledge_id": str(new_id())}
+PATH_PARAMETERS = {
+    "session_id": "s1",
+    "key": "k",
+    "name": "e1",
+    "subject": "s1",
+    "episode_id": str(new_id()),
+    "knowledge_id": str(new_id()),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,8 @@ class Operation:
     def permission(self) -> Permission:
         if self.path.startswith("/v1/admin/"):
             return Permission.ADMIN
-        is_read = self.verb == "GET" or self.path in {"/v1/search", "/v1/context", "/v1/episodes/similar"}
+        reads = {"/v1/search", "/v1/context", "/v1/episodes/similar", "/v1/knowledge/strategies"}
+        is_read = self.verb == "GET" or self.path in reads
         return Permission.READ if is_read else Permission.WRITE
 
     @property

@@ -19,6 +19,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from app.api import create_app
 from app.bootstrap import Installation, open_installation
+from app.cli.annexes import annexes
 from app.embedded import start_valkey
 from app.records import Permission
 from app.settings import EmbedderChoice, Settings
@@ -96,8 +97,8 @@ def _settings(data_dir: Path, **further: Any) -> Settings:
 @asynccontextmanager
 async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Installation]]:
     async with open_installation(settings) as installation:
-        limits = {"max_request_bytes": settings.max_request_bytes, "max_import_bytes": settings.max_import_bytes}
-        app = create_app(lambda: nullcontext(installation), **limits)
+        limits: dict[str, int] = {"max_request_bytes": settings.max_request_bytes, "max_import_bytes": settings.max_import_bytes}
+        app = create_app(lambda: nullcontext(installation), annexes=annexes(settings), **limits)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
         with socket.create_server(("127.0.0.1", 0)) as listening:  # from here on connections wait until they are accepted
             serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -11,8 +11,9 @@ from fastapi import Depends, FastAPI
 from app.api import errors
 from app.api.dependencies import only_known_parameters, only_utf8
 from app.api.middleware import BodyLimit, BugBarrier, RequestContext
+from app.api.mounting import Annex, AnnexRoute
 from app.api.openapi import Api
-from app.api.routers import admin, knowledge, moving, operations, quality, recall, records, sessions
+from app.api.routers import admin, experiments, knowledge, learning, moving, operations, quality, recall, records, sessions
 from app.bootstrap import Installation
 
 _DESCRIPTION = """The memory that agents keep, in three tiers: Redis for now, PostgreSQL for the truth, Qdrant for meaning.
@@ -26,13 +27,18 @@ def create_app(
     *,
     max_request_bytes: int = 16_777_216,
     max_import_bytes: int = 1_073_741_824,
+    annexes: Sequence[Annex] = (),
 ) -> FastAPI:
-    """Build the application around something that opens an installation (see `bootstrap.open_installation`)."""
+    """Build the application around something that opens an installation (see `bootstrap.open_installation`).
+
+    `annexes` are doors of other kinds, opened and closed with it, behind the same keys.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_installation() as installation:
-            app.state.installation = installation
+        async with AsyncExitStack() as stack:
+            app.state.installation = await stack.enter_async_context(open_installation())
+            app.state.annexes = {annex.path: await stack.enter_async_context(annex.open(app)) for annex in annexes}
             yield
 
     app = Api(
@@ -43,9 +49,10 @@ def create_app(
         redirect_slashes=False,  # a redirect would send the caller, and a key, to whatever the Host header says
     )
     errors.install(app)
-    for module in (sessions, recall, records, knowledge, admin, moving, quality):
+    for module in (sessions, recall, records, knowledge, learning, admin, moving, experiments, quality):
         app.include_router(module.router, dependencies=[Depends(only_utf8), Depends(only_known_parameters)])
     app.include_router(operations.router)
+    app.router.routes.extend(AnnexRoute(annex) for annex in annexes)
     app.add_middleware(BodyLimit, max_bytes=max_request_bytes, exceptions={moving.IMPORT_PATH: max_import_bytes})
     app.add_middleware(BugBarrier)
     app.add_middleware(RequestContext)

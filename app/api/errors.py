@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPMethod, HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,6 +31,8 @@ STATUS: Final[dict[type[errors.HybridMemoryError], HTTPStatus]] = {
     errors.Unreadable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.NewerRelease: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DimensionMismatch: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.UnexpectedAnswer: HTTPStatus.BAD_GATEWAY,
+    errors.IncompatibleVersion: HTTPStatus.BAD_GATEWAY,
     errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.DataDirectoryInUse: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -73,7 +75,7 @@ def answer_to(request: Request, error: errors.HybridMemoryError) -> JSONResponse
     fields: list[FieldProblem] = []
     if isinstance(error, errors.InvalidInput | errors.Conflict):
         fields.append(FieldProblem(field=error.field, problem=error.problem))
-    response = problem(request, status_of(error), str(error), fields)
+    response = problem(request, status_of(error), str(error), fields, error)
     if isinstance(error, errors.StillRunning):
         response.headers["Retry-After"] = _RETRY_AFTER_SECONDS
     if isinstance(error, errors.VersionMismatch):
@@ -124,8 +126,14 @@ def _of_fields(request: Request, status: HTTPStatus, *fields: FieldProblem) -> J
     return problem(request, status, "; ".join(f"{f.field}: {f.problem}" for f in fields), fields)
 
 
-def problem(request: Request, status: HTTPStatus, detail: str, fields: Sequence[FieldProblem] = ()) -> JSONResponse:
+def problem(
+    request: Request, status: HTTPStatus, detail: str, fields: Sequence[FieldProblem] = (),
+    error: errors.HybridMemoryError | None = None,
+) -> JSONResponse:  # fmt: skip
+    """A problem document; with `error` it names the class and its facts, so that a client can raise the same."""
+    named = {} if error is None else {"type": errors.problem_type(type(error)), "facts": _facts(error)}
     body = Problem(
+        **named,
         title=_TITLES.get(status, status.phrase),
         status=status.value,
         detail=_encodable(detail),
@@ -135,7 +143,11 @@ def problem(request: Request, status: HTTPStatus, detail: str, fields: Sequence[
     headers = {"Retry-After": _RETRY_AFTER_SECONDS} if status is HTTPStatus.SERVICE_UNAVAILABLE else {}
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body.model_dump(), status.value, headers, media_type=PROBLEM_MEDIA_TYPE)
+    return JSONResponse(body.model_dump(exclude_none=True), status.value, headers, media_type=PROBLEM_MEDIA_TYPE)
+
+
+def _facts(error: errors.HybridMemoryError) -> dict[str, Any]:
+    return {name: _encodable(value) if isinstance(value, str) else value for name, value in error.facts.items()}
 
 
 def _encodable(text: str) -> str:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import problem
 from app.api.wire.problems import FieldProblem
 from app.observability import HTTP_LATENCY
-from app.records import new_id
+from app.records import API_VERSION, API_VERSION_HEADER, new_id
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,10 @@ _QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 
 class RequestContext:
-    """Gives each request an id (the caller's, if it is a sane one), logs it and counts its time by route."""
+    """Gives each request an id (the caller's, if it is a sane one), logs it and counts its time by route.
+
+    Every answer carries the id, and the version of the API.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,8 +47,9 @@ class RequestContext:
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                status = int(message["status"])  # not everybody sends a plain number
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"], headers[API_VERSION_HEADER] = request_id, API_VERSION
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
+from app.bootstrap.learning import learning_of
 from app.bootstrap.policies import call_ttl_of, limits_of, quality_policy, rendering_of, retention_policy
 from app.breakers import BreakerState
 from app.consolidation.backfill import Backfilling
@@ -28,27 +29,36 @@ from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.feedback import Draining, FeedbackIngestion
+from app.ingestion.items import ItemIngestion, ItemLimits
 from app.ingestion.limits import Limits
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.experiments.exposures import ExposureLog
+from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
+from app.learning.phrasing import Phraser
 from app.learning.quality import QualityPolicy, assess
 from app.learning.strategies import Strategies
+from app.learning.trends.report import TrendReports
+from app.learning.trends.usage import SearchLog
 from app.ports import (
     AnswerStore,
     Embedder,
     EpisodicMemory,
+    ExperimentStore,
     Pingable,
     SemanticMemory,
     SparseEncoder,
     Summarizer,
     TableStore,
+    TrendStore,
     WorkingMemory,
 )
-from app.records import Episode, Feature, new_id, utc_now
+from app.records import Episode, Feature, RecordKind, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.episodes import EpisodeReader
+from app.retrieval.items import ItemPolicy, ItemSearch
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
 from app.retrieval.situation_cache import CachePolicy, SituationCache
@@ -74,6 +84,9 @@ class Tiers:
     breakers: Mapping[str, Callable[[], BreakerState]]
     stages: Stages
     features: Features
+    experiments: ExperimentStore
+    trends: TrendStore
+    phraser: Phraser
 
 
 def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
@@ -97,6 +110,7 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
     judge = judge_of(quality)
     records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now, judge=judge)
     situations = _situations(settings, tiers, recall, policy.deadline)
+    search_log = SearchLog(tiers.trends, process=new_id(), clock=utc_now)
     return Parts(
         messages=MessageIngestion(tiers.working, tiers.episodic, drain, limits=limits, clock=utc_now),
         records=records,
@@ -129,11 +143,27 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         backups=_backups(tiers, drain),
         exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
         importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
+        learning=learning_of(
+            tiers.episodic, tiers.phraser, EpisodeDrain(tiers.working, tiers.episodic), min_quality=quality.threshold
+        ),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         breakers=tiers.breakers,
         limits=limits,
         call_ttl=call_ttl_of(settings),
+        experiments=Experiments(tiers.experiments, ExposureLog(tiers.experiments), clock=utc_now),
+        search_log=search_log,
+        trends=TrendReports(tiers.trends, search_log, clock=utc_now),
+        item_ingestion=ItemIngestion(tiers.episodic, limits=ItemLimits(), clock=utc_now),
+        item_search=ItemSearch(
+            tiers.episodic,
+            tiers.semantic,
+            tiers.embedder,
+            catch_up=partial(consolidation.index_now, RecordKind.ITEM),
+            policy=ItemPolicy(),
+            clock=utc_now,
+        ),
+        item_limits=ItemLimits(),
     )
 
 

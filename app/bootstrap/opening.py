@@ -12,14 +12,17 @@ from app.access import AccessControl
 from app.bootstrap.composing import Tiers, compose
 from app.bootstrap.describing import describe
 from app.bootstrap.index import open_semantic
+from app.bootstrap.learning import phraser_of
 from app.bootstrap.models import open_embedder, open_http_client, open_local_model, open_stages, summarizer_of
 from app.bootstrap.policies import breaker_policy, call_ttl_of, features_of
 from app.bootstrap.servers import bring_schema_up_to_date, open_servers, postgres_of_keys
 from app.consolidation.spaces import Spaces
 from app.episodic.engine import create_engine, guarded
+from app.episodic.experiments import PostgresExperiments
 from app.episodic.features import PostgresFeatureStore
 from app.episodic.keys import PostgresKeyStore
 from app.episodic.repository import PostgresRepository
+from app.episodic.trends import PostgresTrends
 from app.episodic.whole import PostgresTables
 from app.faultpoints import FaultPoint, reached
 from app.features import Features
@@ -91,11 +94,17 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         client = await open_http_client(stack)
         stages = open_stages(settings, local, client, stack)
         features = await _features(settings, engine, stack)
-        tiers = Tiers(working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages, features)
+        tiers = Tiers(
+            working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages, features,
+            PostgresExperiments(engine), PostgresTrends(engine), phraser_of(settings, client),
+        )  # fmt: skip
         summarizer = summarizer_of(settings, embedder, client)
         answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None, guard=redis_guard)
+        parts = compose(settings, tiers, summarizer, answers)
+        stack.push_async_callback(parts.experiments.close)
+        stack.push_async_callback(parts.search_log.close)
         yield Installation(
-            service=HybridMemoryService(compose(settings, tiers, summarizer, answers)),
+            service=HybridMemoryService(parts),
             access=_access(settings, engine),
             embedder=embedder,
             answers=answers,

@@ -18,18 +18,18 @@ async def consolidate(connecting: Connecting, namespace: str | None, console: Co
     async with connecting as client:
         with console.status("consolidating …"):
             report = await client.consolidate(namespace=namespace)
-    console.print(pairs_table("consolidated", report["counts"] | {"milliseconds": round(report["duration_ms"])}))
-    for problem in report["errors"]:
+    console.print(pairs_table("consolidated", {**report.counts, "milliseconds": round(report.duration_ms)}))
+    for problem in report.errors:
         console.print(Text.assemble(("interrupted:", "red"), f" {problem}"))
 
 
 async def search(connecting: Connecting, text: str, namespace: str, limit: int, console: Console) -> None:
     async with connecting as client:
         answer = await client.search(text, namespace=namespace, limit=limit)
-    console.print(hits_grid(answer["hits"]))
-    console.print(f"[dim]{len(answer['hits'])} hits in {answer['latency_ms']:.1f} ms[/]", highlight=False)
-    if answer["degraded"]:
-        console.print(f"[yellow]did not answer:[/] {', '.join(answer['degraded'])}")
+    console.print(hits_grid(answer.hits))
+    console.print(f"[dim]{len(answer.hits)} hits in {answer.latency_ms:.1f} ms[/]", highlight=False)
+    if answer.degraded:
+        console.print(f"[yellow]did not answer:[/] {', '.join(answer.degraded)}")
 
 
 async def stats(connecting: Connecting, console: Console) -> None:

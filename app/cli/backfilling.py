@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from app.cli.asking import Connecting
+from app.cli.operating import Connecting
 from app.cli.showing import pairs_table
 from app.client import MemoryClient
+from app.client.surface.quality import BackfillRun
 from app.errors import HybridMemoryError, InvalidInput
+from app.records import BackfillPending, Feature
 
 _LOOK_EVERY_SECONDS: Final = 0.5
 _STATES: Final[Mapping[str, bool]] = {"on": True, "off": False}
@@ -31,14 +34,14 @@ async def backfill(connecting: Connecting, asked: Mapping[str, Any], console: Co
             asking = asyncio.create_task(client.backfill(**given))
             await _follow(asking, client, where, progress, bar)
             report = await asking
-    console.print(pairs_table("backfilled", report["counts"]))
-    console.print(pairs_table("left", report["pending"]))
-    for problem in report["errors"]:
+    console.print(pairs_table("backfilled", report.counts))
+    console.print(pairs_table("left", asdict(report.pending)))
+    for problem in report.errors:
         console.print(Text.assemble(("interrupted:", "red"), f" {problem}"))
 
 
 async def _follow(
-    asking: asyncio.Task[dict[str, Any]], client: MemoryClient, where: Mapping[str, Any], progress: Progress, bar: TaskID
+    asking: asyncio.Task[BackfillRun], client: MemoryClient, where: Mapping[str, Any], progress: Progress, bar: TaskID
 ) -> None:
     """Move the bar until the answer is there, by what is left to do."""
     while not (await asyncio.wait({asking}, timeout=_LOOK_EVERY_SECONDS))[0]:
@@ -48,18 +51,17 @@ async def _follow(
             progress.update(bar, completed=total - left, total=total)
 
 
-def _sum(answer: Mapping[str, Any]) -> int:
-    return int(answer["pending"]["unscored"] + answer["pending"]["unembedded"])
+def _sum(pending: BackfillPending) -> int:
+    return pending.unscored + pending.unembedded
 
 
 async def features(connecting: Connecting, switches: Sequence[str], console: Console) -> None:
     switched = dict(map(_switch, switches))
     async with connecting as client:
         stands = await client.switch_features(**switched) if switched else await client.features()
-    degraded = stands.pop("degraded")
-    console.print(pairs_table("features", {name: "on" if is_on else "off" for name, is_on in stands.items()}))
-    if degraded:
-        console.print(f"[yellow]as last known:[/] {', '.join(degraded)} is away")
+    console.print(pairs_table("features", {f.value: "on" if getattr(stands, f.value) else "off" for f in Feature}))
+    if stands.degraded:
+        console.print(f"[yellow]as last known:[/] {', '.join(stands.degraded)} is away")
 
 
 def _switch(text: str) -> tuple[str, bool]:

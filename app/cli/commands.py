@@ -20,6 +20,7 @@ from app.observability import configure_logging
 from app.ports import OutboxState
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
 from app.settings import Settings, load_settings
+from app.transfer.sources import Source
 
 app = typer.Typer(
     help="The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning.",
@@ -36,7 +37,7 @@ app.add_typer(knowledge_app, name="knowledge")
 _console: Final = Console()
 Namespace = Annotated[str, typer.Option(help="Whose memory")]
 OneNamespace = Annotated[str | None, typer.Option("--namespace", help="Only of this one")]
-Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine")]
+Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine", envvar="MEMORY_URL")]
 
 
 @app.command()
@@ -107,6 +108,20 @@ def reconcile(
 
 
 @app.command()
+def learn(
+    namespace: Annotated[str | None, typer.Option(help="All, if left out")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Also from episodes that were given up on")] = False,
+    url: Url = None,
+) -> None:
+    """Learn patterns and heuristics from the episodes that are due."""
+    settings = _settings()
+    from app.cli import learning
+    from app.cli.connecting import connected
+
+    run(learning.learn(connected(settings, url), namespace=namespace, retry=retry, console=_console))
+
+
+@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="The question")],
     namespace: Namespace = DEFAULT_NAMESPACE,
@@ -129,6 +144,20 @@ def stats(url: Url = None) -> None:
     from app.cli.connecting import connected
 
     run(asking.stats(connected(settings, url), _console))
+
+
+@app.command()
+def trends(
+    days: Annotated[int, typer.Option(help="7 or 30")] = 7,
+    namespace: OneNamespace = None,
+    url: Url = None,
+) -> None:
+    """Show where quality, recall latency and error rate have been going."""
+    settings = _settings()
+    from app.cli import trending
+    from app.cli.connecting import connected
+
+    run(trending.trends(connected(settings, url), days, namespace, _console))
 
 
 @app.command()
@@ -258,16 +287,42 @@ def export(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="What `export` wrote", exists=True, dir_okay=False, readable=True)],
-    namespace: Annotated[str | None, typer.Option(help="The file's own, if left out")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="What `export` wrote, or another memory", exists=True, dir_okay=False, readable=True)
+    ],
+    source: Annotated[Source | None, typer.Option("--from", help="Whose export it is; our own, if left out")] = None,
+    namespace: Annotated[str | None, typer.Option(help="The file's own, or `default`, if left out")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look at the file, and report")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as JSON, with everything that was skipped")] = False,
     url: Url = None,
 ) -> None:
-    """Take a file of JSON Lines into a namespace; what is there already is left as it is."""
+    """Take a file into a namespace: our own export, or that of another memory. What is there already is left as it is."""
     settings = _settings()
-    from app.cli import moving
+    from app.cli import importing
     from app.cli.connecting import reached
 
-    run(moving.import_(reached(settings, url), file, namespace, _console))
+    plan = importing.ImportPlan(file, source, namespace, is_dry=dry_run, as_json=as_json)
+    run(importing.import_(reached(settings, url), plan, _console))
+
+
+@app.command()
+def mcp(
+    http: Annotated[bool, typer.Option("--http", help="Serve over HTTP at /mcp, with the API, like `serve`")] = False,
+    namespace: Annotated[str | None, typer.Option(help="On stdio: whose memory, where a call names none")] = None,
+    url: Url = None,
+    host: Annotated[str | None, typer.Option(help="With --http: overrides MEMORY_HOST")] = None,
+    port: Annotated[int | None, typer.Option(help="With --http: overrides MEMORY_PORT", min=0, max=65535)] = None,
+) -> None:
+    """Serve models over the Model Context Protocol: on stdin and stdout, or over HTTP."""
+    from app.cli import stdio
+
+    stdio.require_mcp()
+    if http:
+        stdio.refuse_over_http(url, namespace)
+        serve(host=host, port=port)
+        return
+    stdio.refuse_on_stdio(host, port)
+    run(stdio.serve_stdio(_settings(), url, namespace or DEFAULT_NAMESPACE))
 
 
 @keys_app.command("create")

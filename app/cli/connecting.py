@@ -50,27 +50,41 @@ async def reached(settings: Settings, url: str | None) -> AsyncIterator[Mover]:
 
 @asynccontextmanager
 async def _reached(settings: Settings, url: str | None) -> AsyncIterator[MemoryClient | Installation]:
-    api_key = os.environ.get("MEMORY_API_KEY")
-    if url is not None:
-        async with MemoryClient(url, api_key=api_key) as client:
+    async with located(settings, url) as found:
+        if isinstance(found, Installation):
+            yield found
+            return
+        async with MemoryClient(found, api_key=os.environ.get("MEMORY_API_KEY")) as client:
             yield client
+
+
+@asynccontextmanager
+async def located(settings: Settings, url: str | None) -> AsyncIterator[str | Installation]:
+    """Where the memory is: the service at `url`, without one whoever owns the data directory, else this process."""
+    if url is not None:
+        yield url
         return
     async with AsyncExitStack() as stack:
-        found: MemoryClient | Installation
+        found: str | Installation
         try:
             found = await stack.enter_async_context(open_installation(settings))
         except DataDirectoryInUse as error:
             if error.address is None:
                 raise
-            found = await stack.enter_async_context(MemoryClient(error.address, api_key=api_key))
+            found = error.address
         yield found
 
 
 @asynccontextmanager
 async def in_process(installation: Installation) -> AsyncIterator[MemoryClient]:
     """A client of an installation in this process: the same wire, without a socket, as its owner."""
+    async with MemoryClient("http://in-process", transport=transport_of(installation)) as client:
+        yield client
+
+
+def transport_of(installation: Installation) -> httpx.ASGITransport:
+    """What a client in this process speaks through."""
     app = create_app(lambda: nullcontext(installation))
     owned = UnguardedAccess(installation.access.store, installation.access.clock, may_be_open=True)
     app.state.installation = replace(installation, access=owned)
-    async with MemoryClient("http://in-process", transport=httpx.ASGITransport(app)) as client:
-        yield client
+    return httpx.ASGITransport(app)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.cli.signals import run
-from app.client import MemoryClient
+from app.client import MemoryClient, Surface, as_json
 from app.observability import configure_logging
 from app.records import DEFAULT_NAMESPACE, KnowledgeKind
 from app.settings import load_settings
@@ -81,7 +81,7 @@ def _connected(url: str | None) -> Connecting:
 
 async def list_pieces(connecting: Connecting, asked: Mapping[str, Any], console: Console) -> None:
     async with connecting as client:
-        page = await client.list_knowledge(**_given(asked))
+        page = await client.ask(as_json(Surface.list_knowledge.request(**_given(asked))))
     console.print(knowledge_table(page["knowledge"]) if page["knowledge"] else "nothing is known")
     if page["next"] is not None:
         console.print("[dim]there is more: raise --limit[/]", highlight=False)
@@ -89,20 +89,20 @@ async def list_pieces(connecting: Connecting, asked: Mapping[str, Any], console:
 
 async def show_piece(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
     async with connecting as client:
-        piece = await client.get_knowledge(knowledge_id, namespace=namespace)
+        piece = await client.ask(as_json(Surface.get_knowledge.request(knowledge_id, namespace=namespace)))
     console.print(Text(orjson.dumps(piece, option=orjson.OPT_INDENT_2).decode()), soft_wrap=True)
 
 
 async def show_history(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
     async with connecting as client:
-        found = await client.knowledge_history(knowledge_id, namespace=namespace, limit=1000)
+        found = await client.ask(as_json(Surface.knowledge_history.request(knowledge_id, namespace=namespace, limit=1000)))
     console.print(knowledge_table(found["versions"]))
     console.print(revisions_table(found["revisions"]))
 
 
 async def supersede_piece(connecting: Connecting, knowledge_id: UUID, body: Mapping[str, Any], console: Console) -> None:
     async with connecting as client:
-        successor = await client.supersede_knowledge(knowledge_id, **_given(body))
+        successor = await client.ask(as_json(Surface.supersede_knowledge.request(knowledge_id, **_given(body))))
     console.print(f"{successor['id']} supersedes {knowledge_id} from {successor['valid_from']} on", soft_wrap=True)
 
 

@@ -28,7 +28,7 @@ from app.cli.showing import pairs_table
 from app.errors import ConfigurationError, DataDirectoryInUse
 from app.settings import Settings
 from app.transfer.container import check
-from app.transfer.reading import PortableReader, namespace_of
+from app.transfer.reading import PortableReader
 
 Reaching: TypeAlias = AbstractAsyncContextManager[Mover]
 
@@ -50,18 +50,6 @@ async def export(reaching: Reaching, path: Path, namespace: str, console: Consol
         await _receive(memory.export(namespace), path, is_whole, console)
 
 
-async def import_(reaching: Reaching, path: Path, namespace: str | None, console: Console) -> None:
-    """Take a file into `namespace`, or into the one it was written for."""
-    target = namespace or namespace_of(path)  # before anything is started
-    async with reaching as memory:
-        with _reading(console) as progress:
-            # It is read twice: to be looked at, and to be written. A service that is sent it reads it by itself.
-            task = progress.add_task(f"importing {path.name}", total=2 * _size(path))
-            report = await memory.import_file(path, target, lambda position: progress.update(task, completed=position))
-    console.print(pairs_table("new", report.new or {"records": 0}))
-    console.print(pairs_table("known", report.known or {"records": 0}))
-
-
 async def restore(settings: Settings, path: Path, console: Console) -> None:
     """Fill an empty installation, which is this process's alone.
 
@@ -77,8 +65,8 @@ async def restore(settings: Settings, path: Path, console: Console) -> None:
 
 
 async def _restore(installation: Installation, path: Path, console: Console) -> None:
-    with _reading(console) as progress:
-        task = progress.add_task(f"restoring {path.name}", total=_size(path))
+    with reading(console) as progress:
+        task = progress.add_task(f"restoring {path.name}", total=size_of(path))
         rows = await installation.service.restore(path, lambda position: progress.update(task, completed=position))
     console.print(pairs_table("restored", rows))
     console.print("everything is queued for the index, which `hybrid-memory serve` (or `worker`) fills", soft_wrap=True)
@@ -97,7 +85,7 @@ async def _receive(stream: AsyncGenerator[bytes, None], path: Path, is_whole: Ca
     console.print(f"{path}: {decimal(size)}, {rate}/s", soft_wrap=True, highlight=False, markup=False)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
@@ -109,7 +97,7 @@ def _writing(console: Console) -> Progress:
     )  # fmt: skip
 
 
-def _reading(console: Console) -> Progress:
+def reading(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
         console=console, transient=True, disable=not console.is_terminal,

@@ -19,30 +19,26 @@ async def retain(connecting: Connecting, console: Console, *, dry_run: bool) -> 
     async with connecting as client:
         with console.status("applying retention …"):
             report = await client.retain(dry_run=dry_run)
-    console.print(pairs_table("would be" if dry_run else "done", report["counts"]))
-    for problem in report["errors"]:
+    console.print(pairs_table("would be" if dry_run else "done", report.counts))
+    for problem in report.errors:
         console.print(Text.assemble(("interrupted:", "red"), f" {problem}"))
 
 
 async def list_outbox(connecting: Connecting, asked: Mapping[str, Any], console: Console) -> None:
     async with connecting as client:
-        page = await client.outbox(**_given(asked))
-    console.print(outbox_table(page["entries"]) if page["entries"] else "nothing waits")
-    if page["next"] is not None:
-        console.print(f"[dim]there are more: --after {page['next']}[/]", highlight=False)
+        page = await client.outbox(**asked)
+    console.print(outbox_table(page.items) if page.items else "nothing waits")
+    if page.next is not None:
+        console.print(f"[dim]there are more: --after {page.next}[/]", highlight=False)
 
 
 async def retry_dead_letters(connecting: Connecting, ids: Sequence[int] | None, namespace: str | None, console: Console) -> None:
     async with connecting as client:
-        answer = await client.retry_dead_letters(**_given({"ids": list(ids or ()) or None, "namespace": namespace}))
-    console.print(f"{answer['retried']} made due again")
+        retried = await client.retry_dead_letters(ids or None, namespace=namespace)
+    console.print(f"{retried} made due again")
 
 
 async def drop_dead_letters(connecting: Connecting, ids: Sequence[int], namespace: str | None, console: Console) -> None:
     async with connecting as client:
-        answer = await client.drop_dead_letters(ids, **_given({"namespace": namespace}))
-    console.print(f"{answer['dropped']} dropped")
-
-
-def _given(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in asked.items() if value is not None}
+        dropped = await client.drop_dead_letters(ids, namespace=namespace)
+    console.print(f"{dropped} dropped")

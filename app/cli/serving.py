@@ -13,7 +13,9 @@ from rich.table import Table
 
 from app.api import create_app
 from app.bootstrap import Installation, open_installation
+from app.cli.annexes import annexes
 from app.cli.signals import stopped_by_signal, unless
+from app.cli.stdio import MCP_PATH
 from app.errors import ConfigurationError
 from app.faultpoints import armed_by
 from app.scheduler import jobs_of
@@ -39,6 +41,7 @@ async def serve(settings: Settings, console: Console) -> None:
                 lambda: nullcontext(installation),
                 max_request_bytes=settings.max_request_bytes,
                 max_import_bytes=settings.max_import_bytes,
+                annexes=annexes(settings),
             )
             # The engines stay up until the last request is answered: the server ends inside their context.
             server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=10))
@@ -119,6 +122,8 @@ def _announce(console: Console, settings: Settings, installation: Installation, 
     for tier, engine in installation.engines.items():
         table.add_row(f"[bold]{tier}[/]", engine)
     table.add_row("[bold]API docs[/]", f"{address}/docs")
+    if annexes(settings):
+        table.add_row("[bold]MCP[/]", f"{address}{MCP_PATH}")
     console.print(table, soft_wrap=True)
     console.print("\nTry it:")
     for line in _curl(address):

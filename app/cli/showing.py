@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,41 +12,46 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from app.records import ApiKey
+from app.client.answers import Backlog, EmbeddingInUse, OutboxDepth, QueuedRecord, Status
+from app.records import ApiKey, Hit
 
 _INDENT: Final = (0, 0, 1, 0)
 
 
-def hits_grid(hits: Sequence[Mapping[str, Any]]) -> Table:
+def hits_grid(hits: Sequence[Hit]) -> Table:
     """A hit after the other: its score and text, and below where it came from and how the score came about."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(justify="right", style="bold cyan", no_wrap=True)
     grid.add_column(overflow="fold")
     for hit in hits:
-        grid.add_row(f"{hit['score']:.2f}", Text(hit["text"]))
+        grid.add_row(f"{hit.score:.2f}", Text(hit.text))
         grid.add_row("", Padding(_provenance(hit), _INDENT))
     return grid
 
 
-def _provenance(hit: Mapping[str, Any]) -> Text:
-    parts = ", ".join(f"{name} {value:+.2f}" for name, value in hit["components"].items())
-    known = (hit["author"], hit["created_at"][:10], hit["session_id"], hit["kind"], f"{hit['tier']} tier", parts)
+def _provenance(hit: Hit) -> Text:
+    parts = ", ".join(f"{name} {value:+.2f}" for name, value in hit.components.items())
+    known = (hit.author, f"{hit.created_at:%Y-%m-%d}", hit.scope.session_id, hit.kind.value, f"{hit.tier.value} tier", parts)
     return Text(" · ".join(filter(None, known)), style="dim")
 
 
-def status_table(status: Mapping[str, Any]) -> Table:
+def status_table(status: Status) -> Table:
     """The books, a section a tier; what is away is called so."""
     table = _pairs()
     sections = {
-        "records": status["records"] or {"": "the episodic tier is away"},
-        "backlog": status["backlog"] or {"": "the working tier is away"},
-        "outbox": status["outbox"] or {"": "the episodic tier is away"},
-        "index": {name: status[name] for name in ("indexed_points", "misplaced_points", "drift")},
-        "embedding": status["embedding"] or {"": "no provider has answered yet"},
+        "records": _fields(status.records) or {"": "the episodic tier is away"},
+        "backlog": _fields(status.backlog) or {"": "the working tier is away"},
+        "outbox": _fields(status.outbox) or {"": "the episodic tier is away"},
+        "index": {name: getattr(status, name) for name in ("indexed_points", "misplaced_points", "drift")},
+        "embedding": _fields(status.embedding) or {"": "no provider has answered yet"},
     }
     for name, counts in sections.items():
         _add_section(table, name, counts)
     return table
+
+
+def _fields(part: Mapping[str, int] | Backlog | OutboxDepth | EmbeddingInUse | None) -> Mapping[str, Any] | None:
+    return asdict(part) if is_dataclass(part) else part
 
 
 def pairs_table(title: str, counts: Mapping[str, Any]) -> Table:
@@ -54,21 +60,21 @@ def pairs_table(title: str, counts: Mapping[str, Any]) -> Table:
     return table
 
 
-def outbox_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+def outbox_table(entries: Sequence[QueuedRecord]) -> Table:
     """An entry after the other: how it stands and what it is about, and below whose it is, its attempts and last error."""
     table = Table("id", "state", "kind", "record", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.columns[3].overflow = "fold"
     for entry in entries:
-        kind = entry["kind"] if entry["op"] == "upsert" else f"{entry['op']} {entry['kind']}"
-        table.add_row(str(entry["id"]), entry["state"], kind, Text(entry["record_uid"]))
+        kind = entry.kind if entry.op == "upsert" else f"{entry.op} {entry.kind}"
+        table.add_row(str(entry.id), entry.state, kind, Text(str(entry.record_uid)))
         table.add_row("", "", "", Padding(_attempts(entry), _INDENT))
     return table
 
 
-def _attempts(entry: Mapping[str, Any]) -> Text:
-    tried = f"{entry['attempts']} attempts, {entry['failures']} failures"
-    waits = f"next at {entry['next_attempt_at'][:19]}" if entry["next_attempt_at"] else None
-    return Text(" · ".join(filter(None, (f"in {entry['namespace']}", tried, waits, entry["last_error"]))), style="dim")
+def _attempts(entry: QueuedRecord) -> Text:
+    tried = f"{entry.attempts} attempts, {entry.failures} failures"
+    waits = f"next at {entry.next_attempt_at:%Y-%m-%dT%H:%M:%S}" if entry.next_attempt_at else None
+    return Text(" · ".join(filter(None, (f"in {entry.namespace}", tried, waits, entry.last_error))), style="dim")
 
 
 def keys_table(keys: Sequence[ApiKey], now: datetime) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 from uuid import UUID
 
-from app.consolidation.representation import ContextPolicy, PointDraft, draft_episode, draft_knowledge, draft_message
+from app.consolidation.representation import ContextPolicy, PointDraft, draft_episode, draft_item, draft_knowledge, draft_message
 from app.consolidation.summaries import SummaryPolicy, lines_of
 from app.ports import EpisodicReader, WorkingMemory
 from app.records import RecordKind, Scope, SessionKey
@@ -41,6 +41,8 @@ async def texts_of(reader: EpisodicReader, kind: RecordKind, uids: Sequence[UUID
     drafts: list[PointDraft]
     if kind is RecordKind.EPISODE:
         drafts = [draft_episode(e, policy.rendering) for e in await reader.episodes_by_uid(uids)]
+    elif kind is RecordKind.ITEM:
+        drafts = [draft_item(i) for i in await reader.item_texts(uids)]
     else:
         drafts = [draft_knowledge(k) for k in await reader.knowledge_by_uid(uids)]
     return [text for draft in drafts for text in draft.texts]

@@ -22,6 +22,7 @@ from app.consolidation.representation import (
     ContextPolicy,
     PointDraft,
     draft_episode,
+    draft_item,
     draft_knowledge,
     draft_message,
     judged,
@@ -96,6 +97,16 @@ class Indexer:
         """Work off entries that the caller has claimed; returns how many are done with, the others are given back."""
         return await self._attempt(entries)
 
+    async def index_records(self, kind: RecordKind, uids: Sequence[UUID]) -> int:
+        """Work off what waits for these records and is not held by another worker; returns how many are done with."""
+        done = 0
+        for start in range(0, len(uids), self._policy.batch):
+            part = uids[start : start + self._policy.batch]
+            async with self._episodic.writing() as tx:
+                entries = await tx.claim_records(kind, part, lease=self._policy.lease, now=self._clock())
+            done += await self._attempt(entries) if entries else 0
+        return done
+
     async def _attempt(self, entries: Sequence[OutboxEntry]) -> int:
         """Work these off and give back those that fail; returns how many are done with."""
         try:
@@ -164,7 +175,9 @@ class Indexer:
             messages = await reader.messages_in_context(uids[RecordKind.MESSAGE]) if uids[RecordKind.MESSAGE] else ()
             episodes = await reader.episodes_by_uid(uids[RecordKind.EPISODE]) if uids[RecordKind.EPISODE] else ()
             knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
+            items = await reader.item_texts(uids[RecordKind.ITEM]) if uids[RecordKind.ITEM] else ()
             read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
+            read |= {i.uid for i in items}
             await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
             standings = await reader.standings(list(read), self._clock())
         summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
@@ -172,6 +185,7 @@ class Indexer:
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e, self._context.rendering) for e in summarised),
             *(draft_knowledge(k) for k in knowledge if k.is_active),
+            *(draft_item(i) for i in items),
         ]
         return [judged(draft, standings.get(draft.point.id)) for draft in drafts]
 

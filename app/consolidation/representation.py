@@ -16,7 +16,7 @@ import orjson
 
 from app.consolidation.rendering import DEFAULT_RENDERING, Rendering
 from app.ports import MessageInContext
-from app.records import Episode, Knowledge, Matrix, Point, RecordKind, Standing, sha256_hex
+from app.records import Episode, ItemText, Knowledge, Matrix, Point, RecordKind, Standing, label_metadata, sha256_hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,23 @@ def draft_knowledge(knowledge: Knowledge) -> PointDraft:
 def judged(draft: PointDraft, standing: Standing | None) -> PointDraft:
     """The draft with what callers make of its record."""
     return draft if standing is None else replace(draft, point=replace(draft.point, standing=standing))
+
+
+def draft_item(item: ItemText) -> PointDraft:
+    """By meaning alone: its words would change how rare the words of messages are."""
+    point = Point(
+        id=item.uid,
+        record_id=item.item_uid,
+        kind=RecordKind.ITEM,
+        scope=item.scope,
+        text=item.text,
+        sparse_text="",
+        dense=_NO_VECTOR,
+        created_at=item.updated_at,
+        content_sha256=item.content_sha256,
+        metadata=label_metadata(item.name.labels),
+    )
+    return PointDraft(point, (item.text,))
 
 
 def sum_rows(vectors: Matrix, drafts: Sequence[PointDraft]) -> Matrix:

@@ -36,6 +36,7 @@ from app.records import (
     AppendReceipt,
     ReconcileState,
     Reconciliation,
+    RecordKind,
     RunReport,
     SessionKey,
     message_uid,
@@ -178,6 +179,10 @@ class Consolidation:
                 return await self._are_all_alive(uids)
         except TimeoutError:
             return False
+
+    async def index_now(self, kind: RecordKind, uids: Sequence[UUID]) -> int:
+        """Index what waits for these records, as far as no other worker is at it; returns how many are done with."""
+        return await self._indexer.index_records(kind, uids)
 
     async def index_messages(self, session: SessionKey, receipt: AppendReceipt, within: timedelta) -> bool:
         """Index the messages of a receipt; False as `index` says."""

@@ -13,7 +13,7 @@ from app.episodic import rows
 from app.episodic.engine import Session
 from app.episodic.forgetting import KEYS, among
 from app.episodic.scoping import admitted
-from app.episodic.tables import consolidation_runs, episodes, erasures, knowledge, messages, outbox
+from app.episodic.tables import consolidation_runs, episodes, erasures, item_vectors, items, knowledge, messages, outbox
 from app.ports import StoreStatus
 from app.records import RecordKind, RunReport, Scope
 
@@ -44,6 +44,7 @@ async def status(session: Session) -> StoreStatus:
         _count(episodes.c.id, ~episodes.c.is_open, episodes.c.archived_at.is_(None)).label(RecordKind.EPISODE.value),
         _count(erasures.c.id, true()).label("erasures"),
         _count(knowledge.c.id, knowledge.c.is_active).label(RecordKind.KNOWLEDGE.value),
+        _count(item_vectors.c.uid, true()).label(RecordKind.ITEM.value),
     )
     row = (await session.run("status", statement))[0]
     return StoreStatus(
@@ -56,7 +57,8 @@ async def status(session: Session) -> StoreStatus:
 
 
 async def count(session: Session, scope: Scope) -> Mapping[RecordKind, int]:
-    totals = [_count(key, *admitted(key.table, scope)).label(kind.value) for kind, key in KEYS.items()]
+    keys = {**KEYS, RecordKind.ITEM: items.c.id}  # items, whether or not they have texts in the index
+    totals = [_count(key, *admitted(key.table, scope)).label(kind.value) for kind, key in keys.items()]
     row = (await session.run("count", select(*totals)))[0]
     return {kind: int(getattr(row, kind.value)) for kind in RecordKind}
 

@@ -10,10 +10,10 @@ from sqlalchemy import CTE, ColumnElement, Select, Text, and_, delete, exists, f
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import DateTime, Uuid
 
-from app.episodic import erasures, outbox
+from app.episodic import erasures, extractions, learning, outbox
 from app.episodic.engine import Session
 from app.episodic.scoping import admitted, narrowings
-from app.episodic.tables import consolidation_checkpoints, episodes, knowledge, messages, sessions
+from app.episodic.tables import consolidation_checkpoints, episodes, item_vectors, knowledge, messages, sessions
 from app.ports import OutboxEntry, OutboxOp
 from app.records import EpisodeKind, RecordKind, Scope
 
@@ -21,6 +21,7 @@ KEYS: Final = {
     RecordKind.MESSAGE: messages.c.uid,
     RecordKind.EPISODE: episodes.c.id,
     RecordKind.KNOWLEDGE: knowledge.c.id,
+    RecordKind.ITEM: item_vectors.c.uid,
 }
 
 
@@ -110,6 +111,7 @@ async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Sco
     )
     cleared = await session.run("clear_episodes", statement)
     closed = [row for row in cleared if not row.is_open]
+    await extractions.open_(session, [row.id for row in closed])
     await outbox.enqueue(session, [OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, row.namespace, row.id) for row in closed])
 
 
@@ -144,7 +146,12 @@ async def delete_messages(session: Session, condition: ColumnElement[bool]) -> t
 
 
 async def delete_kind(session: Session, kind: RecordKind, condition: ColumnElement[bool]) -> int:
-    """Delete rows and queue their deletion from the index; how many there were."""
+    """Delete rows and queue their deletion from the index; how many there were.
+
+    An episode takes the patterns with it that are learned from it alone, with the knowledge they had become.
+    """
+    if kind is RecordKind.EPISODE and (forgotten := await learning.unlearn(session, condition)):
+        await delete_kind(session, RecordKind.KNOWLEDGE, among(knowledge.c.id, forgotten))
     row = await _delete_returning(session, kind, condition, KEYS[kind])
     return int(row.removed)
 

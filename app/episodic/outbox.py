@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -30,7 +30,7 @@ from sqlalchemy.types import BigInteger, Boolean, DateTime, Integer, Uuid
 from app.episodic import rows
 from app.episodic.engine import Session
 from app.episodic.generations import RENEWED
-from app.episodic.tables import episodes, knowledge, messages, outbox
+from app.episodic.tables import episodes, item_vectors, knowledge, messages, outbox
 from app.ports import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
 from app.records import RecordKind, SessionKey
 
@@ -103,7 +103,8 @@ _ENQUEUE_EVERYTHING: Final = opening(
     union_all(
         _owed(RecordKind.MESSAGE, messages.c.uid, ~messages.c.is_archived),
         _owed(RecordKind.EPISODE, episodes.c.id, ~episodes.c.is_open, episodes.c.archived_at.is_(None)),
-        _owed(RecordKind.KNOWLEDGE, knowledge.c.id, knowledge.c.superseded_by.is_(None)),
+        _owed(RecordKind.KNOWLEDGE, knowledge.c.id, knowledge.c.is_active),
+        _owed(RecordKind.ITEM, item_vectors.c.uid),
     )
 )
 
@@ -137,6 +138,38 @@ _CLAIM: Final = (
 
 async def claim(session: Session, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
     claimed = await session.run("claim_outbox", _CLAIM, {"limit": limit, "now": now, "leased_until": now + lease})
+    return rows.readable(sorted(claimed, key=lambda row: row.id), rows.outbox_entry)
+
+
+_CLAIM_RECORDS: Final = (
+    text(
+        f"""
+        WITH free AS MATERIALIZED (
+            SELECT id FROM outbox
+            WHERE kind = :kind AND record_uid = ANY(:uids) AND NOT is_dead AND (leased_until IS NULL OR leased_until <= :now)
+            ORDER BY id
+            FOR UPDATE SKIP LOCKED
+        )
+        UPDATE outbox SET attempts = attempts + 1, leased_until = :leased_until
+        WHERE id = ANY (ARRAY(SELECT id FROM free))
+        RETURNING {RETURNED}
+        """  # noqa: S608 - column names of this module
+    )
+    .bindparams(
+        bindparam("kind", type_=Text()),
+        bindparam("uids", type_=ARRAY(Uuid)),
+        bindparam("now", type_=_MOMENT),
+        bindparam("leased_until", type_=_MOMENT),
+    )
+    .columns(*ENTRIES)
+)
+
+
+async def claim_records(
+    session: Session, kind: RecordKind, uids: Collection[UUID], *, lease: timedelta, now: datetime
+) -> tuple[OutboxEntry, ...]:
+    parameters = {"kind": kind.value, "uids": list(uids), "now": now, "leased_until": now + lease}
+    claimed = await session.run("claim_records", _CLAIM_RECORDS, parameters)
     return rows.readable(sorted(claimed, key=lambda row: row.id), rows.outbox_entry)
 
 

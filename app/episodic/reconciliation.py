@@ -17,6 +17,7 @@ from sqlalchemy import (
     not_,
     null,
     select,
+    true,
     union_all,
     update,
 )
@@ -25,7 +26,7 @@ from sqlalchemy.types import Uuid
 
 from app.episodic import rows
 from app.episodic.engine import Session
-from app.episodic.tables import episodes, knowledge, messages, reconciliations
+from app.episodic.tables import episodes, item_vectors, knowledge, messages, reconciliations
 from app.ports import Indexable
 from app.records import ReconcileState, Reconciliation, RecordKind
 
@@ -33,16 +34,19 @@ _KEYS: Final = {
     RecordKind.MESSAGE: messages.c.uid,
     RecordKind.EPISODE: episodes.c.id,
     RecordKind.KNOWLEDGE: knowledge.c.id,
+    RecordKind.ITEM: item_vectors.c.uid,
 }
 _BELONGS: Final[Mapping[RecordKind, ColumnElement[bool]]] = {
     RecordKind.MESSAGE: not_(messages.c.is_archived),
     RecordKind.EPISODE: not_(episodes.c.is_open) & episodes.c.archived_at.is_(None),
     RecordKind.KNOWLEDGE: knowledge.c.is_active,
+    RecordKind.ITEM: true(),
 }
 _HASHES: Final[Mapping[RecordKind, ColumnElement[str | None]]] = {
     RecordKind.MESSAGE: messages.c.content_sha256,
     RecordKind.EPISODE: null().cast(Text),
     RecordKind.KNOWLEDGE: null().cast(Text),
+    RecordKind.ITEM: item_vectors.c.content_sha256,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,9 +16,11 @@ from app.episodic import (
     calls,
     episodes,
     erasures,
+    extractions,
     feedback,
     forgetting,
     generations,
+    items,
     outbox,
     outcomes,
     quality,
@@ -29,9 +31,11 @@ from app.episodic import (
 )
 from app.episodic import knowledge as knowing
 from app.episodic import messages as transcripts
-from app.episodic.engine import Session, connected
+from app.episodic.engine import connected
 from app.episodic.episodes import EPISODES
+from app.episodic.item_repository import ItemReads, ItemWrites
 from app.episodic.knowledge import KNOWLEDGE
+from app.episodic.learned import LearningReader, LearningWriter
 from app.ports import (
     Checkpoint,
     Cutoffs,
@@ -79,11 +83,8 @@ from app.records import (
 )
 
 
-class Reader:
+class Reader(ItemReads, LearningReader):
     """A read session; see `EpisodicReader`."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
         return await transcripts.history(self._session, session, after=after, limit=limit)
@@ -234,7 +235,7 @@ class Reader:
         return await erasures.owed(self._session, limit, session)
 
 
-class Writer(Reader):
+class Writer(Reader, ItemWrites, LearningWriter):
     """A write session, committed by the context that opened it; see `EpisodicWriter`."""
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
@@ -253,10 +254,15 @@ class Writer(Reader):
         return await KNOWLEDGE.locked(self._session, namespace, knowledge_id)
 
     async def save_episode(self, episode: Episode) -> Episode:
-        return replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
+        saved = replace(episode, version=await EPISODES.save(self._session, episode, episode.scope))
+        await extractions.open_(self._session, [episode.id])
+        return saved
 
     async def insert_episode(self, episode: Episode) -> bool:
-        return await EPISODES.insert(self._session, episode, episode.scope)
+        is_new = await EPISODES.insert(self._session, episode, episode.scope)
+        if is_new:
+            await extractions.open_(self._session, [episode.id])
+        return is_new
 
     async def open_episode(self, session: SessionKey) -> Episode | None:
         return await episodes.open_of(self._session, session)
@@ -264,7 +270,9 @@ class Writer(Reader):
     async def append_steps(
         self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
-        return await episodes.append_steps(self._session, episode_id, contents, at, call)
+        added = await episodes.append_steps(self._session, episode_id, contents, at, call)
+        await extractions.open_(self._session, [episode_id])
+        return added
 
     async def touch_episode(self, episode_id: UUID) -> None:
         await episodes.touch(self._session, episode_id)
@@ -331,6 +339,11 @@ class Writer(Reader):
     async def claim_outbox(self, limit: int, *, lease: timedelta, now: datetime) -> tuple[OutboxEntry, ...]:
         return await outbox.claim(self._session, limit, lease=lease, now=now)
 
+    async def claim_records(
+        self, kind: RecordKind, uids: Collection[UUID], *, lease: timedelta, now: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        return await outbox.claim_records(self._session, kind, uids, lease=lease, now=now)
+
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         await outbox.complete(self._session, entries)
 
@@ -362,7 +375,8 @@ class Writer(Reader):
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
         await feedback.forget(self._session, scope)
-        return await forgetting.forget(self._session, scope)
+        rows = await forgetting.forget(self._session, scope)
+        return {**rows, RecordKind.ITEM: await items.forget(self._session, scope)}
 
     async def hold_namespace(self, namespace: str) -> None:
         await sessions.hold_namespace(self._session, namespace)
@@ -416,6 +430,7 @@ class PostgresRepository:
         """Make everything claimed due again; only for whoever knows that no worker is left that claimed it."""
         async with connected(self._writing) as session:
             await outbox.void_leases(session)
+            await extractions.void_leases(session)
             await reconciliation.void_leases(session)
             await session.commit()
 

@@ -40,6 +40,9 @@ from app.records import (
     Message,
     Origin,
     OutcomeRevision,
+    Pattern,
+    PatternKind,
+    PatternState,
     ReconcileState,
     Reconciliation,
     RecordKind,
@@ -320,6 +323,35 @@ def run_report(row: Row[Any]) -> RunReport:
         counts=document_of(row, "counts"),
         errors=_texts({"errors": row.errors}, "errors"),
     )
+
+
+def step_of_episode(row: Row[Any]) -> tuple[UUID, Json]:
+    return row.episode_id, document_of(row, "content")
+
+
+def pattern(row: Row[Any]) -> Pattern:
+    return Pattern(
+        id=row.id,
+        kind=PatternKind(row.kind),
+        scope=scope_of(row),
+        family=row.family,
+        gist=row.gist,
+        premise=_texts({"premise": row.premise}, "premise"),
+        conclusion=_texts({"conclusion": row.conclusion}, "conclusion"),
+        description=row.description,
+        first_seen_at=row.first_seen_at,
+        content=document_of(row, "content"),
+        words=tuple(row.words),
+        confidence=row.confidence,
+        supporters=row.supporters,
+        contradictors=row.contradictors,
+        state=PatternState(row.state),
+        weighed_at=row.weighed_at,
+    )
+
+
+def pattern_similar_to(row: Row[Any]) -> tuple[UUID, Pattern]:
+    return row.of_id, pattern(row)
 
 
 def owed_erasure(row: Row[Any]) -> OwedErasure:

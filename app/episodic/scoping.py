@@ -15,8 +15,12 @@ NARROWING_FIELDS: Final = ("user_id", "agent_id", "session_id", "project_id")
 
 
 def admitted(table: Table, scope: Scope) -> list[ColumnElement[bool]]:
-    """The conditions under which `scope` admits a row: the namespace's always, and one for each narrowing field."""
-    return [table.c.namespace == scope.namespace, *(table.c[name] == value for name, value in narrowings(scope))]
+    """The conditions under which `scope` admits a row: the namespace's always, and one for each narrowing field.
+
+    What a record has no field for it is not owned by: a scope that narrows by it does not admit the record.
+    """
+    narrow = (table.c[name] == value if name in table.c else false() for name, value in narrowings(scope))
+    return [table.c.namespace == scope.namespace, *narrow]
 
 
 def narrowings(scope: Scope) -> Iterator[tuple[str, str]]:

@@ -126,7 +126,7 @@ async def search_text(session: Session, query: Query) -> tuple[Hit, ...]:
 
 def _branch(source: _Source, query: Query) -> Select[Any]:
     """The best `query.limit` records of one kind."""
-    question = _any_word_of(query.text)
+    question = any_word_of(query.text)
     score = func.ts_rank(source.table.c.search, question, _RANK_OVER_RANK_PLUS_ONE)
     best = (
         select(*_hit_columns(source), score.label("score"))
@@ -138,7 +138,7 @@ def _branch(source: _Source, query: Query) -> Select[Any]:
     return select(best)
 
 
-def _any_word_of(question: str) -> ColumnElement[Any]:
+def any_word_of(question: str) -> ColumnElement[Any]:
     """The question's lexemes joined by OR: its words rarely all occur in one record.
 
     All of it is immutable: PostgreSQL works it out while planning (`plan_cache_mode` in `engine`) and sees how rare

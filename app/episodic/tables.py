@@ -21,6 +21,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     MetaData,
     Table,
@@ -382,7 +383,7 @@ outbox: Final = Table(
     _now("created_at"),
     UniqueConstraint("kind", "record_uid"),
     _one_of("op", "upsert", "delete"),
-    _one_of("kind", "message", "episode", "knowledge"),
+    _one_of("kind", "message", "episode", "knowledge", "item"),
     CheckConstraint("attempts >= 0 AND failures >= 0 AND generation > 0", name="counts_are_not_negative"),
     Index("ix_outbox_due", "id", postgresql_where=text("NOT is_dead")),
     Index("ix_outbox_dead", "id", postgresql_where=text("is_dead")),
@@ -457,4 +458,45 @@ switches: Final = Table(
     Column("name", Text, primary_key=True),
     Column("is_on", Boolean, nullable=False),
     _moment("changed_at"),
+)
+
+items: Final = Table(
+    "items",
+    metadata,
+    Column("id", Uuid, primary_key=True, comment="derived from namespace, labels and key"),
+    Column("namespace", Text, nullable=False),
+    # By code points, so that all that begins with the same labels stands together, whatever the labels are.
+    Column("labels", ARRAY(Text(collation="C")), nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", JSONB, nullable=False),
+    Column("ttl", Interval),
+    _moment("expires_at", nullable=True),
+    _moment("created_at"),
+    _moment("updated_at"),
+    _searchable(rf"left(regexp_replace(value::text, '\\[bfnrt]', ' ', 'g'), {SEARCHABLE_CHARACTERS})"),
+    _ids_are_short("namespace"),
+    CheckConstraint("cardinality(labels) > 0", name="labels_are_there"),
+    CheckConstraint("jsonb_typeof(value) = 'object'", name="value_is_an_object"),
+    CheckConstraint("(ttl IS NULL) = (expires_at IS NULL)", name="expires_with_a_ttl"),
+    Index("ix_items_namespace_labels", "namespace", "labels", postgresql_include=["expires_at"]),
+    Index("ix_items_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+    Index("ix_items_search", "search", postgresql_using="gin"),
+)
+
+item_vectors: Final = Table(
+    "item_vectors",
+    metadata,
+    Column("uid", Uuid, primary_key=True, comment="the point's: derived from item, field and element"),
+    # No cascade: a text must never go without its delete entry in the outbox.
+    Column("item_id", Uuid, ForeignKey("items.id"), nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("element", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("content_sha256", Text, nullable=False),
+    _ids_are_short("namespace"),
+    CheckConstraint("element >= 0", name="element_counts_from_zero"),
+    CheckConstraint("length(content_sha256) = 64", name="content_sha256_is_hex"),
+    Index("ix_item_vectors_item_id", "item_id"),
+    Index("ix_item_vectors_namespace", "namespace"),
 )

@@ -10,7 +10,7 @@ from uuid import UUID
 import structlog
 
 from app.errors import InvalidInput, NotFound, TierUnavailable
-from app.ingestion.limits import Limits, check_scope, check_text
+from app.ingestion.limits import Limits, check_kinds, check_scope, check_text
 from app.observability import FEEDBACK_GIVEN
 from app.ports import (
     Clock,
@@ -94,6 +94,8 @@ class FeedbackIngestion:
 
     def _check(self, draft: FeedbackDraft) -> None:
         check_scope(draft.scope, self._limits)
+        if draft.kind is not None:
+            check_kinds("kind", [draft.kind])
         if draft.query is not None:
             check_text("query", draft.query, self._limits.query_bytes)
         if draft.note is not None:

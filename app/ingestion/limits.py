@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,12 +17,14 @@ from app.ranking import out_of_bounds
 from app.records import (
     FILTER_FIELDS,
     METADATA_PREFIX,
+    RECALLED_KINDS,
     Draft,
     Episode,
     FilterTerm,
     Json,
     Message,
     Query,
+    RecordKind,
     Scope,
     Selection,
     SituationQuery,
@@ -107,7 +109,7 @@ def check_text(field: str, text: str, max_bytes: int) -> None:
 def check_document(field: str, document: object, *, max_bytes: int, max_depth: int) -> int:
     """JSON: bounded depth and size, finite numbers of at most 64 bits, storable strings. Returns its size in bytes."""
     _check_json(field, document, 0, max_depth)
-    size = len(orjson.dumps(document))
+    size = len(orjson.dumps(document, default=dict))
     if size > max_bytes:
         raise InvalidInput(field, f"must have at most {max_bytes} bytes as JSON, has {size}")
     return size
@@ -232,6 +234,12 @@ def _admit(field: str, scope: Scope, draft: Draft, limits: Limits, now: datetime
     )
 
 
+def check_kinds(field: str, kinds: Collection[RecordKind]) -> None:
+    """Kinds that a recall finds; items are found by a search of their own."""
+    if not set(kinds) <= set(RECALLED_KINDS):
+        raise InvalidInput(field, f"must be among {', '.join(RECALLED_KINDS)}")
+
+
 def check_query(query: Query, limits: Limits) -> Query:
     """Return the query with its times in UTC.
 
@@ -243,6 +251,7 @@ def check_query(query: Query, limits: Limits) -> Query:
     check_count("limit", query.limit, limits.results)
     if not query.kinds:
         raise InvalidInput("kinds", "must name at least one kind")
+    check_kinds("kinds", query.kinds)
     if len(query.filter) > limits.filter_terms:
         raise InvalidInput("filter", f"must have at most {limits.filter_terms} fields, has {len(query.filter)}")
     for term in query.filter:

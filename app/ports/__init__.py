@@ -10,6 +10,7 @@ from __future__ import annotations
 from app.ports.answers import Answer, AnswerStore, Call, Claim
 from app.ports.engines import Clock, Pingable
 from app.ports.episodic import EpisodicMemory, EpisodicReader, EpisodicWriter
+from app.ports.experiments import ExperimentStore, TrendStore
 from app.ports.filed import (
     Checkpoint,
     Cutoffs,
@@ -24,8 +25,18 @@ from app.ports.filed import (
     StoreStatus,
     Taken,
 )
+from app.ports.items import FiledItem, ItemReader, ItemSelection, ItemWriter
 from app.ports.models import Cache, Embedder, EmbeddingCache, Rephraser, Reranker, SparseEncoder, Summarizer, Summary
 from app.ports.outbox import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
+from app.ports.patterns import (
+    Extraction,
+    LearningStatus,
+    Lesson,
+    PatternQuery,
+    PatternReader,
+    PatternWriter,
+    StaleScope,
+)
 from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
 from app.ports.tables import FeatureStore, KeyStore, TableFilling, TableSnapshot, TableStore
 from app.ports.working import Backlog, Erasure, OwedErasure, Settlement, Window, WorkingMemory
@@ -47,13 +58,21 @@ __all__ = [
     "EpisodicReader",
     "EpisodicWriter",
     "Erasure",
+    "ExperimentStore",
     "Expired",
+    "Extraction",
     "FeatureStore",
+    "FiledItem",
     "FiledMessage",
     "IndexQuery",
     "Indexable",
     "IndexedPoint",
+    "ItemReader",
+    "ItemSelection",
+    "ItemWriter",
     "KeyStore",
+    "LearningStatus",
+    "Lesson",
     "MessageInContext",
     "NamedRecord",
     "OutboxEntry",
@@ -61,6 +80,9 @@ __all__ = [
     "OutboxQuery",
     "OutboxState",
     "OwedErasure",
+    "PatternQuery",
+    "PatternReader",
+    "PatternWriter",
     "Pingable",
     "Queued",
     "Rephraser",
@@ -69,6 +91,7 @@ __all__ = [
     "SessionRecord",
     "Settlement",
     "SparseEncoder",
+    "StaleScope",
     "StepsHeld",
     "StoreStatus",
     "Summarizer",
@@ -77,6 +100,7 @@ __all__ = [
     "TableSnapshot",
     "TableStore",
     "Taken",
+    "TrendStore",
     "Window",
     "WorkingMemory",
 ]

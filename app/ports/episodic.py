@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -23,7 +23,9 @@ from app.ports.filed import (
     StoreStatus,
     Taken,
 )
+from app.ports.items import ItemReader, ItemWriter
 from app.ports.outbox import OutboxEntry, OutboxQuery, Queued
+from app.ports.patterns import PatternReader, PatternWriter
 from app.ports.working import Erasure, OwedErasure
 from app.records import (
     ANY_KNOWLEDGE,
@@ -53,7 +55,7 @@ from app.records import (
 )
 
 
-class EpisodicReader(Protocol):
+class EpisodicReader(ItemReader, PatternReader, Protocol):
     """A read session: writes nothing; each call sees one snapshot, two calls may see two."""
 
     async def history(self, session: SessionKey, *, after: int, limit: int) -> tuple[Message, ...]:
@@ -247,8 +249,11 @@ class EpisodicReader(Protocol):
         ...
 
 
-class EpisodicWriter(EpisodicReader, Protocol):
-    """A write session: everything done in it is committed together when its context ends without an error."""
+class EpisodicWriter(EpisodicReader, ItemWriter, PatternWriter, Protocol):
+    """A write session: everything done in it is committed together when its context ends without an error.
+
+    An episode that is saved, or gets steps, becomes due to be learned from (see `Extraction`).
+    """
 
     async def lock_checkpoint(self, session: SessionKey) -> Checkpoint | None:
         """Lock the session's checkpoint until the transaction ends (making it, at 0, if it is new).
@@ -408,6 +413,12 @@ class EpisodicWriter(EpisodicReader, Protocol):
 
         `now` decides what is due. A claim counts as an attempt: `attempts` is already raised in what is returned.
         """
+        ...
+
+    async def claim_records(
+        self, kind: RecordKind, uids: Collection[UUID], *, lease: timedelta, now: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        """Like `claim_outbox`, but the entries of these records alone, whether or not their next attempt is due."""
         ...
 
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:

@@ -17,8 +17,8 @@ from app.records import Candidate, FilterTerm, Mode, Point, Range, RecordKind, S
 class IndexQuery:
     """One question to the vector index. Without `dense` only the sparse leg runs, without `sparse_text` only dense.
 
-    `scope`, `kinds`, `filter`, `ranges`, `since`, `until` and `valid_at` are part of the engine's query on every leg. Points
-    that say from when and until when they hold are found if they do at `valid_at`; None finds them all.
+    `scope`, `kinds`, `filter`, `ranges`, `since`, `until`, `valid_at` and `ids` (of points) are part of the engine's query on
+    every leg. Points that say from when and until when they hold are found if they do at `valid_at`; None finds them all.
     """
 
     scope: Scope
@@ -32,6 +32,7 @@ class IndexQuery:
     mode: Mode = Mode.HYBRID
     ranking: Ranking = DEFAULT_RANKING
     cues: Cues = NO_CUES
+    ids: tuple[UUID, ...] | None = None
     ranges: tuple[Range, ...] = ()
     valid_at: datetime | None = None
 

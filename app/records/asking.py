@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from app.ranking import DEFAULT_RANKING, Ranking
-from app.records.base import Json, RecordKind, Scope, Tier
+from app.records.base import RECALLED_KINDS, Json, RecordKind, Scope, Tier
 from app.records.messages import Message
 
 
@@ -76,7 +76,7 @@ class Query:
 
     text: str
     scope: Scope
-    kinds: tuple[RecordKind, ...] = (RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE)
+    kinds: tuple[RecordKind, ...] = RECALLED_KINDS
     filter: tuple[FilterTerm, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
@@ -123,15 +123,50 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Participation:
+    """A search that takes part in an experiment: with this subject, or else with the one its scope names.
+
+    `search_id` names the search: repeated under the same name it is one exposure. A fresh one is made without it.
+    """
+
+    experiment: str
+    subject: str | None = None
+    search_id: UUID | None = None
+
+
+class Enrolment(StrEnum):
+    """Why a search has the settings it has."""
+
+    ASSIGNED = "assigned"
+    OUTSIDE = "outside"
+    DRAFT = "draft"
+    STOPPED = "stopped"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """The part of an experiment that a subject is in; without a `variant` it is answered as any search is."""
+
+    experiment: str
+    subject: str
+    enrolment: Enrolment
+    variant: str | None = None
+    search_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Recollection:
     """The answer to a query, best first. `degraded` names each tier or stage that did not answer in time.
 
+    `experiment` is the part of an experiment that the search took, if it asked for one.
     `is_cached`: it is the answer to the same query a moment ago, and nothing that could change it was written since.
     """
 
     hits: tuple[Hit, ...]
     degraded: tuple[str, ...] = ()
     latency_ms: float = 0.0
+    experiment: Arm | None = None
     is_cached: bool = False
 
 

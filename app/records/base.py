@@ -21,6 +21,10 @@ Vector: TypeAlias = npt.NDArray[np.float32]
 Matrix: TypeAlias = npt.NDArray[np.float32]
 """Shape (n, dim)."""
 DEFAULT_NAMESPACE: Final = "default"
+API_VERSION: Final = "1.0"
+"""Of the HTTP API and its client: the first number is that of the paths, the second rises with what is added to them."""
+API_VERSION_HEADER: Final = "Hybrid-Memory-Api"
+"""Every answer says in it which version of the API the service speaks."""
 SCHEMA_VERSION: Final = 1
 """Version of the JSON documents inside stored records."""
 
@@ -37,6 +41,11 @@ class RecordKind(StrEnum):
     MESSAGE = "message"
     EPISODE = "episode"
     KNOWLEDGE = "knowledge"
+    ITEM = "item"
+
+
+RECALLED_KINDS: Final = (RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE)
+"""What a recall may find. Items are searched by their names, filters and meaning: see `ItemQuery`."""
 
 
 @dataclass(frozen=True, slots=True)

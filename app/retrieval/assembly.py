@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
+from uuid import UUID
 
 import structlog
 
@@ -24,17 +26,22 @@ class ContextAssembly:
         self._shares = shares
         self._recent_limit = recent_limit
 
-    async def assemble(self, query: Query, session: SessionKey | None, budget_tokens: int) -> AssembledContext:
-        """Context for answering `query`: never over the budget, degraded rather than failing where a tier is away."""
+    async def assemble(
+        self, query: Query, session: SessionKey | None, budget_tokens: int, shown: Collection[UUID] = ()
+    ) -> AssembledContext:
+        """Context for answering `query`: never over the budget, degraded rather than failing where a tier is away.
+
+        Records `shown` are in the prompt already and left out.
+        """
         recollection, recent, state = await asyncio.gather(self._recollect(query), self._recent(session), self._state(session))
-        by_kind = split_hits(recollection.hits, recent.messages)
+        by_kind = split_hits(recollection.hits, recent.messages, shown)
         shares = self._shares
         sections = [
             state_section(state, shares.state),
             hit_section("knowledge", "## Knowledge", shares.knowledge, by_kind[RecordKind.KNOWLEDGE]),
             hit_section("episodes", "## Earlier episodes", shares.episodes, by_kind[RecordKind.EPISODE]),
             hit_section("recalled", "## Recalled messages", shares.recalled, by_kind[RecordKind.MESSAGE]),
-            recent_section(recent.messages, shares.recent),
+            recent_section(recent.messages, shares.recent, shown),
         ]
         degraded = tuple(dict.fromkeys((*recollection.degraded, *recent.degraded)))
         return pack(sections, budget_tokens, degraded)

@@ -6,7 +6,7 @@ tool call stays with its result. The text never exceeds the budget.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from uuid import UUID
@@ -93,9 +93,13 @@ def state_section(state: SessionState | None, share: float) -> Section:
     return Section("state", "## Session", share, tuple(Block(line) for line in lines))
 
 
-def recent_section(messages: Sequence[Message], share: float) -> Section:
-    """The newest exchange first; a tool's results form one block with the call before them."""
-    blocks = [Block("\n".join(_line(m) for m in turn), tuple(m.id for m in turn)) for turn in _turns(messages)]
+def recent_section(messages: Sequence[Message], share: float, shown: Collection[UUID] = ()) -> Section:
+    """The newest exchange first; a tool's results form one block with the call before them.
+
+    What the prompt holds already (`shown`) is left out, a call and its results only together.
+    """
+    turns = [turn for turn in _turns(messages) if not all(m.id in shown for m in turn)]
+    blocks = [Block("\n".join(_line(m) for m in turn), tuple(m.id for m in turn)) for turn in turns]
     return Section("recent", "## Recent messages", share, tuple(reversed(blocks)), is_reversed=True)
 
 
@@ -103,10 +107,10 @@ def hit_section(name: str, heading: str, share: float, hits: Sequence[Hit]) -> S
     return Section(name, heading, share, tuple(Block(_citation(h), (h.id,)) for h in hits))
 
 
-def split_hits(hits: Sequence[Hit], recent: Sequence[Message]) -> dict[RecordKind, list[Hit]]:
-    """Hits by kind, in order, without the messages that are printed as recent anyway."""
-    shown = {m.id for m in recent}
-    fresh = [h for h in hits if h.id not in shown]
+def split_hits(hits: Sequence[Hit], recent: Sequence[Message], shown: Collection[UUID] = ()) -> dict[RecordKind, list[Hit]]:
+    """Hits by kind, in order, without the messages that are printed as recent anyway, and without those `shown` elsewhere."""
+    printed = {m.id for m in recent}.union(shown)
+    fresh = [h for h in hits if h.id not in printed]
     return {kind: [h for h in fresh if h.kind is kind] for kind in RecordKind}
 
 

@@ -9,7 +9,7 @@ from app.errors import DimensionMismatch
 from app.ports import IndexQuery, SparseEncoder
 from app.ranking import Cues, Ranking
 from app.records import Mode, Space, Vector
-from app.semantic.filters import Condition, between, bounded, matching, of_kinds, valid_at, within_scope
+from app.semantic.filters import Condition, Named, between, bounded, matching, of_kinds, valid_at, within_scope
 
 _LEAST_PREFETCH: Final = 50
 _PREFETCH_FACTOR: Final = 5
@@ -74,4 +74,5 @@ def check_dimension(space: Space, vector: Vector) -> None:
 def _conditions_of(query: IndexQuery) -> tuple[Condition, ...]:
     wanted = of_kinds(query.kinds) + matching(query.filter) + bounded(query.ranges) + between(query.since, query.until)
     wanted += valid_at(query.valid_at, query.kinds)
-    return within_scope(query.scope) + wanted
+    named = () if query.ids is None else (Named(query.ids),)
+    return within_scope(query.scope) + wanted + named

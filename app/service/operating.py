@@ -116,6 +116,7 @@ class Operating(Side):
     async def forget(self, scope: Scope) -> ForgetReceipt:
         """Remove all that `scope` admits from all three tiers and the caches; the receipt says what a second look found."""
         check_scope(scope, self._parts.limits)
+        await self._parts.experiments.forget(scope)
         return await self._parts.forgetting.forget(scope)
 
     async def forget_records(self, selection: Selection) -> ForgetReceipt:

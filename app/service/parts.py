@@ -20,16 +20,22 @@ from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.feedback import FeedbackIngestion
+from app.ingestion.items import ItemIngestion, ItemLimits
 from app.ingestion.limits import Limits, check_count, check_label, check_scope
 from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
+from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
 from app.learning.quality import QualityPolicy
+from app.learning.run import Learning
 from app.learning.strategies import Strategies
+from app.learning.trends.report import TrendReports
+from app.learning.trends.usage import SearchLog
 from app.ports import EpisodicMemory, Pingable
 from app.records import Scope, SessionKey
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.episodes import EpisodeReader
+from app.retrieval.items import ItemSearch
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
 from app.retrieval.situations import Situations
@@ -69,11 +75,18 @@ class Parts:
     backups: Backups
     exporting: Exporting
     importing: Importing
+    learning: Learning
     episodic: EpisodicMemory
     dependencies: Mapping[str, Pingable]
     breakers: Mapping[str, Callable[[], BreakerState]]
     limits: Limits
     call_ttl: timedelta
+    experiments: Experiments
+    search_log: SearchLog
+    trends: TrendReports
+    item_ingestion: ItemIngestion
+    item_search: ItemSearch
+    item_limits: ItemLimits
 
 
 class Side:

@@ -27,6 +27,7 @@ from app.ports import (
     NamedRecord,
     OutboxEntry,
     OutboxQuery,
+    OutboxState,
     OwedErasure,
     Queued,
     SessionRecord,
@@ -36,6 +37,7 @@ from app.ports import (
 )
 from app.records import (
     ANY_KNOWLEDGE,
+    RECALLED_KINDS,
     SCHEMA_VERSION,
     BackfillPending,
     Cause,
@@ -44,6 +46,7 @@ from app.records import (
     EpisodeStep,
     Feedback,
     Hit,
+    ItemText,
     Json,
     Knowledge,
     KnowledgeCriteria,
@@ -67,6 +70,8 @@ from app.standing import standing_of
 from app.testing.episodic_books import Archived, Books, Filed, Kept, Owned, RecordRef, is_open_conversation, session_of
 from app.testing.episodic_quality import counted, episode_upserts, json_bytes, judged, unscored_places
 from app.testing.episodic_search import is_visible, search
+from app.testing.items import InMemoryItemReads, InMemoryItemWrites
+from app.testing.learning import LearningReader, LearningWriter
 
 _Answer = TypeVar("_Answer")
 _Record = TypeVar("_Record", Episode, Knowledge)
@@ -119,7 +124,7 @@ class InMemoryEpisodicMemory:
         return "in-memory twin"
 
 
-class InMemoryReader:
+class InMemoryReader(InMemoryItemReads, LearningReader):
     """See `EpisodicReader`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -316,7 +321,8 @@ class InMemoryReader:
         return is_visible(record) and not self._books.is_archived(record)
 
     async def count(self, scope: Scope) -> Mapping[RecordKind, int]:
-        return {kind: len(_admitted(self._books.records(kind), scope)) for kind in RecordKind}
+        counts = {kind: len(_admitted(self._books.records(kind), scope)) for kind in RecordKind}
+        return counts | {RecordKind.ITEM: sum(scope == Scope(item.namespace) for item in self._books.items.values())}
 
     async def uids(self, kind: RecordKind, scope: Scope, *, after: UUID | None, limit: int) -> tuple[UUID, ...]:
         admitted = _admitted(self._books.records(kind), scope)
@@ -341,7 +347,7 @@ class InMemoryReader:
         return tuple(OwedErasure(i, e) for i, e in erasures if session is None or e.within(session) is not None)[:limit]
 
 
-class InMemoryWriter(InMemoryReader):
+class InMemoryWriter(InMemoryReader, InMemoryItemWrites, LearningWriter):
     """See `EpisodicWriter`."""
 
     def __init__(self, shared: _Shared) -> None:
@@ -407,8 +413,8 @@ class InMemoryWriter(InMemoryReader):
 
     async def hold_records(self, namespace: str, record_id: UUID, *, kind: RecordKind | None) -> tuple[NamedRecord, ...]:
         """Nobody deletes in between here: writers do not wait for each other."""
-        kinds = RecordKind if kind is None else (kind,)
-        records = [(k, r) for k in kinds for r in self._books.records(k)]
+        kinds = RECALLED_KINDS if kind is None else (kind,)
+        records = [(k, r) for k in kinds for r in self._books.records(k) if not isinstance(r, ItemText)]
         named = [(k, r) for k, r in records if r.id == record_id and r.scope.namespace == namespace]
         return tuple(NamedRecord(k, r.uid, r.scope.session_id if k is RecordKind.MESSAGE else None) for k, r in named)
 
@@ -430,6 +436,7 @@ class InMemoryWriter(InMemoryReader):
             known = books.steps.get(episode_id, ())
             new = tuple(EpisodeStep(index, content, at) for index, content in enumerate(contents, start=len(known)))
             books.steps[episode_id] = known + new
+            books.open_extraction(episode_id)
             if call is not None:
                 books.steps_of_calls[episode_id, call] = new
             return new
@@ -527,6 +534,15 @@ class InMemoryWriter(InMemoryReader):
         refs = [(q.entry.kind, q.entry.record_uid) for q in due[:limit]]
         self._shared.claims.update(dict.fromkeys(refs, self))
         return self._change(lambda books: tuple(_claim(books, ref, now + lease) for ref in refs))
+
+    async def claim_records(
+        self, kind: RecordKind, uids: Collection[UUID], *, lease: timedelta, now: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        refs = [(kind, uid) for uid in uids if self._shared.claims.get((kind, uid), self) is self]
+        kept = {ref: self._books.outbox[ref] for ref in refs if ref in self._books.outbox}
+        free = [ref for ref, queued in kept.items() if queued.state(now) in {OutboxState.DUE, OutboxState.WAITING}]
+        self._shared.claims.update(dict.fromkeys(free, self))
+        return self._change(lambda books: tuple(_claim(books, ref, now + lease) for ref in free))
 
     async def complete_outbox(self, entries: Sequence[OutboxEntry]) -> None:
         self._change(lambda books: _finish(books, entries, lambda _: None))
@@ -643,7 +659,7 @@ def _still_held(namespace: str) -> TierUnavailable:
 
 
 def _stored_hash(record: Owned) -> str | None:
-    return record.content_sha256 if isinstance(record, Message) else None
+    return record.content_sha256 if isinstance(record, Message | ItemText) else None
 
 
 def _place(filed: Filed) -> tuple[str, int]:
@@ -715,6 +731,7 @@ def _forget(books: Books, scope: Scope) -> Mapping[RecordKind, int]:
         RecordKind.MESSAGE: removed,
         RecordKind.EPISODE: _mend(books, affected, forgotten=scope),
         RecordKind.KNOWLEDGE: books.delete(RecordKind.KNOWLEDGE, _admitted(books.records(RecordKind.KNOWLEDGE), scope)),
+        RecordKind.ITEM: books.delete_items([uid for uid, item in books.items.items() if scope == Scope(item.namespace)]),
     }
 
 

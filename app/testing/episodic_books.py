@@ -9,12 +9,14 @@ from typing import TypeAlias
 from uuid import UUID
 
 from app.errors import Conflict, InvalidInput
-from app.ports import Erasure, OutboxEntry, OutboxOp, OutboxState, SessionRecord
+from app.ports import Erasure, FiledItem, OutboxEntry, OutboxOp, OutboxState, SessionRecord
 from app.records import (
     Episode,
     EpisodeKind,
     EpisodeStep,
     Feedback,
+    Item,
+    ItemText,
     Knowledge,
     Message,
     OutcomeRevision,
@@ -29,9 +31,10 @@ from app.records import (
     new_id,
     utc_now,
 )
+from app.testing.learning import LearningBooks
 from app.tokens import estimate_tokens
 
-Owned: TypeAlias = Message | Episode | Knowledge
+Owned: TypeAlias = Message | Episode | Knowledge | ItemText
 RecordRef: TypeAlias = tuple[RecordKind, UUID]
 
 
@@ -102,6 +105,9 @@ class Books:
     outbox: dict[RecordRef, Kept] = field(default_factory=dict)
     erasures: dict[int, Erasure] = field(default_factory=dict)
     reconciliations: dict[UUID, Reconciliation] = field(default_factory=dict)
+    items: dict[UUID, Item] = field(default_factory=dict)
+    item_texts: dict[UUID, ItemText] = field(default_factory=dict)
+    learning: LearningBooks = field(default_factory=LearningBooks)
     last_outbox_id: int = 0
     last_erasure_id: int = 0
 
@@ -123,6 +129,9 @@ class Books:
             outbox=dict(self.outbox),
             erasures=dict(self.erasures),
             reconciliations=dict(self.reconciliations),
+            items=dict(self.items),
+            item_texts=dict(self.item_texts),
+            learning=self.learning.copy(),
             last_outbox_id=self.last_outbox_id,
             last_erasure_id=self.last_erasure_id,
         )
@@ -140,6 +149,8 @@ class Books:
     def records(self, kind: RecordKind) -> Iterable[Owned]:
         if kind is RecordKind.MESSAGE:
             return (filed.message for filed in self.messages.values())
+        if kind is RecordKind.ITEM:
+            return self.item_texts.values()
         return self.episodes.values() if kind is RecordKind.EPISODE else self.knowledge.values()
 
     def insert_messages(self, filed: Iterable[tuple[Message, UUID]]) -> frozenset[UUID]:
@@ -171,11 +182,16 @@ class Books:
         if is_open_conversation(episode) and any(session_of(e) == session_of(episode) for e in others):
             raise Conflict("session_id", "the session has an open episode")
         self.episodes[episode.id] = replace(episode, version=known.version + 1) if known else episode
+        self.open_extraction(episode.id)
         return self.episodes[episode.id]
 
     def touch(self, episode_id: UUID) -> None:
         if (known := self.episodes.get(episode_id)) is not None:
             self.episodes[episode_id] = replace(known, version=known.version + 1)
+
+    def open_extraction(self, episode_id: UUID) -> None:
+        """Make the episode due to be learned from, if there is something to learn."""
+        self.learning.open(self.episodes[episode_id], has_steps=bool(self.steps.get(episode_id)))
 
     def save_knowledge(self, knowledge: Knowledge) -> Knowledge:
         known = self.knowledge.get(knowledge.id)
@@ -289,12 +305,17 @@ class Books:
 
     def delete(self, kind: RecordKind, uids: Collection[UUID]) -> int:
         """Remove records and queue their deletion from the index."""
-        tables: Mapping[RecordKind, dict[UUID, Filed] | dict[UUID, Episode] | dict[UUID, Knowledge]] = {
+        tables: Mapping[RecordKind, dict[UUID, Filed] | dict[UUID, Episode] | dict[UUID, Knowledge] | dict[UUID, ItemText]] = {
             RecordKind.MESSAGE: self.messages,
             RecordKind.EPISODE: self.episodes,
             RecordKind.KNOWLEDGE: self.knowledge,
+            RecordKind.ITEM: self.item_texts,
         }
-        namespaces = {r.uid: r.scope.namespace for r in self.records(kind) if r.uid in set(uids)}
+        going = [r for r in self.records(kind) if r.uid in set(uids)]
+        namespaces = {r.uid: r.scope.namespace for r in going}
+        for episode in going:
+            if isinstance(episode, Episode) and (forgotten := self.learning.unlearn(episode)):
+                self.delete(RecordKind.KNOWLEDGE, forgotten)
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
@@ -318,6 +339,39 @@ class Books:
         """The episodes that these messages are part of."""
         return {filed.episode_id for uid, filed in self.messages.items() if uid in set(uids)}
 
+    def texts_of_item(self, item_uid: UUID) -> list[ItemText]:
+        found = (text for text in self.item_texts.values() if text.item_uid == item_uid)
+        return sorted(found, key=lambda text: (text.field, text.element))
+
+    def save_items(self, filed: Iterable[FiledItem]) -> None:
+        for each in filed:
+            self._save_item(each)
+
+    def _save_item(self, filed: FiledItem) -> None:
+        """Save an item with its texts; those that changed are queued for the index."""
+        item = filed.item
+        known = self.items.get(item.uid)
+        is_same = known is not None and not known.is_expired(item.updated_at)
+        self.items[item.uid] = replace(item, created_at=known.created_at) if known and is_same else item
+        kept = {text.uid: text for text in filed.texts}
+        self.delete(RecordKind.ITEM, [text.uid for text in self.texts_of_item(item.uid) if text.uid not in kept])
+        changed = [uid for uid, text in kept.items() if uid not in self.item_texts or self.item_texts[uid].text != text.text]
+        self.item_texts.update(kept)
+        self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.ITEM, item.namespace, uid) for uid in changed])
+
+    def delete_items(self, uids: Collection[UUID]) -> int:
+        going = [uid for uid in uids if uid in self.items]
+        for uid in going:
+            self.delete(RecordKind.ITEM, [text.uid for text in self.texts_of_item(uid)])
+            del self.items[uid]
+        return len(going)
+
+    def refresh_items(self, uids: Collection[UUID], now: datetime) -> None:
+        for uid in uids:
+            item = self.items.get(uid)
+            if item is not None and item.ttl is not None and not item.is_expired(now):
+                self.items[uid] = replace(item, expires_at=now + item.ttl)
+
     def delete_emptied(self, episode_ids: Collection[UUID], *, forgotten: Scope | None) -> int:
         """Delete those of these episodes that hold no messages and were conversations or are forgotten."""
         empty = [self.episodes[i] for i in episode_ids if not self.of_episode(i)]
@@ -338,6 +392,7 @@ class Books:
                 continue
             episode = _cleared(self.episodes[episode_id], left, forgotten)
             self.episodes[episode_id] = episode
+            self.open_extraction(episode_id)
             if not episode.is_open:
                 self.enqueue([OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, episode.scope.namespace, episode_id)])
 

@@ -13,6 +13,7 @@ from app.records import (
     Episode,
     FilterTerm,
     Hit,
+    ItemText,
     Knowledge,
     Message,
     Point,
@@ -29,7 +30,11 @@ _STOP_WORDS: Final = frozenset({"a", "and", "did", "does", "for", "in", "is", "o
 
 def search(query: Query, records: Iterable[Owned]) -> tuple[Hit, ...]:
     _check_filter(query.filter)
-    hits = (_hit(record, query) for record in records if is_visible(record) and _holds(record, query))
+    hits = (
+        _hit(record, query)
+        for record in records
+        if not isinstance(record, ItemText) and is_visible(record) and _holds(record, query)
+    )
     found = [hit for hit in hits if hit.score > 0 and _is_wanted(hit, query)]
     found.sort(key=lambda hit: (-hit.score, -hit.created_at.timestamp(), hit.id))
     return tuple(found[: query.limit])
@@ -47,7 +52,7 @@ def _holds(record: Owned, query: Query) -> bool:
     return not isinstance(record, Knowledge) or query.include_superseded or record.holds_at(query.as_of or utc_now())
 
 
-def _hit(record: Owned, query: Query) -> Hit:
+def _hit(record: Message | Episode | Knowledge, query: Query) -> Hit:
     shared = len(_words(query.text) & _words(_searchable_text(record)))
     score = shared / (shared + 1)
     if isinstance(record, Message):
@@ -109,7 +114,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.lower())) - _STOP_WORDS
 
 
-def _searchable_text(record: Owned) -> str:
+def _searchable_text(record: Message | Episode | Knowledge) -> str:
     if isinstance(record, Message):
         return f"{record.name or ''} {record.content}"
     if isinstance(record, Episode):

@@ -232,6 +232,7 @@ def _is_wanted(point: Point, query: IndexQuery) -> bool:
         and (query.until is None or point.created_at <= query.until)
         and (query.valid_at is None or _is_valid(point, query.valid_at))
         and all(_holds(term, point) for term in query.filter)
+        and (query.ids is None or point.id in query.ids)
         and all(lies_within(bounds, point) for bounds in query.ranges)
     )
 

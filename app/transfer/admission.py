@@ -10,11 +10,13 @@ from typing import Final
 from uuid import UUID
 
 from app.errors import InvalidInput
+from app.ingestion.items import ItemLimits, check_item
 from app.ingestion.limits import (
     Limits,
     check_document,
     check_episode_labels,
     check_episode_size,
+    check_kinds,
     check_label,
     check_scope,
     check_text,
@@ -23,7 +25,7 @@ from app.ingestion.limits import (
 )
 from app.ports import SessionRecord
 from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, SessionKey, SessionState
-from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
+from app.transfer.reading import ItemOf, MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 _DOCUMENTS: Final = ("perception", "reasoning", "action", "outcome", "metadata")
 
@@ -146,6 +148,10 @@ def check_record(record: Record, limits: Limits, now: datetime) -> None:
             _check_outcome(record.revision, limits, now)
         case MessageOf():
             _check_message(record.message, limits, now)
+        case ItemOf():
+            check_item(record.item, record.fields, ItemLimits())
+            _check_times(record.item, limits, now, "created_at", "updated_at")
+            _check_times(record.item, limits, None, "expires_at")
         case Feedback():
             _check_feedback(record, limits, now)
 
@@ -159,6 +165,7 @@ def _check_outcome(revision: OutcomeRevision, limits: Limits, now: datetime) -> 
 
 def _check_feedback(feedback: Feedback, limits: Limits, now: datetime) -> None:
     check_scope(feedback.scope, limits)
+    check_kinds("kind", [feedback.kind])
     if feedback.kind is RecordKind.MESSAGE and feedback.scope.session_id is None:
         raise InvalidInput("session_id", "must be given for feedback on a message")
     for name, text, most in (("query", feedback.query, limits.query_bytes), ("note", feedback.note, limits.metadata_bytes)):

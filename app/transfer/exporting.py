@@ -22,6 +22,7 @@ from app.transfer.portable import (
     encode,
     episode_line,
     feedback_line,
+    item_line,
     knowledge_line,
     message_line,
     outcome_line,
@@ -71,7 +72,7 @@ class Exporting:
 
 async def _record_lines(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
     """Steps and messages come after their episodes. No portion is empty."""
-    for lines in (_sessions, _knowledge, _episodes, _messages, _feedback):
+    for lines in (_sessions, _knowledge, _episodes, _messages, _feedback, _items):
         async for portion in lines(reader, namespace):
             yield portion
 
@@ -139,6 +140,13 @@ async def _messages(reader: EpisodicReader, namespace: str) -> AsyncIterator[Seq
         yield [message_line(filed) for filed in page]
         last = page[-1].message
         after = (last.session.session_id, last.sequence)
+
+
+async def _items(reader: EpisodicReader, namespace: str) -> AsyncIterator[Sequence[RecordLine]]:
+    after: UUID | None = None
+    while page := await reader.list_items(namespace, after=after, limit=_DOCUMENTS_PAGE):
+        yield [item_line(filed) for filed in page]
+        after = page[-1].item.uid
 
 
 async def _refuse_if_unread(reader: EpisodicReader, namespace: str, counts: Counter[str]) -> None:

@@ -1,7 +1,7 @@
 """One namespace as JSON Lines: what each line looks like (pure). For people and other programs to read and write.
 
     {"type": "header", "format": "hybrid-memory-export", "version": 1, "namespace": …, "created_at": …}
-    {"type": "session" | "knowledge" | "revision" | "episode" | "step" | "outcome" | "message" | "feedback", …}
+    {"type": "session" | "knowledge" | "revision" | "episode" | "step" | "outcome" | "message" | "feedback" | "item", …}
     {"type": "end", "lines": …, "sha256": …}
 
 The end counts the lines before it, without the header, so that a file cut short is known as one; `sha256` is over all
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
@@ -21,7 +22,7 @@ import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from app.errors import InvalidInput
-from app.ports import FiledMessage, SessionRecord
+from app.ports import FiledItem, FiledMessage, SessionRecord
 from app.records import (
     SCHEMA_VERSION,
     Cause,
@@ -30,6 +31,8 @@ from app.records import (
     EpisodeKind,
     EpisodeStep,
     Feedback,
+    Item,
+    ItemName,
     Knowledge,
     KnowledgeKind,
     Message,
@@ -187,6 +190,20 @@ class MessageLine(_Line):
     episode_id: UUID | None = None
 
 
+class ItemLine(_Line):
+    """`fields` are the paths whose texts are indexed."""
+
+    type: Literal["item"] = "item"
+    labels: tuple[str, ...]
+    key: str
+    value: _Document
+    fields: tuple[str, ...] = ()
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    ttl_seconds: Annotated[float, Field(gt=0)] | None = None
+    expires_at: AwareDatetime | None = None
+
+
 class OutcomeLine(_Line):
     """One of the outcomes that an episode had in the course of time; the last one is the episode's own."""
 
@@ -217,7 +234,9 @@ class EndLine(_Line):
     sha256: str | None = None
 
 
-RecordLine = SessionLine | KnowledgeLine | RevisionLine | EpisodeLine | StepLine | OutcomeLine | MessageLine | FeedbackLine
+RecordLine = (
+    SessionLine | KnowledgeLine | RevisionLine | EpisodeLine | StepLine | OutcomeLine | MessageLine | FeedbackLine | ItemLine
+)
 AnyLine = HeaderLine | RecordLine | EndLine
 _LINES: Final = TypeAdapter[AnyLine](Annotated[AnyLine, Field(discriminator="type")])
 
@@ -306,6 +325,31 @@ def feedback_line(feedback: Feedback) -> FeedbackLine:
 
 def message_line(filed: FiledMessage) -> MessageLine:
     return MessageLine(**_flat(filed.message), episode_id=filed.episode_id)
+
+
+def unfiled_line(message: Message) -> MessageLine:
+    """Of a message that is still to be cut into episodes."""
+    return MessageLine(**_flat(message))
+
+
+def item_line(filed: FiledItem) -> ItemLine:
+    item = filed.item
+    return ItemLine(
+        labels=item.name.labels,
+        key=item.name.key,
+        value=dict(item.value),
+        fields=tuple(dict.fromkeys(text.field for text in filed.texts)),
+        created_at=item.created_at,
+        updated_at=item.updated_at,
+        ttl_seconds=None if item.ttl is None else item.ttl.total_seconds(),
+        expires_at=item.expires_at,
+    )
+
+
+def item_record(line: ItemLine, namespace: str) -> Item:
+    ttl = None if line.ttl_seconds is None else timedelta(seconds=line.ttl_seconds)
+    name = ItemName(line.labels, line.key)
+    return Item(namespace, name, line.value, line.created_at, line.updated_at, ttl, line.expires_at)
 
 
 def session_record(line: SessionLine, namespace: str) -> SessionRecord:

@@ -12,7 +12,18 @@ from uuid import UUID
 
 from app.errors import InvalidInput
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeStep, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, Revision, derived_uuid
+from app.records import (
+    Episode,
+    EpisodeStep,
+    Feedback,
+    Item,
+    Knowledge,
+    Message,
+    OutcomeRevision,
+    RecordKind,
+    Revision,
+    derived_uuid,
+)
 from app.transfer.portable import (
     LINE_BYTES,
     VERSION,
@@ -21,6 +32,7 @@ from app.transfer.portable import (
     EpisodeLine,
     FeedbackLine,
     HeaderLine,
+    ItemLine,
     KnowledgeLine,
     MessageLine,
     OutcomeLine,
@@ -31,6 +43,7 @@ from app.transfer.portable import (
     decode,
     episode_record,
     feedback_record,
+    item_record,
     knowledge_record,
     message_record,
     outcome_record,
@@ -77,7 +90,15 @@ class MessageOf:
     message: Message
 
 
-Record: TypeAlias = SessionRecord | Knowledge | RevisionOf | Episode | StepOf | OutcomeOf | MessageOf | Feedback
+@dataclass(frozen=True, slots=True)
+class ItemOf:
+    """An item and the paths whose texts are indexed."""
+
+    item: Item
+    fields: tuple[str, ...]
+
+
+Record: TypeAlias = SessionRecord | Knowledge | RevisionOf | Episode | StepOf | OutcomeOf | MessageOf | Feedback | ItemOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +241,8 @@ def _record(line: RecordLine, namespace: str) -> Record:  # noqa: PLR0911 - one 
             return _part_of_episode(line)
         case MessageLine():
             return MessageOf(line.episode_id, message_record(line, namespace))
+        case ItemLine():
+            return ItemOf(item_record(line, namespace), line.fields)
         case FeedbackLine():
             return feedback_record(line, namespace)
 
@@ -231,7 +254,7 @@ def _part_of_episode(line: StepLine | OutcomeLine) -> StepOf | OutcomeOf:
 
 
 def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:  # noqa: PLR0911 - one for each type
-    """The record with every id that is unique beyond its namespace put through `rename`. A message's is not."""
+    """The record with every id that is unique beyond its namespace put through `rename`. A message's and an item's are not."""
     match record:
         case SessionRecord():
             related = tuple(map(rename, record.state.related_episodes))
@@ -246,6 +269,8 @@ def _renamed(record: Record, rename: Callable[[UUID], UUID]) -> Record:  # noqa:
             return replace(record, episode_id=rename(record.episode_id))
         case MessageOf():
             return replace(record, episode_id=record.episode_id and rename(record.episode_id))
+        case ItemOf():
+            return record
         case Feedback():
             return _renamed_feedback(record, rename)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Final, TypeVar
 from uuid import UUID
@@ -11,11 +12,14 @@ from uuid import UUID
 from app.consolidation.drain import Drain, renumber
 from app.consolidation.segmentation import close
 from app.errors import Conflict
+from app.ingestion.items import ItemLimits, file_item
 from app.ports import Checkpoint, EpisodicMemory, EpisodicReader, EpisodicWriter, OutboxEntry, OutboxOp, SessionRecord
 from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, RecordKind, Revision, SessionKey
-from app.transfer.reading import MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
+from app.transfer.reading import ItemOf, MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 _PAGE: Final = 1000
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""When nothing had expired."""
 _NAMES: Final[dict[type[Record], str]] = {
     SessionRecord: "session",
     Knowledge: "knowledge",
@@ -25,8 +29,9 @@ _NAMES: Final[dict[type[Record], str]] = {
     OutcomeOf: "outcome",
     MessageOf: "message",
     Feedback: "feedback",
+    ItemOf: "item",
 }
-R = TypeVar("R", SessionRecord, Knowledge, RevisionOf, Episode, StepOf, OutcomeOf, MessageOf, Feedback)
+R = TypeVar("R", SessionRecord, Knowledge, RevisionOf, Episode, StepOf, OutcomeOf, MessageOf, Feedback, ItemOf)
 
 
 def kind_of(record: Record) -> str:
@@ -86,6 +91,8 @@ class Sink:
                 return await self._parts_of_episodes(records)
             case MessageOf():
                 return await self._messages([r for r in records if isinstance(r, MessageOf)])
+            case ItemOf():
+                return await self._items([r for r in records if isinstance(r, ItemOf)])
             case Feedback():
                 return await self._feedback([r for r in records if isinstance(r, Feedback)])
 
@@ -139,6 +146,14 @@ class Sink:
             async with self._episodic.writing() as tx:
                 new += await _append_steps(tx, episode_id, list(group))
         return new
+
+    async def _items(self, records: Sequence[ItemOf]) -> int:
+        named = {record.item.name: record for record in records}
+        async with self._episodic.writing() as tx:
+            known = await tx.items(records[0].item.namespace, named, now=_LONG_AGO)
+            fresh = [record for name, record in named.items() if name not in known]
+            await tx.save_items([file_item(record.item, record.fields, ItemLimits()) for record in fresh])
+        return len(fresh)
 
     async def _parts_of_episodes(self, records: Sequence[Record]) -> int:
         if isinstance(records[0], StepOf):

@@ -17,8 +17,8 @@ from volatile import volatile_directory
 from app.faultpoints import Action, FaultPoint, Planned
 from app.records import SessionKey, Wait
 
-REACHED_SOON: Final = tuple(point for point in FaultPoint if not point.startswith("edge."))
-"""Points that a talk of a few messages can come to; an index is rebuilt after thousands."""
+REACHED_SOON: Final = tuple(point for point in FaultPoint if not point.startswith(("edge.", "learn.")))
+"""Points that a talk of a few messages can come to: an index is rebuilt after thousands, and talks teach nothing."""
 LIVES: Final = 3
 
 

@@ -55,10 +55,10 @@ async def look(address: str) -> dict[str, Any]:
         status, history = await memory.status(), await memory.history("kitchen")
         found = await memory.search(QUESTION, limit=10)
     return {
-        "records": status["records"]["message"],
-        "points": status["indexed_points"],
-        "history": [message["content"] for message in history["messages"]],
-        "found": sorted((hit["tier"], hit["text"]) for hit in found["hits"]),
+        "records": (status.records or {})["message"],
+        "points": status.indexed_points,
+        "history": [message.content for message in history.items],
+        "found": sorted((hit.tier.value, hit.text) for hit in found.hits),
     }
 
 

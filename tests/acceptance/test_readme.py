@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -19,7 +20,9 @@ from typer.testing import CliRunner
 
 from app.cli.child import served
 from app.cli.commands import app as command_line
+from app.cli.stdio import MCP_PATH
 from app.demo import load_conversation
+from app.integrations.mcp.tools import TOOLS
 from app.settings import Settings
 
 README: Final = Page(ROOT / "README.md")
@@ -120,6 +123,22 @@ async def test_the_curl_session_answers_as_shown(reader: Reader) -> None:
 async def test_python_opens_a_memory_of_its_own(alone: Reader) -> None:
     """The first Python snippet runs as it stands, and prints what is shown."""
     await alone.type(README.snippets("In Python", "python")[0])
+
+
+async def test_the_page_on_langgraph_keeps_its_word(alone: Reader) -> None:
+    """Its first snippet remembers from one thread to the next; its second defines a graph of one's own."""
+    page = Page(ROOT / "docs" / "langgraph.md")
+    await alone.type(page.snippets("One agent", "python")[0])
+    await alone.type(page.snippets("A graph of your own", "python")[0])
+
+
+def test_the_page_on_mcp_keeps_its_word() -> None:
+    """Its configurations are JSON that starts a command there is; it names every tool, and no other."""
+    page = Page(ROOT / "docs" / "mcp.md")
+    stdio, http = (json.loads(s.code)["mcpServers"]["memory"] for s in page.snippets("Connecting a client", "json"))
+    assert CliRunner().invoke(command_line, [*stdio["args"], "--help"]).exit_code == 0
+    assert http["url"] == f"{ADDRESS}{MCP_PATH}"
+    assert re.findall(r"^\| `(\w+)` \|", page.sections["The tools"], re.MULTILINE) == [tool.name for tool in TOOLS]
 
 
 async def test_the_client_and_the_commands_reach_the_service(reader: Reader) -> None:

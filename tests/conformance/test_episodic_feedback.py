@@ -135,9 +135,10 @@ async def test_episodes_without_outcome_are_listed(episodic: EpisodicMemory) -> 
 
 async def test_feedback_comes_back_as_it_was(episodic: EpisodicMemory) -> None:
     """On records of every kind, each once by its id, by rising id; nobody sees it from another namespace."""
-    about = await records_in(episodic)
-    given = [said(record, verdict, query="when?", note="it was not so") for record, verdict in zip(about, Verdict, strict=False)]
-    bare = said(about[1], Verdict.HARMFUL, scope=Scope("acme"), query=None)
+    spoken, decision, fact = await records_in(episodic)
+    text = {"query": "when?", "note": "it was not so"}
+    given = [said(spoken, Verdict.USEFUL, **text), said(decision, Verdict.WRONG, **text), said(fact, Verdict.OUTDATED, **text)]
+    bare = said(decision, Verdict.HARMFUL, scope=Scope("acme"), query=None)
     assert await say(episodic, *given) == {f.id for f in given}
     assert await say(episodic, given[0], bare) == {bare.id}
     assert await heard(episodic) == [*given, bare]
@@ -235,7 +236,6 @@ async def test_a_generation_ends_when_an_episodes_point_may_have_changed(episodi
         await queued(episodic, upsert(home), upsert(fact))
         entries = await claimed(episodic)
         about_fact = [e for e in entries if e.kind is RecordKind.KNOWLEDGE]
-        later = {"error": "x", "next_attempt_at": NOW}
         async with episodic.writing() as tx:
             await tx.complete_outbox(about_fact)
         assert await generations() == (seen[-1], None)
@@ -245,9 +245,9 @@ async def test_a_generation_ends_when_an_episodes_point_may_have_changed(episodi
                 case "complete":
                     await tx.complete_outbox(about_episode)
                 case "delay":
-                    await tx.delay_outbox(about_episode, **later)  # type: ignore[arg-type] -- one of each
+                    await tx.delay_outbox(about_episode, error="x", next_attempt_at=NOW)
                 case _:
-                    await tx.release_outbox(about_episode, is_dead=False, **later)  # type: ignore[arg-type] -- one of each
+                    await tx.release_outbox(about_episode, error="x", next_attempt_at=NOW, is_dead=False)
         acme, rival = await generations()
         assert (acme in seen, rival) == (False, None)
         seen.append(acme)

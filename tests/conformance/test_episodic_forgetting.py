@@ -82,7 +82,7 @@ async def test_a_namespace_is_forgotten_whole(episodic: EpisodicMemory) -> None:
     for key in (SESSION, theirs.session):
         await _archived(episodic, key)
     async with episodic.writing() as tx:
-        assert await tx.forget(Scope("acme")) == dict.fromkeys(RecordKind, 1)
+        assert await tx.forget(Scope("acme")) == dict.fromkeys(RecordKind, 1) | {RecordKind.ITEM: 0}
         assert await tx.forget(Scope("acme")) == NOTHING
     async with episodic.writing() as tx:
         assert await tx.count(Scope("acme")) == NOTHING
@@ -113,7 +113,7 @@ async def test_a_session_is_forgotten_with_its_state(episodic: EpisodicMemory) -
         await _archived(episodic, key)
     async with episodic.writing() as tx:
         forgotten = await tx.forget(Scope("acme", session_id="s1"))
-    assert forgotten == {RecordKind.MESSAGE: 2, RecordKind.EPISODE: 1, RecordKind.KNOWLEDGE: 1}
+    assert forgotten == {RecordKind.MESSAGE: 2, RecordKind.EPISODE: 1, RecordKind.KNOWLEDGE: 1, RecordKind.ITEM: 0}
     async with episodic.writing() as tx:
         assert (await tx.session(SESSION), await tx.lock_checkpoint(SESSION)) == (None, Checkpoint(SESSION, 0))
         assert await tx.session(next_door.session) is not None

@@ -346,7 +346,7 @@ async def test_the_books_say_what_should_be_indexed(episodic: EpisodicMemory) ->
     assert status == StoreStatus(
         outbox_depth=2,
         dead_letters=0,
-        indexable={RecordKind.MESSAGE: 1, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 2},
+        indexable={RecordKind.MESSAGE: 1, RecordKind.EPISODE: 2, RecordKind.KNOWLEDGE: 2, RecordKind.ITEM: 0},
         oldest_outbox_at=status.oldest_outbox_at,
     )
     assert status.oldest_outbox_at is not None
@@ -363,7 +363,7 @@ async def test_count_is_of_what_the_scope_admits(episodic: EpisodicMemory) -> No
     """Counting follows the scope: the namespace is a wall, each further field narrows."""
     await filed(episodic, [message(1), message(2, scope=replace(SCOPE, user_id="ben"))])
     await stored(episodic, knowledge(), knowledge(scope=Scope("rival")))
-    counts = {RecordKind.MESSAGE: 2, RecordKind.EPISODE: 1, RecordKind.KNOWLEDGE: 1}
+    counts = {RecordKind.MESSAGE: 2, RecordKind.EPISODE: 1, RecordKind.KNOWLEDGE: 1, RecordKind.ITEM: 0}
     async with episodic.reading() as reader:
         assert await reader.count(Scope("acme")) == counts
         assert await reader.count(Scope("acme", user_id="ben")) == {**dict.fromkeys(RecordKind, 0), RecordKind.MESSAGE: 1}

@@ -10,7 +10,7 @@ from given import SCOPE, episode, filed, knowledge, message, stored
 
 from app.errors import InvalidInput
 from app.ports import EpisodicMemory
-from app.records import EpisodeKind, FilterTerm, Hit, Message, Query, RecordKind, Role, Scope, Tier
+from app.records import RECALLED_KINDS, EpisodeKind, FilterTerm, Hit, Message, Query, RecordKind, Role, Scope, Tier
 
 ACME = Scope("acme")
 
@@ -83,6 +83,7 @@ async def test_hits_on_episodes_and_knowledge(episodic: EpisodicMemory) -> None:
             metadata={"kind": "fact"},
             tier=Tier.EPISODIC,
             scope=SCOPE,
+            quality=1.0,
         ),
     }
 
@@ -146,7 +147,7 @@ async def test_kinds_are_chosen(episodic: EpisodicMemory) -> None:
     """Only the kinds asked for are searched."""
     await filed(episodic, [message(1, "rent")], episode(summary="rent"))
     await stored(episodic, knowledge("rent"))
-    for kind in RecordKind:
+    for kind in RECALLED_KINDS:
         assert [hit.kind for hit in await ask(episodic, Query("rent", ACME, kinds=(kind,)))] == [kind]
     assert await ask(episodic, Query("rent", ACME, kinds=())) == ()
 

@@ -27,7 +27,7 @@ from app.testing.faults import Fault, away, troubled
 
 MESSAGES = {"messages": [{"role": "user", "content": "twice"}, {"role": "user", "content": "twice"}]}
 POSTS = [operation for operation in OPERATIONS if operation.verb == "POST"]
-DONE_AGAIN = {"/v1/search", "/v1/context", "/v1/episodes/similar", "/v1/admin/import"}
+DONE_AGAIN = {"/v1/search", "/v1/context", "/v1/episodes/similar", "/v1/knowledge/strategies", "/v1/admin/import"}
 
 
 def named(key: str, secret: str | None = None) -> dict[str, str]:

@@ -29,6 +29,7 @@ def test_consolidation_leaves_nothing_to_do(api: Served, namespace: str) -> None
         "misplaced_points": 0,
         "drift": 0,
         "embedding": {"space": "hashing__384", "model": "hashing", "dimension": 384, "provider": "hashing"},
+        "learning": status["learning"],
         "degraded": [],
     }
 

@@ -36,14 +36,9 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 def test_good_outcomes_come_first_and_bad_ones_can_be_asked_for(api: Served, namespace: str) -> None:
     """Among episodes about as similar the outcome decides, each says why it is there, and either kind can be had alone."""
-    bad, unknown, good = [
-        decide(api, namespace, "take nine stories", **known)
-        for known in (
-            {"outcome": {"done": 2}, "outcome_quality": 0.1},
-            {},
-            {"outcome": {"done": 9}, "outcome_quality": 0.9},
-        )
-    ]
+    bad = decide(api, namespace, "take nine stories", outcome={"done": 2}, outcome_quality=0.1)
+    unknown = decide(api, namespace, "take nine stories")
+    good = decide(api, namespace, "take nine stories", outcome={"done": 9}, outcome_quality=0.9)
     found = similar(api, namespace)
     assert (ids(found)[0], set(ids(found)), found["degraded"]) == (good, {good, unknown, bad}, [])
     best = found["hits"][0]
@@ -196,7 +191,7 @@ def test_bad_feedback_is_refused(api: Served, namespace: str) -> None:
 
 def test_contradictory_listings_are_refused(api: Served, namespace: str) -> None:
     """What would be ignored in silence is refused instead."""
-    asked = [
+    asked: list[dict[str, Any]] = [
         {"ended_before": "2026-03-03T00:00:00Z"},
         {"outcome": "missing", "archived": True},
         {"outcome": "missing", "ended_before": "2026-03-03T00:00:00"},

@@ -91,7 +91,7 @@ async def live(site: Site) -> None:
     await site.tiers.working.save_state(SESSION, SessionState(goal="move", thoughts=("pack",), related_episodes=(new_id(),)))
     await consolidation_of(site.tiers).run()
     decision = episode(outcome={"done": 8, "share": 0.1}, is_open=False)
-    await stored(site.tiers.episodic, decision, knowledge(content={"n": 2**53}), knowledge("gone", superseded_by=new_id()))
+    await stored(site.tiers.episodic, decision, knowledge(content={"n": 2**53}), knowledge("gone", is_active=False))
     async with site.tiers.episodic.writing() as tx:
         await tx.append_steps(decision.id, [{"did": "vote"}, {"did": None}], NOW)
         await tx.revise_outcome(decision, replace(decision, outcome={"done": 9}), NOW)
@@ -282,6 +282,7 @@ async def test_a_backup_of_every_older_version_can_be_restored(new: Site, tmp_pa
     row = '{"id":"01a1fcc4-ee24-7bfc-877e-6b539ee48d78","kind":"fact","namespace":"acme","description":"kept",'
     row += '"content":{},"confidence":1,"supporting_episodes":[],"contradicting_episodes":[],"times_applied":0,'
     row += '"success_count":0,"failure_count":0,"version":1,"schema_version":1,"pinned":false,'
+    row += '"origin":"stated","is_active":true,"evidence_count":0,"applied_when_activated":0,'
     row += '"created_at":"2026-05-04T12:00:00Z","updated_at":"2026-05-04T12:00:00Z"}'
     async with PostgresTables(new.engine).filling(revision) as filling:
         await filling.insert("knowledge", [row])

@@ -321,7 +321,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: p.write_text(p.read_text().replace('"lines":17', '"lines":18')),
         "file: is not whole: its end says 18",
     ),
-    "a second end": (lambda p: p.write_text(p.read_text() + p.read_text().splitlines()[-1]), "line 18: must not follow the end"),
+    "a second end": (lambda p: p.write_text(p.read_text() + p.read_text().splitlines()[-1]), "line 20: must not follow the end"),
 }
 
 

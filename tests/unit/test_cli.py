@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,9 @@ from typer.testing import CliRunner
 
 from app.cli.commands import app
 from app.cli.showing import hits_grid, keys_table, outbox_table, pairs_table, status_table
-from app.records import ApiKey, Permission, derived_uuid
+from app.cli.trending import trends_table
+from app.client.answers import Backlog, EmbeddingInUse, OutboxDepth, QueuedRecord, Status
+from app.records import ApiKey, Hit, Permission, RecordKind, Scope, Tier, derived_uuid
 
 
 def printed(renderable: RenderableType) -> list[str]:
@@ -43,11 +46,10 @@ def test_every_command_says_what_it_does(line: tuple[str, ...]) -> None:
 
 def test_a_hit_shows_its_text_as_it_was_said_and_where_it_came_from() -> None:
     """The whole text, broken between words, and never read as markup; below it author, day, session, kind and score."""
-    hit = {
-        "score": 0.7, "text": "She said [/red] and [bold]meant it[/bold]. " * 2,
-        "author": "Ana", "created_at": "2026-05-04T12:00:00Z",
-        "session_id": "s1", "kind": "message", "tier": "working", "components": {"dense": 0.3, "bm25": 0.4},
-    }  # fmt: skip
+    hit = Hit(
+        derived_uuid("hit"), RecordKind.MESSAGE, "She said [/red] and [bold]meant it[/bold]. " * 2, 0.7,
+        {"dense": 0.3, "bm25": 0.4}, Tier.WORKING, Scope(session_id="s1"), NOW, author="Ana",
+    )  # fmt: skip
     assert printed(hits_grid([hit])) == [
         "0.70 She said [/red] and [bold]meant it[/bold]. She said [/red] and [bold]meant",
         "     it[/bold].",
@@ -58,40 +60,40 @@ def test_a_hit_shows_its_text_as_it_was_said_and_where_it_came_from() -> None:
 
 def test_a_hit_without_author_and_session_shows_what_it_has() -> None:
     """A fact has no author: nothing stands in its place."""
-    hit = {
-        "score": 1.0, "text": "Cats like tea.", "author": None, "created_at": "2026-05-04T12:00:00Z",
-        "session_id": None, "kind": "knowledge", "tier": "semantic", "components": {},
-    }  # fmt: skip
+    hit = Hit(derived_uuid("hit"), RecordKind.KNOWLEDGE, "Cats like tea.", 1.0, {}, Tier.SEMANTIC, Scope(), NOW)
     assert printed(hits_grid([hit])) == ["1.00 Cats like tea.", "     2026-05-04 · knowledge · semantic tier", ""]
 
 
 def test_the_books_show_every_tier() -> None:
     """A line a figure; what there is none of is a dash."""
-    status = {
-        "records": {"message": 2},
-        "backlog": {"sessions": 0, "oldest_at": None},
-        "outbox": {"depth": 1, "dead_letters": 0},
-        "indexed_points": 1,
-        "misplaced_points": 0,
-        "drift": 1,
-        "embedding": {"space": "hashing__384"},
-    }
+    status = Status(
+        backlog=Backlog(sessions=0, messages=0, oldest_at=None), outbox=OutboxDepth(1, 0, None), records={"message": 2},
+        indexed_points=1, misplaced_points=0, drift=1, embedding=EmbeddingInUse("hashing__384", "hashing", 384, None),
+    )  # fmt: skip
     assert printed(status_table(status)) == [
         "records    message           2",
         "backlog    sessions          0",
+        "           messages          0",
         "           oldest at         –",
+        "           episodes          0",
+        "           malformed         0",
         "outbox     depth             1",
         "           dead letters      0",
+        "           oldest at         –",
+        "           erasures          0",
         "index      indexed points    1",
         "           misplaced points  0",
         "           drift             1",
         "embedding  space             hashing__384",
+        "           model             hashing",
+        "           dimension         384",
+        "           provider          –",
     ]
 
 
 def test_the_books_name_what_is_away() -> None:
     """A tier that did not answer has no figures, and none are made up."""
-    away = dict.fromkeys(("records", "backlog", "outbox", "indexed_points", "misplaced_points", "drift", "embedding"))
+    away = Status(None, None, None, None, None, None, None)
     assert printed(status_table(away)) == [
         "records                      the episodic tier is away",
         "backlog                      the working tier is away",
@@ -114,12 +116,11 @@ def test_counts_are_a_line_each() -> None:
 
 def test_the_outbox_is_a_table() -> None:
     """An entry after the other: what it is about, how it stands and why; what others wrote is never read as markup."""
-    entry = {
-        "id": 17, "op": "upsert", "kind": "message", "record_uid": str(derived_uuid("x")), "namespace": "[acme]",
-        "state": "waiting", "attempts": 14, "failures": 0, "next_attempt_at": "2026-05-04T12:00:00Z",
-        "last_error": "too [bold]slow",
-    }  # fmt: skip
-    dead = entry | {"id": 18, "op": "delete", "state": "dead", "next_attempt_at": None, "last_error": None, "failures": 12}
+    entry = QueuedRecord(
+        id=17, op="upsert", kind="message", record_uid=derived_uuid("x"), namespace="[acme]", state="waiting", attempts=14,
+        failures=0, next_attempt_at=NOW, last_error="too [bold]slow", is_dead=False, created_at=NOW,
+    )  # fmt: skip
+    dead = replace(entry, id=18, op="delete", state="dead", next_attempt_at=None, last_error=None, failures=12)
     shown = [" ".join(line.split()) for line in printed(outbox_table([entry, dead]))[3:]]
     assert [line for line in shown if line] == [
         f"17 waiting message {derived_uuid('x')}",
@@ -146,3 +147,37 @@ def key(name: str, **fields: Any) -> ApiKey:
         id=derived_uuid(name), name=name, key_sha256=b"", permissions=frozenset({Permission.WRITE, Permission.READ}),
         namespaces=frozenset({"b", "a"}), created_at=NOW, **fields,
     )  # fmt: skip
+
+
+def test_trends_are_drawn_as_lines_of_blocks() -> None:
+    """A character a day, a gap where there was nothing, and the direction in words."""
+    days = [{"day": f"2026-05-0{n}", "value": value, "count": 1} for n, value in ((1, 0.0), (2, 0.5), (4, 1.0))]
+    series = {
+        "error_rate": {"mean": 0.5, "slope_per_day": 0.333, "p_value": 0.04, "direction": "worsening", "points": days},
+        "quality": {"mean": None, "slope_per_day": None, "p_value": None, "direction": "unknown", "points": []},
+    }
+    assert [line.split() for line in printed(trends_table({"days": 7, "series": series})) if line] == [
+        ["7", "days", "mean", "a", "day"],
+        ["─" * 47],
+        ["error", "rate", "···▁▅·█", "0.5", "+0.33", "worsening"],
+        ["quality", "·······", "–", "–", "unknown"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (
+            ["--http", "--url", "http://memory.example"],
+            "--url is for stdio: the service at http://memory.example serves MCP itself, at http://memory.example/mcp",
+        ),
+        (
+            ["--http", "--namespace", "acme"],
+            "--namespace is for stdio: over HTTP it is that of the key, if the key has one namespace",
+        ),
+        (["--port", "8001"], "--host and --port say where to serve over HTTP: add --http, or leave them out"),
+    ],
+)
+def test_mcp_ignores_no_option(options: list[str], complaint: str) -> None:
+    """What means nothing to the transport is refused, before anything is started."""
+    assert str(CliRunner().invoke(app, ["mcp", *options]).exception) == complaint

@@ -269,7 +269,7 @@ async def test_the_status_says_what_waits_where() -> None:
     status = await consolidation.status()
     assert status.backlog == Backlog(1, 1, NOW)
     assert status.store is not None
-    indexable = {RecordKind.MESSAGE: 2, RecordKind.EPISODE: 0, RecordKind.KNOWLEDGE: 0}
+    indexable = {RecordKind.MESSAGE: 2, RecordKind.EPISODE: 0, RecordKind.KNOWLEDGE: 0, RecordKind.ITEM: 0}
     assert status.store == StoreStatus(2, 0, indexable, status.store.oldest_outbox_at)
     assert (status.indexed_points, status.drift) == (0, 2)
     await consolidation.run()

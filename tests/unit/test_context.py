@@ -69,6 +69,15 @@ def test_recent_messages_are_not_recalled_twice() -> None:
     assert [h.id.int for h in by_kind[RecordKind.KNOWLEDGE]] == [9]
 
 
+def test_what_the_prompt_shows_already_is_left_out() -> None:
+    """Messages and hits that are shown are not printed again; of a call and its results only both together are left out."""
+    messages = [said(1, "Hi"), said(2, "call", Role.ASSISTANT), said(3, "result", Role.TOOL), said(4, "thanks")]
+    shown = {UUID(int=1), UUID(int=2)}
+    recent = pack([recent_section(messages, 1.0, shown)], 100)
+    assert recent.text == "## Recent messages\nassistant: call\ntool: result\nuser: thanks"
+    assert [h.id.int for h in split_hits([hit(1, "Hi"), hit(9, "Ho")], (), shown)[RecordKind.MESSAGE]] == [9]
+
+
 words = st.text(alphabet=st.sampled_from("ab \n.,é漢"), max_size=60)
 sections_of_words = st.lists(
     st.builds(

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from factories import EVERYWHERE, Tiers, append, consolidation_of, drain_of, indexer_of, ingestion_of, recall_of, tiers
-from given import NOW, SESSION, knowledge, stored, upsert
+from given import NOW, SESSION, knowledge, queued, stored, upsert
 
 from app.embedding.hashing import HashingEmbedder
 from app.errors import EmbedderUnavailable, TierUnavailable
@@ -405,3 +405,22 @@ class FallenBack(HashingEmbedder):
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         return replace(await super().embed(texts), space=Space("fallback", 384))
+
+
+async def test_knowledge_is_recalled_at_its_time() -> None:
+    """What held then, now by default, or whatever its time; what is not active never."""
+    given = tiers()
+    pieces = [
+        knowledge("Ana lives in Porto", valid_to=NOW),
+        knowledge("Ana lives in Lisbon", valid_from=NOW),
+        knowledge("Ana lives nowhere", is_active=False),
+    ]
+    await stored(given.episodic, *pieces)
+    await queued(given.episodic, *map(upsert, pieces))
+    await indexer_of(given).index_batch()
+    before, after = NOW - timedelta(seconds=1), NOW + timedelta(days=1)
+    asked = [Query("Ana lives", EVERYWHERE, as_of=at) for at in (before, NOW, after)]
+    everything = Query("Ana lives", EVERYWHERE, include_superseded=True)
+    found = [{hit.text for hit in (await recall_of(given).recall(query)).hits} for query in (*asked, everything)]
+    porto, lisbon = "Ana lives in Porto", "Ana lives in Lisbon"
+    assert found == [{porto}, {lisbon}, {lisbon}, {porto, lisbon}]

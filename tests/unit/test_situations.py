@@ -129,7 +129,8 @@ def test_rendering_does_not_depend_on_the_order_of_keys(value: Any) -> None:
 )
 def test_a_bad_situation_is_refused_by_field(terms: dict[str, Any], refusal: str) -> None:
     """The refusal names the field and its limit."""
-    asked = SituationQuery(**({"context": "x", "scope": ACME} | terms))
+    fields: dict[str, Any] = {"context": "x", "scope": ACME}
+    asked = SituationQuery(**(fields | terms))
 
     def check() -> None:
         check_situation(asked, Limits())

@@ -64,6 +64,8 @@ async def test_conditions_decide_what_applies() -> None:
         strategy("split the sprint", ("backlog", "gt", 20)),
         strategy("add a person", ("backlog", "gt", 20), ("team.size", "lt", 3)),
         strategy("go on", ("backlog", "lte", 20)),
+        strategy("was good once", ("backlog", "gt", 20), valid_to=NOW),
+        strategy("is no good", ("backlog", "gt", 20), is_active=False),
         strategy("talk to each other"),
     )
     found = await learned(given, {"backlog": 25, "team": {"size": 2}})

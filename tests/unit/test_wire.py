@@ -299,13 +299,14 @@ def test_a_status_names_the_tiers_that_are_away() -> None:
     embedding = operations.EmbeddingOut(space="m__3", model="m", dimension=3, provider=None)
     whole = operations.StatusOut.of(ConsolidationStatus(Backlog(1, 2, NOW, 6, 3), store, 4, 1), embedding)
     assert whole.model_dump(mode="json") == {
+        "learning": None,
         "backlog": {"sessions": 1, "messages": 2, "oldest_at": "2026-05-04T12:00:00Z", "malformed": 6, "episodes": 3},
         "outbox": {"depth": 3, "dead_letters": 1, "oldest_at": "2026-05-04T12:00:00Z", "erasures": 7},
         "records": {"message": 5, "episode": 2, "knowledge": 0}, "indexed_points": 4, "misplaced_points": 1,
         "drift": 3,
         "embedding": {"space": "m__3", "model": "m", "dimension": 3, "provider": None}, "degraded": [],
     }  # fmt: skip
-    nothing = {"backlog", "outbox", "records", "indexed_points", "misplaced_points", "drift", "embedding"}
+    nothing = {"learning", "backlog", "outbox", "records", "indexed_points", "misplaced_points", "drift", "embedding"}
     assert operations.StatusOut.of(ConsolidationStatus(None, None, None), None).model_dump() == {
         **dict.fromkeys(nothing), "degraded": ["working", "episodic", "semantic"],
     }  # fmt: skip

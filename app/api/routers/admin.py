@@ -31,8 +31,8 @@ from app.api.wire.operations import (
     StatusOut,
 )
 from app.bootstrap import Installation
-from app.errors import EmbedderUnavailable, InvalidInput
-from app.ports import OutboxQuery, OutboxState
+from app.errors import EmbedderUnavailable, InvalidInput, TierUnavailable
+from app.ports import LearningStatus, OutboxQuery, OutboxState
 from app.records import Scope
 
 router = APIRouter(prefix="/v1/admin", tags=["operations"], responses=ANY)
@@ -76,7 +76,7 @@ async def status(
     service: Service, access: MayAdmin, installation: Annotated[Installation, Depends(installation_of)]
 ) -> StatusOut:
     access.check(None)
-    return StatusOut.of(await service.status(), _embedding(installation))
+    return StatusOut.of(await service.status(), _embedding(installation), await _learning(service))
 
 
 @router.get("/runs", summary="The newest consolidation runs")
@@ -146,6 +146,13 @@ async def forget(body: ForgetIn, service: Service, access: MayAdmin, _: Once) ->
     if body.names_records:
         return ForgetOut.of(await service.forget_records(body.selection))
     return ForgetOut.of(await service.forget(body.scope))
+
+
+async def _learning(service: Service) -> LearningStatus | None:
+    try:
+        return await service.learning_status()
+    except TierUnavailable:
+        return None
 
 
 def _embedding(installation: Installation) -> EmbeddingOut | None:

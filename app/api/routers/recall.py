@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY, dependencies=[T
 async def search(body: SearchIn, service: Service, access: MayRead) -> SearchOut:
     """Scores are the sum of their `components`; what did not answer within the deadline is named in `degraded`."""
     access.check(body.namespace)
-    return SearchOut.of(await service.search(body.asked()))
+    return SearchOut.of(await service.search(body.asked(), participation=body.participation()))
 
 
 @router.post("/episodes/similar", summary="Episodes like a situation, with how they turned out and why", responses=BODY)

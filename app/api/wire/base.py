@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from app.records import (
     DEFAULT_NAMESPACE,
+    RecordKind,
     Scope,
 )
 
@@ -50,6 +51,7 @@ def _filter_value(value: object, handler: ValidatorFunctionWrapHandler) -> objec
 
 
 Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
+RecalledKind = Literal[RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE]
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 FilterValue = Annotated[Scalar | list[Scalar], WrapValidator(_filter_value)]
 OutboxId = Annotated[StrictInt, Field(ge=1, le=_INT64_MAX)]

@@ -17,7 +17,7 @@ from pydantic import (
 from app.api.wire.base import IDS_PER_CALL, Body, OutboxId, example
 from app.consolidation.run import ConsolidationStatus
 from app.errors import InvalidInput
-from app.ports import OutboxState, Queued
+from app.ports import LearningStatus, OutboxState, Queued
 from app.records import FindingKind, ForgetReceipt, ImportReport, Reconciliation, RunReport, Scope, Selection, Tier
 
 
@@ -74,7 +74,27 @@ class EmbeddingOut(BaseModel):
     provider: str | None = Field(description="Who answered last; null before the first answer")
 
 
+class LearningOut(BaseModel):
+    pending: int = Field(description="Closed episodes that were not learned from yet")
+    dead_letters: int = Field(description="Episodes given up on; `retry` of /v1/admin/learn makes them due again")
+    stale: int = Field(description="Marks on patterns and heuristics that are to be looked at again")
+    oldest_at: datetime | None
+    patterns: dict[str, int]
+
+    @classmethod
+    def of(cls, status: LearningStatus) -> Self:
+        counted = {state.value: count for state, count in (status.patterns or {}).items()}
+        return cls(
+            pending=status.pending,
+            dead_letters=status.dead_letters,
+            stale=status.stale,
+            oldest_at=status.oldest_at,
+            patterns=counted,
+        )
+
+
 class StatusOut(BaseModel):
+    learning: LearningOut | None = Field(default=None, description="Null when the episodic tier is away")
     backlog: BacklogOut | None
     outbox: OutboxStatusOut | None
     records: dict[str, int] | None = Field(description="What should be in the vector index, by kind")
@@ -88,10 +108,11 @@ class StatusOut(BaseModel):
     degraded: list[str]
 
     @classmethod
-    def of(cls, status: ConsolidationStatus, embedding: EmbeddingOut | None) -> Self:
+    def of(cls, status: ConsolidationStatus, embedding: EmbeddingOut | None, learning: LearningStatus | None = None) -> Self:
         backlog, store = status.backlog, status.store
         missing = {"working": backlog, "episodic": store, "semantic": status.indexed_points}
         return cls(
+            learning=None if learning is None else LearningOut.of(learning),
             backlog=None if backlog is None else BacklogOut(**asdict(backlog)),
             outbox=None
             if store is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from pydantic import (
     BaseModel,
@@ -26,3 +26,4 @@ class Problem(BaseModel):
     detail: str
     instance: str | None = None
     errors: list[FieldProblem] = Field(default_factory=list)
+    facts: dict[str, Any] | None = Field(default=None, description="Of an error of our own: what its `type` is about")

@@ -17,8 +17,9 @@ from pydantic import (
     StrictStr,
 )
 
-from app.api.wire.base import Body, FilterValue, JsonObject, Moment, Scalar, Scoped, example
+from app.api.wire.base import Body, FilterValue, JsonObject, Moment, RecalledKind, Scalar, Scoped, example
 from app.api.wire.messages import MessageOut
+from app.errors import InvalidInput
 from app.ranking import (
     DEFAULT_RANKING,
     LARGEST_RRF_K,
@@ -29,10 +30,13 @@ from app.ranking import (
     Ranking,
 )
 from app.records import (
+    RECALLED_KINDS,
+    Arm,
     AssembledContext,
     FilterTerm,
     Hit,
     Mode,
+    Participation,
     Query,
     Recollection,
     RecordKind,
@@ -72,7 +76,7 @@ class RankingIn(Body):
 class Question(Scoped):
     text: StrictStr = Field(examples=["When does the cat see the vet?"])
     session_id: StrictStr | None = None
-    kinds: list[RecordKind] | None = Field(default=None, description="All kinds, if left out")
+    kinds: list[RecalledKind] | None = Field(default=None, description="All kinds, if left out")
     filter: dict[str, FilterValue] = Field(
         default_factory=dict,
         description="Field to value, or to several of which one must match; `metadata.<key>` reaches into metadata",
@@ -93,7 +97,7 @@ class Question(Scoped):
         return Query(
             text=self.text,
             scope=self.scope(self.session_id),
-            kinds=tuple(RecordKind) if self.kinds is None else tuple(self.kinds),
+            kinds=RECALLED_KINDS if self.kinds is None else tuple(self.kinds),
             filter=filter_terms(self.filter),
             since=self.since,
             until=self.until,
@@ -112,7 +116,12 @@ class SearchIn(Question):
 
     limit: StrictInt = 10
     mode: Mode = Mode.HYBRID
-    kind_limits: dict[RecordKind, StrictInt] = Field(
+    experiment: StrictStr | None = Field(default=None, description="Take part in this experiment of the namespace")
+    subject: StrictStr | None = Field(
+        default=None, description="Who takes part; without it the session, user or agent that the experiment is about"
+    )
+    search_id: UUID | None = Field(default=None, description="Names the search: repeated under it, it is one exposure")
+    kind_limits: dict[RecalledKind, StrictInt] = Field(
         default_factory=dict,
         description="The most hits of a kind. If left out, episodes and knowledge leave room for messages where there are any",
         examples=[{"episode": 2}],
@@ -129,6 +138,13 @@ class SearchIn(Question):
             is_grouped=self.group_by_episode,
             neighbours=self.neighbours,
         )
+
+    def participation(self) -> Participation | None:
+        if self.experiment is None:
+            if self.subject is not None or self.search_id is not None:
+                raise InvalidInput("experiment", "must be given with subject and search_id")
+            return None
+        return Participation(self.experiment, self.subject, self.search_id)
 
 
 class HitOut(BaseModel):
@@ -169,10 +185,33 @@ class HitOut(BaseModel):
         )
 
 
+class ArmOut(BaseModel):
+    """The part of an experiment that a search took; without a `variant` it was answered as any other, `enrolment` says why."""
+
+    name: str
+    variant: str | None
+    subject: str
+    enrolment: str = Field(examples=["assigned"])
+    search_id: UUID | None
+
+    @classmethod
+    def of(cls, arm: Arm) -> Self:
+        return cls(
+            name=arm.experiment,
+            variant=arm.variant,
+            subject=arm.subject,
+            enrolment=arm.enrolment.value,
+            search_id=arm.search_id,
+        )
+
+
 class SearchOut(BaseModel):
     hits: list[HitOut]
     degraded: list[str] = Field(description="Tiers and stages that did not answer in time")
     latency_ms: float
+    experiment: ArmOut | None = Field(
+        default=None, description="Only where the search asked to take part", exclude_if=lambda arm: arm is None
+    )
 
     @classmethod
     def of(cls, recollection: Recollection) -> Self:
@@ -180,6 +219,7 @@ class SearchOut(BaseModel):
             hits=[HitOut.of(h) for h in recollection.hits],
             degraded=list(recollection.degraded),
             latency_ms=round(recollection.latency_ms, 3),
+            experiment=None if recollection.experiment is None else ArmOut.of(recollection.experiment),
         )
 
 

@@ -16,7 +16,7 @@ from pydantic import (
     StrictStr,
 )
 
-from app.api.wire.base import Body, JsonObject, Moment, Scoped, example
+from app.api.wire.base import Body, JsonObject, Moment, RecalledKind, Scoped, example
 from app.records import (
     DEFAULT_NAMESPACE,
     ControlMode,
@@ -206,7 +206,7 @@ class FeedbackIn(Scoped):
 
     session_id: StrictStr | None = Field(default=None, description="Of a message: its session")
     record_id: UUID = Field(description="The `id` of a hit")
-    kind: RecordKind | None = None
+    kind: RecalledKind | None = None
     verdict: Verdict
     query: StrictStr | None = Field(default=None, description="What it was recalled for")
     note: StrictStr | None = None

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Annotated, Self
 
 from pydantic import (
+    BaseModel,
     Field,
     StrictBool,
     StrictFloat,
@@ -18,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.api.wire.base import FilterValue, JsonObject, Moment, Scoped, example
-from app.api.wire.recall import HitOut, RankingIn, SearchOut, Weight, filter_terms
+from app.api.wire.recall import HitOut, RankingIn, Weight, filter_terms
 from app.ranking import SITUATION_RANKING
 from app.records import EpisodeKind, Hit, OutcomeAsked, Recollection, SituationTerms
 
@@ -93,8 +94,10 @@ class SituationOut(HitOut):
         return cls(**known, quality=hit.quality, outcome_quality=hit.outcome_quality, why=list(hit.why))
 
 
-class SituationsOut(SearchOut):
-    hits: list[SituationOut]  # type: ignore[assignment] -- each hit is one of a search, and says more
+class SituationsOut(BaseModel):
+    hits: list[SituationOut]
+    degraded: list[str] = Field(description="Tiers and stages that did not answer in time")
+    latency_ms: float
     is_cached: bool = Field(description="The answer given a moment ago; nothing changed since that could change it")
 
     @classmethod

@@ -101,8 +101,8 @@ class Measurement:
         task = self.progress.add_task("conversations consolidated", total=len(self.conversations))
         for number, _ in enumerate(self.conversations):
             run = await self.client.consolidate(namespace=namespace_of(number))
-            if run["errors"]:
-                raise HybridMemoryError(f"consolidation was interrupted: {'; '.join(run['errors'])}")
+            if run.errors:
+                raise HybridMemoryError(f"consolidation was interrupted: {'; '.join(run.errors)}")
             self.progress.advance(task)
 
     async def _await_model(self) -> None:
@@ -150,7 +150,7 @@ class Measurement:
             found = await self.client.search(text, namespace=namespace, **fields)
         except TierUnavailable as error:
             return (), (error.tier,)
-        return tuple(hit["metadata"].get(_GOLD_ID, hit["id"]) for hit in found["hits"]), tuple(found["degraded"])
+        return tuple(hit.metadata.get(_GOLD_ID, str(hit.id)) for hit in found.hits), found.degraded
 
 
 def namespace_of(number: int) -> str:

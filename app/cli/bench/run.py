@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from app.cli.bench.scores import Results, Run, curves_of, rankings_of, report, r
 from app.cli.bench.systems import ABLATED, DEFAULT, System
 from app.cli.bench.tables import gains_table, latency_table, markdown, marks_table
 from app.cli.child import served
-from app.client import MemoryClient
+from app.client import NO_RETRIES, MemoryClient
 from app.errors import InvalidInput
 from app.gold import GoldConversation
 from app.records import Json
@@ -126,11 +126,12 @@ async def _measured(
             MEMORY_CONSOLIDATION_INTERVAL_SECONDS=_NO_JOB_SECONDS,
             MEMORY_RECALL_DEADLINE_MS=_DEADLINE_MS,
         )
-        async with service as base_url, MemoryClient(base_url) as client:
+        async with service as base_url, MemoryClient(base_url, retries=NO_RETRIES) as client:
             columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
             with Progress(*columns, console=console) as progress:
                 runs = await Measurement(client, conversations, plan.systems, progress).run()
-            return runs, (await client.status())["embedding"]
+            embedding = (await client.status()).embedding
+            return runs, {"space": "unknown"} if embedding is None else asdict(embedding)
 
 
 def _print(console: Console, results: Results, runs: Sequence[Run], embedding: Json) -> None:

@@ -12,6 +12,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection
 
+from app.episodic import experiment_tables, learning_tables  # noqa: F401 - they are part of the metadata
 from app.episodic.engine import create_engine
 from app.episodic.tables import metadata
 from app.errors import ConfigurationError

@@ -1,0 +1,337 @@
+"""Answers as values (pure): the records that the façade answers with, and what only a service says about itself.
+
+What an answer holds besides is passed over: a newer service may say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cache, partial
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from app.client.asking import Page, Request
+from app.client.problems import Failure
+from app.client.reply import Reply
+from app.errors import UnexpectedAnswer
+from app.records import (
+    Episode,
+    EpisodeReceipt,
+    EpisodeStep,
+    Feedback,
+    Hit,
+    Knowledge,
+    KnowledgeHistory,
+    Message,
+    RecentContext,
+    Recollection,
+    RecordKind,
+    SessionKey,
+    SessionState,
+    message_uid,
+)
+
+T = TypeVar("T")
+Document = Mapping[str, Any]
+
+_SCOPE: Final = ("namespace", "user_id", "agent_id", "session_id", "project_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session and its state; `degraded` names the tiers that could not be asked about it."""
+
+    session_id: str
+    namespace: str
+    state: SessionState
+    created_at: datetime
+    last_message_at: datetime | None
+    ended_at: datetime | None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in Redis."""
+
+    sessions: int
+    messages: int
+    oldest_at: datetime | None
+    episodes: int = 0
+    malformed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxDepth:
+    """What waits to be indexed."""
+
+    depth: int
+    dead_letters: int
+    oldest_at: datetime | None
+    erasures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingInUse:
+    """The embedding space, and which provider answered last."""
+
+    space: str
+    model: str
+    dimension: int
+    provider: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The books of a service; what is None could not be asked for, and then `degraded` names the tier."""
+
+    backlog: Backlog | None
+    outbox: OutboxDepth | None
+    records: Mapping[str, int] | None
+    indexed_points: int | None
+    misplaced_points: int | None
+    drift: int | None
+    embedding: EmbeddingInUse | None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRecord:
+    """An entry of the outbox."""
+
+    id: int
+    op: str
+    kind: str
+    namespace: str
+    record_uid: UUID
+    state: str
+    attempts: int
+    failures: int
+    next_attempt_at: datetime | None
+    last_error: str | None
+    is_dead: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A comparison of the index with PostgreSQL."""
+
+    id: UUID
+    namespace: str | None
+    repair: bool
+    space: str
+    state: str
+    started_at: datetime
+    finished_at: datetime | None
+    is_resumed: bool
+    checked: int
+    total: int
+    findings: Mapping[str, int]
+    examples: Mapping[str, tuple[UUID, ...]]
+    pending: int
+    dead_letters: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """What applying retention did, or (a dry run) would do."""
+
+    dry_run: bool
+    counts: Mapping[str, int]
+    duration_ms: float
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedStrategy:
+    """Knowledge that applies in a situation: `score` is the sum of its `components`, `why` says the same in words.
+
+    `matched_conditions` are objects of `field`, `op`, `value`, and what was `found` in the situation.
+    """
+
+    knowledge: Knowledge
+    score: float
+    components: Mapping[str, float]
+    matched_conditions: tuple[Document, ...]
+    why: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedStrategies:
+    """What applies in a situation, the most promising first; `degraded` names tiers that did not answer in time."""
+
+    strategies: tuple[LearnedStrategy, ...]
+    degraded: tuple[str, ...] = ()
+
+
+def nothing(_reply: Reply) -> None:
+    """Of an answer that has nothing to say but that it went well."""
+
+
+def text(reply: Reply) -> str:
+    return reply.content.decode()
+
+
+def document(reply: Reply) -> Any:
+    """The JSON of an answer as it is."""
+    try:
+        return reply.json()
+    except ValueError as error:
+        raise _unexpected(f"is not JSON: {error}") from error
+
+
+def as_json(request: Request[Any]) -> Request[Any]:
+    """The same call, answered with the JSON that the service sends: `client.ask(as_json(Surface.status.request()))`."""
+    return replace(request, reader=document)
+
+
+def version_in_etag(reply: Reply) -> int:
+    tag = reply.headers.get("etag", "").strip('"')
+    if not tag.isdecimal():
+        raise _unexpected("has no version in its ETag")
+    return int(tag)
+
+
+def the(kind: type[T]) -> Callable[[Reply], T]:
+    """Reads an answer that has the fields of `kind`."""
+    return lambda reply: valued(kind, document(reply))
+
+
+def field_of(name: str, kind: type[T]) -> Callable[[Reply], T]:
+    """Reads one field of an answer."""
+    return lambda reply: valued(kind, _given(document(reply), name))
+
+
+def many(name: str, read: Callable[[Any], T]) -> Callable[[Reply], tuple[T, ...]]:
+    """Reads the list called `name`."""
+    return lambda reply: tuple(map(read, _given(document(reply), name)))
+
+
+def page(name: str, read: Callable[[Any], T]) -> Callable[[Reply], Page[T]]:
+    """Reads the list called `name`, with the cursor for the next page."""
+
+    def pages(reply: Reply) -> Page[T]:
+        answer = document(reply)
+        return Page(tuple(map(read, _given(answer, name))), answer.get("next"), tuple(answer.get("degraded", ())))
+
+    return pages
+
+
+def as_(kind: type[T]) -> Callable[[Any], T]:
+    """Makes a `kind` of JSON."""
+    return partial(valued, kind)
+
+
+def valued(kind: type[T], value: object) -> T:
+    """
+    Raises:
+        Failure: it does not have the fields of `kind`.
+    """
+    hashable: Any = kind
+    try:
+        made: T = _adapter(hashable).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        raise _unexpected(f"has no {kind.__name__}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return made
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def episode(document: Document) -> Episode:
+    return valued(Episode, _scoped(document))
+
+
+def knowledge(document: Document) -> Knowledge:
+    return valued(Knowledge, _scoped(document))
+
+
+def knowledge_history(reply: Reply) -> KnowledgeHistory:
+    answer = document(reply)
+    versions = tuple(map(_scoped, _given(answer, "versions")))
+    return valued(KnowledgeHistory, {**answer, "versions": versions})
+
+
+def learned_strategies(reply: Reply) -> LearnedStrategies:
+    answer = document(reply)
+    found = tuple({**each, "knowledge": _scoped(_given(each, "knowledge"))} for each in _given(answer, "strategies"))
+    return valued(LearnedStrategies, {**answer, "strategies": found})
+
+
+def feedback(reply: Reply) -> Feedback:
+    """An answer names the record as callers do; its name in the index follows from that."""
+    said = _scoped(document(reply))
+    record_id, session = UUID(said["record_id"]), SessionKey(said["namespace"], said["session_id"] or "")
+    uid = message_uid(session, record_id) if said["kind"] == RecordKind.MESSAGE else record_id
+    return valued(Feedback, {**said, "record_uid": uid})
+
+
+def step(document: Document) -> EpisodeStep:
+    return valued(EpisodeStep, document)
+
+
+def stored_episode(reply: Reply) -> EpisodeReceipt:
+    answer = document(reply)
+    where = {name: answer.get(name) for name in ("stored_in", "degraded", "skipped")}
+    return valued(EpisodeReceipt, {"episode": _scoped(answer), **where})
+
+
+def message_in(namespace: str, session_id: str | None) -> Callable[[Any], Message]:
+    """Makes a message of the session; an answer names its scope no more."""
+    scope = {"namespace": namespace, "session_id": session_id}
+    return lambda said: valued(Message, {**said, "scope": scope})
+
+
+def recent(namespace: str, session_id: str) -> Callable[[Reply], RecentContext]:
+    read = message_in(namespace, session_id)
+
+    def context(reply: Reply) -> RecentContext:
+        answer = document(reply)
+        return valued(RecentContext, {**answer, "messages": tuple(map(read, _given(answer, "messages")))})
+
+    return context
+
+
+def recollection(namespace: str) -> Callable[[Reply], Recollection]:
+    """Reads hits; of their scope an answer names the session."""
+
+    def recalled(reply: Reply) -> Recollection:
+        answer = document(reply)
+        return valued(Recollection, {**answer, "hits": tuple(hit_in(namespace, hit) for hit in _given(answer, "hits"))})
+
+    return recalled
+
+
+def hit_in(namespace: str, hit: Document) -> Hit:
+    session_id = hit.get("session_id")
+    around = tuple(map(message_in(namespace, session_id), hit.get("neighbours", ())))
+    return valued(Hit, {**hit, "scope": {"namespace": namespace, "session_id": session_id}, "neighbours": around})
+
+
+def session(reply: Reply) -> Session:
+    answer = document(reply)
+    state = {**_given(answer, "state"), "version": answer.get("version", 0)}
+    return valued(Session, {**answer, "state": state})
+
+
+def _scoped(document: Document) -> dict[str, Any]:
+    """A record as it is on the wire, with its scope as a value of its own."""
+    return {**document, "scope": {name: document[name] for name in _SCOPE if name in document}}
+
+
+def _given(answer: Any, name: str) -> Any:
+    if not isinstance(answer, Mapping) or name not in answer:
+        raise _unexpected(f"has no {name!r}")
+    return answer[name]
+
+
+def _unexpected(problem: str) -> Failure:
+    return Failure(UnexpectedAnswer(f"the answer {problem}"))

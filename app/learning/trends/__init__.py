@@ -1,0 +1,1 @@
+"""How quality, latency and errors have been going."""

@@ -1,0 +1,1 @@
+"""A simulated company that plans sprints, and agents that plan for it."""
