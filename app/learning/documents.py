@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from app.records import Json
@@ -36,6 +37,7 @@ _EXCEPTION: Final = re.compile(r"^\s*([A-Za-z_][\w.]*(?:Error|Exception|Timeout|
 _PARTICULAR: Final = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{20,}|\d+(?:\.\d+)*|'[^']*'|\"[^\"]*\"|/[\w./-]+")
 
 
+@lru_cache(maxsize=4096)
 def normal(text: str) -> str:
     """The same for `web_search`, `webSearch` and `Web  search`."""
     return _GAP.sub(" ", _CAMEL.sub(" ", text)).strip().casefold()

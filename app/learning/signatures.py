@@ -79,12 +79,12 @@ def part_similarity(left: str, right: str) -> float:
     return len(mine & theirs) / len(mine | theirs)
 
 
+@lru_cache(maxsize=4096)
 def stems(text: str) -> frozenset[str]:
     words = _WORD.findall(text.casefold())
     return frozenset(_stem(word) for word in words if word not in _DROPPED or word in _TURNED)
 
 
-@lru_cache(maxsize=4096)
 def _stem(word: str) -> str:
     """Without its ending, a doubled consonant and a mute e: cut, cuts, cutting; release, released, releasing."""
     for ending in _ENDINGS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -41,10 +40,10 @@ def test_what_tells_good_from_bad_is_found_and_counted() -> None:
     random = Random(7)
     cases = [sprint(random, effect=True) for _ in range(240)]
     (heuristic,) = found(cases)
-    bounds: dict[tuple[str, str], Any] = {(c.field, c.op): c.value for c in heuristic.conditions}
-    assert bounds.keys() == {("backlog_size", "gte"), ("team_size", "lte")}
-    assert 12 <= bounds["backlog_size", "gte"] <= 28
-    assert 4 <= bounds["team_size", "lte"] <= 6
+    backlog, team = heuristic.conditions
+    assert [(c.field, c.op) for c in (backlog, team)] == [("backlog_size", Op.GTE), ("team_size", Op.LTE)]
+    assert backlog.value in range(12, 29)
+    assert team.value in range(4, 7)
     taken = [c for c in cases if meets(c, heuristic.conditions) and c.action == "cut scope"]
     assert set(heuristic.supporting) == {c.episode_id for c in taken if c.went_well}
     assert set(heuristic.contradicting) == {c.episode_id for c in taken if not c.went_well}
