@@ -10,14 +10,19 @@ from app.client.ingesting import IngestReport, Said
 from app.client.learning import Estimate, FoundPattern, LearnedStrategies, LearnedStrategy, MetCondition
 from app.client.retrying import NO_RETRIES, PATIENT, Retries
 from app.client.surface import Surface
+from app.client.surface.quality import BackfillRun, EpisodeQuality, EpisodeRendering, FeatureSwitches, QualityDistribution
 from app.client.synchronous import SyncMemoryClient
 
 __all__ = [
     "NO_RETRIES",
     "PATIENT",
+    "BackfillRun",
     "Comparison",
+    "EpisodeQuality",
+    "EpisodeRendering",
     "Estimate",
     "ExperimentAnalysis",
+    "FeatureSwitches",
     "FoundPattern",
     "IngestReport",
     "LearnedStrategies",
@@ -25,6 +30,7 @@ __all__ = [
     "MemoryClient",
     "MetCondition",
     "Page",
+    "QualityDistribution",
     "QueuedRecord",
     "RetentionReport",
     "Retries",

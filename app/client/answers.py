@@ -245,7 +245,7 @@ def step(document: Document) -> EpisodeStep:
 
 def stored_episode(reply: Reply) -> EpisodeReceipt:
     answer = document(reply)
-    where = {name: answer.get(name) for name in ("stored_in", "degraded")}
+    where = {name: answer.get(name) for name in ("stored_in", "degraded", "skipped")}
     return valued(EpisodeReceipt, {"episode": scoped(answer), **where})
 
 

@@ -78,6 +78,13 @@ class EpisodeChanges(TypedDict, total=False):
     outcome_quality: float | None
     summary: str
     metadata: Json
+    quality: float | None
+    agent_version: str | None
+    control_mode: str | None
+    decision_source: str | None
+    sprint_id: str | None
+    chronicle_note_id: str | None
+    patterns: Sequence[str]
     pinned: bool
 
 

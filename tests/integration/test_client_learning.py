@@ -1,4 +1,4 @@
-"""The client against a live service: situations, what becomes of knowledge, experiments; values for answers."""
+"""The client against a live service: situations, quality, what becomes of knowledge, experiments; values for answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from served import Served
 
-from app.client import MetCondition, SyncMemoryClient, VariantSample
+from app.client import FeatureSwitches, MetCondition, SyncMemoryClient, VariantSample
 from app.errors import Conflict, NotFound
 from app.records import (
     Arm,
@@ -162,3 +162,43 @@ def test_learning_and_trends_answer_with_values(client: SyncMemoryClient, namesp
     assert backlog is not None
     assert (backlog.pending >= 0, client.trends(namespace=namespace).days) == (True, 7)
     assert client.trends(days=30, namespace=namespace).series["quality"].direction is Direction.UNKNOWN
+
+
+def test_quality_rendering_and_backfill_are_values(client: SyncMemoryClient, namespace: str) -> None:
+    """What the validator says adds up, the text an episode is embedded by is shown, and nothing is left to backfill."""
+    stored = client.store_episode(
+        "decision", namespace=namespace, wait="indexed", perception={"backlog": 12}, control_mode="memory_augmented",
+        sprint_id="s7", patterns=["slip"],
+    )  # fmt: skip
+    episode = stored.episode
+    assert (episode.control_mode, episode.sprint_id, episode.patterns, stored.skipped) == (
+        "memory_augmented", "s7", ("slip",), None,
+    )  # fmt: skip
+    judged = client.episode_quality(episode.id, namespace=namespace)
+    assert (judged.quality, judged.is_quality_given, judged.parts != {}) == (episode.quality, False, True)
+    assert (judged.score or 0.0) + sum(reason.lost for reason in judged.reasons) == pytest.approx(1.0)
+    assert "12" in client.episode_rendering(episode.id, namespace=namespace).text
+    counted = client.quality(namespace=namespace)
+    assert (counted.scored, sum(counted.counts), [p.project_id for p in counted.projects]) == (1, 1, [None])
+    assert client.backfill(namespace=namespace, max_episodes=10).pending == client.backfill_pending(namespace=namespace)
+
+
+def test_features_are_switched(client: SyncMemoryClient, namespace: str) -> None:
+    """What is off keeps nothing, and the receipt says so; on again, it does."""
+    assert client.features() == FeatureSwitches(episode_logging=True, retrieval=True)
+    try:
+        assert client.switch_features(episode_logging=False) == FeatureSwitches(episode_logging=False, retrieval=True)
+        receipt = client.store_episode("decision", namespace=namespace)
+        assert (receipt.stored_in, receipt.skipped) == (None, "episode-logging-disabled")
+    finally:
+        client.switch_features(episode_logging=True)
+    assert client.store_episode("decision", namespace=namespace).skipped is None
+
+
+def test_steps_are_read_by_page(client: SyncMemoryClient, namespace: str) -> None:
+    """By number, or after an index: the same steps."""
+    steps = [{"n": n} for n in range(5)]
+    episode = client.store_episode("task", namespace=namespace, steps=steps).episode
+    by_number = client.list_steps(episode.id, namespace=namespace, limit=2, page=2)
+    assert by_number == client.list_steps(episode.id, namespace=namespace, limit=2, after=1)
+    assert ([step.content for step in by_number.items], by_number.next) == ([{"n": 2}, {"n": 3}], 3)

@@ -11,11 +11,14 @@ from app.client.surface.experiments import ExperimentCalls
 from app.client.surface.knowledge import KnowledgeCalls
 from app.client.surface.learning import LearningCalls
 from app.client.surface.operations import OperationCalls
+from app.client.surface.quality import QualityCalls
 from app.client.surface.recall import RecallCalls
 from app.client.surface.sessions import SessionCalls
 
 
-class Surface(SessionCalls, RecallCalls, EpisodeCalls, KnowledgeCalls, LearningCalls, ExperimentCalls, OperationCalls):
+class Surface(
+    SessionCalls, RecallCalls, EpisodeCalls, QualityCalls, KnowledgeCalls, LearningCalls, ExperimentCalls, OperationCalls
+):
     """All calls."""
 
 
