@@ -21,10 +21,10 @@ NOW = "2026-03-01T09:00:00Z"
 
 
 def decide(api: Served, namespace: str, perception: dict[str, Any], choice: str, outcome: float | None, **fields: Any) -> str:
-    """Store a decision; its id."""
+    """Store a decision, good enough to be learned from unless said otherwise; its id."""
     body = {
         "namespace": namespace, "kind": "decision", "started_at": NOW, "ended_at": NOW,
-        "perception": perception, "action": {"choice": choice}, **fields,
+        "perception": perception, "action": {"choice": choice}, "quality": 1.0, **fields,
     }  # fmt: skip
     if outcome is not None:
         body |= {"outcome": {"done": outcome}, "outcome_quality": outcome}
