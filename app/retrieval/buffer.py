@@ -70,10 +70,11 @@ def buffer_hits(
     terms |= cue_terms(ranking, cues, columns)
     if ranking.session:
         terms["session"] = session_term(ranking, contents, columns)
+    has_any = (terms["bm25"] > 0.0) | (terms["dense"] > 0.0)  # not their sum: a vector that points away takes no word back
     return [
         _hit(message, {name: float(term[row]) for name, term in terms.items() if term[row] or name in {"dense", "bm25"}})
         for row, message in enumerate(messages)
-        if contents[row] > 0.0
+        if has_any[row]
     ]
 
 

@@ -6,10 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from given import message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.retrieval.buffer import bm25_scores, dense_scores, worth_embedding
+from app.ranking import NO_CUES, Ranking
+from app.retrieval.buffer import bm25_scores, buffer_hits, dense_scores, worth_embedding
 
 CAT, DOG, FISH = 1, 2, 3
 
@@ -60,3 +62,13 @@ def test_nothing_embedded_scores_nothing() -> None:
     """Without rows all scores are 0."""
     scores = dense_scores(np.array([0.0, 1.0], np.float32), np.empty((0, 2), np.float32), [], 2)
     np.testing.assert_array_equal(scores, [0.0, 0.0])
+
+
+def test_a_shared_word_is_found_whatever_the_vector_says() -> None:
+    """A message is left out if it has neither a word nor a direction of the question, not if one outweighs the other."""
+    messages = [message(1), message(2), message(3)]
+    hits = buffer_hits(messages, [-1.0, 0.5, -0.1], [0.2, 0.0, 0.0], Ranking(bm25=1.0, session=0.0), NO_CUES, 40)
+    assert [(hit.sequence, hit.components) for hit in hits] == [
+        (1, {"dense": -1.0, "bm25": 0.2}),
+        (2, {"dense": 0.5, "bm25": 0.0}),
+    ]

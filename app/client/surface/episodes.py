@@ -108,6 +108,17 @@ class EpisodeCalls:
         params = {"namespace": namespace, "after": after, "limit": limit}
         return Ask(page("outcomes", as_(OutcomeRevision)), path={"episode_id": episode_id}, params=params)
 
+    @Pages
+    def iter_outcomes(
+        self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, page_size: int = 500
+    ) -> Paging[OutcomeRevision]:
+        """All that was known of its outcome, oldest first, fetched page by page."""
+
+        def turn(after: int) -> Any:
+            return EpisodeCalls.list_outcomes.request(episode_id, namespace=namespace, after=after, limit=page_size)
+
+        return Paging(turn, -1)
+
     @post(f"{_EPISODE}/steps")
     def append_steps(
         self, episode_id: UUID, steps: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, idempotency_key: str | None = None
