@@ -40,9 +40,9 @@ class PartWeights:
 class EnoughWords:
     """How many different words and numbers, names of fields among them, make a part whole."""
 
-    perception: int = 5
-    reasoning: int = 8
-    action: int = 4
+    perception: int = 4
+    reasoning: int = 6
+    action: int = 3
     outcome: int = 2
 
 

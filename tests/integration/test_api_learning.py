@@ -26,6 +26,7 @@ def decide(api: Served, namespace: str, perception: dict[str, Any], choice: str,
         "namespace": namespace, "kind": "decision", "started_at": NOW, "ended_at": NOW,
         "perception": perception, "action": {"choice": choice}, "quality": 1.0, **fields,
     }  # fmt: skip
+    body.setdefault("quality", 0.9)
     if outcome is not None:
         body |= {"outcome": {"done": outcome}, "outcome_quality": outcome}
     answer = api.http.post("/v1/episodes", json=body)
