@@ -133,6 +133,7 @@ class Experience(Side):
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
     ) -> Episode:
         """Say how an episode turned out, for now or for good; what was said before is kept (`list_outcomes`)."""
+        check_label("namespace", namespace, self._parts.limits)
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
 
@@ -176,6 +177,7 @@ class Experience(Side):
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
+        check_label("namespace", namespace, self._parts.limits)
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.append_steps(namespace, episode_id, steps, call=call)
 
