@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -21,6 +23,8 @@ log = structlog.get_logger(__name__)
 _PREFIX: Final = "hm_"
 _CACHE_TTL: Final = timedelta(seconds=5)
 """How long a revoked key may still be taken for good by a process that has just seen it."""
+_PATIENCE: Final = timedelta(milliseconds=5)
+"""How long a call waits for what is known of its key to be looked up anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class AccessControl:
     may_be_open: bool
     _cache: dict[bytes, _Cached] = field(default_factory=dict)
     _open_until: datetime | None = None
+    _learning: dict[str | bytes, asyncio.Future[None]] = field(default_factory=dict)
 
     async def identify(self, bearer: str | None) -> Caller:
         """The caller behind a bearer key.
@@ -112,31 +117,49 @@ class AccessControl:
     async def _is_open(self) -> bool:
         if not self.may_be_open:
             return False
-        if self._open_until is None or self.clock() >= self._open_until:
-            try:
-                if await self.store.list():
-                    return False
-            except TierUnavailable:
-                if self._open_until is None:
-                    raise
-                log.warning("access_from_memory", what="openness")  # the last answer holds while keys cannot be looked up
-            self._open_until = self.clock() + _CACHE_TTL
-        return True
+        if self._open_until is None:
+            await self._learn_openness()
+        elif self.clock() >= self._open_until:
+            await self._in_time("openness", self._learn_openness)
+        return self._open_until is not None
+
+    async def _learn_openness(self) -> None:
+        """Whether no key was ever made: that may change, and is then looked up before every call."""
+        self._open_until = None if await self.store.list() else self.clock() + _CACHE_TTL
 
     async def _find(self, key_sha256: bytes) -> ApiKey | None:
         cached = self._cache.get(key_sha256)
-        if cached is not None and self.clock() < cached.until:
-            return cached.key
-        try:
-            key = await self.store.find(key_sha256)
-        except TierUnavailable:
-            if cached is None:
-                raise
-            log.warning("access_from_memory", what="key")
-            key = cached.key
+        if cached is None:
+            return await self._learn_key(key_sha256)
+        if self.clock() >= cached.until:
+            await self._in_time(key_sha256, partial(self._learn_key, key_sha256))
+            cached = self._cache.get(key_sha256)
+        return None if cached is None else cached.key
+
+    async def _learn_key(self, key_sha256: bytes) -> ApiKey | None:
+        key = await self.store.find(key_sha256)
         if key is not None:  # an unknown one is not remembered: guesses must not fill the cache
             self._cache[key_sha256] = _Cached(key, self.clock() + _CACHE_TTL)
+        else:
+            self._cache.pop(key_sha256, None)
         return key
+
+    async def _in_time(self, what: str | bytes, learn: Callable[[], Awaitable[object]]) -> None:
+        """Learn anew what is known already, and wait for it a moment at most: callers have no time for a slow store.
+
+        What is late, or cannot be looked up, stays as it was known; when a late answer comes it counts.
+        """
+        if what not in self._learning:
+            self._learning[what] = asyncio.ensure_future(self._learn_or_not(what, learn))
+            await asyncio.wait({self._learning[what]}, timeout=_PATIENCE.total_seconds())
+
+    async def _learn_or_not(self, what: str | bytes, learn: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await learn()
+        except TierUnavailable:
+            log.warning("access_from_memory", what="key" if isinstance(what, bytes) else what)
+        finally:
+            del self._learning[what]
 
 
 class UnguardedAccess(AccessControl):

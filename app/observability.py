@@ -59,6 +59,17 @@ PATTERNS: Final = Gauge("memory_patterns", "Patterns found in episodes, by state
 HTTP_LATENCY: Final = Histogram(
     "memory_http_request_duration_seconds", "Time of a request", ["method", "route", "status"], buckets=_LATENCY_SECONDS
 )
+EPISODE_QUALITY: Final = Histogram(
+    "memory_episode_quality",
+    "What the quality validator said, each time it judged an episode",
+    buckets=tuple(n / 10 for n in range(1, 11)),
+)
+BACKFILLED: Final = Counter("memory_backfilled_episodes", "Episodes that a backfill worked on, by result", ["result"])
+BACKFILL_PENDING: Final = Gauge("memory_backfill_pending", "Episodes that the last backfill left undone", ["what"])
+BACKFILL_SECONDS: Final = Histogram(
+    "memory_backfill_duration_seconds", "Duration of a backfill", buckets=(0.1, 1, 10, 60, 300, 1800, 3600, 7200)
+)
+BACKFILL_LAST_RUN: Final = Gauge("memory_backfill_last_run_timestamp_seconds", "When the last backfill ended (Unix time)")
 EXPOSURES: Final = Counter("memory_experiment_exposures", "Searches in experiments, recorded or dropped", ["result"])
 BACKGROUND_ERRORS: Final = Counter("memory_background_errors", "Errors a background job outlived", ["job"])
 

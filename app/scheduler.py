@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
 
 from app.bootstrap import Installation, open_installation
+from app.errors import ConfigurationError
 from app.observability import BACKGROUND_ERRORS, quiet_unless_configured
-from app.records import utc_now
+from app.records import Backfill, utc_now
 from app.service import HybridMemoryService
 from app.settings import Settings, load_settings
 
@@ -26,7 +29,16 @@ _SWEEP_EVERY: Final = timedelta(minutes=1)
 """The unit in which items' lives are counted; until then they are only not seen."""
 _RECONCILE_LOOK_EVERY: Final = timedelta(seconds=15)
 """How soon an interrupted run is gone on with, and a new embedding model answered."""
+_NEVER: Final = "never"
 _CANCEL_AGAIN_AFTER: Final = timedelta(milliseconds=100)
+
+
+@dataclass(frozen=True, slots=True)
+class Nightly:
+    """When to backfill, and what."""
+
+    trigger: CronTrigger
+    asked: Backfill
 
 
 @asynccontextmanager
@@ -36,10 +48,12 @@ async def running_jobs(
     consolidate_every: timedelta,
     reconcile_every: timedelta | None = None,
     learn_every: timedelta | None = None,
+    backfill: Nightly | None = None,
 ) -> AsyncIterator[None]:
     """Run the jobs until the context ends; then the one at work is cancelled, which every job survives.
 
-    Without `reconcile_every` the index is not compared with Postgres by itself, without `learn_every` nothing is learned.
+    Without `reconcile_every` the index is not compared with Postgres by itself, without `learn_every` nothing is learned,
+    without `backfill` nothing is backfilled.
     """
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None})
     under_way: dict[str, asyncio.Task[object]] = {}
@@ -60,6 +74,9 @@ async def running_jobs(
     for name, (job, every) in jobs.items():
         timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}
         scheduler.add_job(_run_alone, "interval", (name, job, under_way), id=name, **timing)
+    if backfill is not None:
+        work = partial(service.backfill, backfill.asked)
+        scheduler.add_job(_run_alone, backfill.trigger, ("backfill", work, under_way), id="backfill")
     scheduler.start()
     try:
         yield
@@ -91,9 +108,33 @@ async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterat
     reconcile_every = timedelta(hours=settings.reconcile_interval_hours) or None
     learn_every = timedelta(seconds=settings.learning_interval_seconds) or None
     async with running_jobs(
-        installation.service, consolidate_every=every, reconcile_every=reconcile_every, learn_every=learn_every
+        installation.service,
+        consolidate_every=every,
+        reconcile_every=reconcile_every,
+        learn_every=learn_every,
+        backfill=nightly(settings),
     ):
         yield
+
+
+def nightly(settings: Settings) -> Nightly | None:
+    """The scheduled backfill; None where there is to be none.
+
+    Raises:
+        ConfigurationError: the schedule is no cron expression.
+    """
+    if settings.backfill_cron.strip().casefold() == _NEVER:
+        return None
+    try:
+        trigger = CronTrigger.from_crontab(settings.backfill_cron, timezone="UTC")
+    except ValueError as error:
+        raise ConfigurationError(f"MEMORY_BACKFILL_CRON: {error}; write five fields, such as 0 2 * * *, or {_NEVER}") from error
+    asked = Backfill(
+        batch_size=settings.backfill_batch_size,
+        max_episodes=settings.backfill_max_episodes,
+        per_second=settings.backfill_per_second,
+    )
+    return Nightly(trigger, asked)
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:

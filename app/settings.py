@@ -126,6 +126,25 @@ class Settings(BaseSettings):
     """Of a file sent to be imported; it is kept in a temporary file, not in memory."""
     max_clock_skew_seconds: float = Field(default=60.0, ge=0)
 
+    episode_logging: bool = True
+    """Until it is switched at run time (`hybrid-memory features`): whether episodes are stored."""
+    retrieval: bool = True
+    """Until it is switched at run time: whether searches look anything up."""
+    episode_template: str | None = None
+    """How an episode reads when it is embedded: see docs/episodes.md; `\\n` stands for a line break."""
+    quality_weight_perception: float = Field(default=0.30, ge=0)
+    quality_weight_reasoning: float = Field(default=0.30, ge=0)
+    quality_weight_action: float = Field(default=0.25, ge=0)
+    quality_weight_outcome: float = Field(default=0.15, ge=0)
+    quality_threshold: float = Field(default=0.7, ge=0, le=1)
+    """Nothing is learned from episodes below it."""
+    backfill_cron: str = "0 2 * * *"
+    """When episodes without a quality or a vector are seen to, in UTC; `never` for not by itself."""
+    backfill_batch_size: int = Field(default=100, ge=1, le=1000)
+    backfill_max_episodes: int = Field(default=10_000, ge=1)
+    backfill_per_second: float = Field(default=50.0, ge=0.1)
+    """The pace of the scheduled backfill."""
+
     faultpoint: Annotated[str | None, AfterValidator(_plan)] = None
     """For the fault harness alone: `point:occurrence:action`, where the process dies, fails or hangs on purpose."""
 

@@ -40,7 +40,7 @@ def _task(random: Random, number: int) -> Episode:
     return Episode(
         new_id(), EpisodeKind.TASK, Scope(NAMESPACE), at, at, perception=perception,
         action={"choice": random.choice(["cut scope", "hire", "go on"])}, outcome={"good": is_good},
-        outcome_quality=float(is_good),
+        outcome_quality=float(is_good), quality=1.0,
     )  # fmt: skip
 
 

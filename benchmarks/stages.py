@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from app.consolidation.representation import ContextPolicy, draft_message
 from app.settings import EmbedderChoice, Settings
-from benchmarks import backlog, floors, http, in_process, learning, outages, situations
+from benchmarks import backlog, decisions, floors, http, in_process, learning, outages, situations
 from benchmarks.report import Figure, Floor, rate, time_each, warm_up
 from benchmarks.workload import Workload, in_context, make_workload
 
@@ -148,6 +148,23 @@ async def measure_outages(bench: Bench) -> list[Figure]:
     ]
 
 
+async def measure_decisions(bench: Bench) -> list[Figure]:
+    """What logging costs a hundred agents that decide at the same time."""
+    async with in_process.opened(bench.home / "decisions", EmbedderChoice.HASHING) as installation:
+        with bench.step("100 agents log their decisions"):
+            logged, stored = await decisions.log_decisions(installation.service)
+    with bench.step("floor: 100 agents and Valkey"):
+        bare = await decisions.append_bare(bench.home / "floor-decisions")
+    note = "" if stored == 1 else f"{stored:.1%} stored"
+    return [
+        Figure(
+            "log a decision, 100 agents, p99", logged.percentile(99), "ms", 10.0,
+            Floor("Valkey XADD, redis-py", bare.percentile(99)), note=note,
+        ),
+        Figure("decisions stored in the end", stored * 100, "%", 100.0, None, True),
+    ]  # fmt: skip
+
+
 async def measure_situations(bench: Bench) -> list[Figure]:
     """Episodes like a situation, one for each message of the workload, filtered by project, with the hashing embedder."""
     workload, home = bench.workload, bench.home / "situations"
@@ -221,6 +238,7 @@ STAGES: Final[Mapping[str, Callable[[Bench], Awaitable[list[Figure]]]]] = {
     "model": measure_model,
     "model-http": measure_model_http,
     "outages": measure_outages,
+    "decisions": measure_decisions,
     "situations": measure_situations,
     "backlog": measure_backlog,
     "learning": measure_learning,

@@ -12,6 +12,7 @@ from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, PutOp,
 from app.bootstrap.composing import Tiers as Composed
 from app.bootstrap.composing import compose
 from app.consolidation.summaries import ExtractiveSummarizer
+from app.features import Features
 from app.ingestion.items import ItemIngestion, ItemLimits
 from app.integrations.langgraph import HybridMemoryStore
 from app.learning.phrasing import PlainPhraser
@@ -22,6 +23,7 @@ from app.semantic.bm25 import Bm25Encoder
 from app.service import HybridMemoryService, Parts
 from app.settings import Settings
 from app.testing.experiments import InMemoryExperiments, InMemoryTrends
+from app.testing.features import InMemoryFeatureStore
 from app.testing.tables import InMemoryTables
 
 __all__ = ["GetOp", "ListNamespacesOp", "MatchCondition", "PutOp", "SearchOp", "service_of", "store_of"]
@@ -31,7 +33,8 @@ def service_of(tiers: Tiers, policy: ItemPolicy | None = None) -> HybridMemorySe
     """The façade on these tiers, whose items live by the tiers' clock."""
     composed = Composed(
         tiers.working, tiers.episodic, tiers.semantic, tiers.embedder, Bm25Encoder(), spaces_of(tiers),
-        InMemoryTables("1", {}), {}, Stages(), InMemoryExperiments(tiers.episodic), InMemoryTrends(tiers.episodic),
+        InMemoryTables("1", {}), {}, Stages(),
+        Features(InMemoryFeatureStore(), {}), InMemoryExperiments(tiers.episodic), InMemoryTrends(tiers.episodic),
         PlainPhraser(),
     )  # fmt: skip
     parts = compose(Settings(_env_file=None), composed, ExtractiveSummarizer(tiers.embedder), tiers.answers)

@@ -13,7 +13,7 @@ from app.api.dependencies import only_known_parameters, only_utf8
 from app.api.middleware import BodyLimit, BugBarrier, RequestContext
 from app.api.mounting import Annex, AnnexRoute
 from app.api.openapi import Api
-from app.api.routers import admin, experiments, knowledge, learning, moving, operations, recall, records, sessions
+from app.api.routers import admin, experiments, knowledge, learning, moving, operations, quality, recall, records, sessions
 from app.bootstrap import Installation
 
 _DESCRIPTION = """The memory that agents keep, in three tiers: Redis for now, PostgreSQL for the truth, Qdrant for meaning.
@@ -49,7 +49,7 @@ def create_app(
         redirect_slashes=False,  # a redirect would send the caller, and a key, to whatever the Host header says
     )
     errors.install(app)
-    for module in (sessions, recall, records, knowledge, learning, admin, moving, experiments):
+    for module in (sessions, recall, records, knowledge, learning, admin, moving, experiments, quality):
         app.include_router(module.router, dependencies=[Depends(only_utf8), Depends(only_known_parameters)])
     app.include_router(operations.router)
     app.router.routes.extend(AnnexRoute(annex) for annex in annexes)

@@ -26,6 +26,7 @@ from app.api.errors import answer_to
 from app.api.wire.problems import PROBLEM_MEDIA_TYPE
 from app.bootstrap import Installation
 from app.errors import Conflict, HybridMemoryError, InvalidInput, StillRunning, TierUnavailable
+from app.ingestion.limits import Limits, check_label
 from app.ports import Answer, Call, Claim
 from app.records import ALL_NAMESPACES, derived_uuid, new_id
 
@@ -63,6 +64,7 @@ class Attempt:
         return None if self.key is None else derived_uuid("made", str(self.effect), str(position))
 
     def call(self, namespace: str) -> Call:
+        check_label("namespace", namespace, Limits())  # it becomes part of a key before the call itself is looked at
         identity = derived_uuid("call", str(self.caller), namespace, self.key or "")
         return Call(namespace, identity, self.digest, attempt=new_id())
 

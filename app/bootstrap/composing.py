@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
 from app.bootstrap.learning import learning_of
-from app.bootstrap.policies import call_ttl_of, limits_of, retention_policy
+from app.bootstrap.policies import call_ttl_of, limits_of, quality_policy, rendering_of, retention_policy
 from app.breakers import BreakerState
+from app.consolidation.backfill import Backfilling
 from app.consolidation.drain import Drain, DrainPolicy
 from app.consolidation.erasures import Erasures
 from app.consolidation.forget import Forgetting
@@ -24,6 +25,7 @@ from app.consolidation.segmentation import SegmentationPolicy
 from app.consolidation.spaces import Spaces
 from app.embedding.cache import CachedEmbedder
 from app.errors import EmbedderUnavailable
+from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.feedback import Draining, FeedbackIngestion
@@ -35,6 +37,7 @@ from app.learning.experiments.exposures import ExposureLog
 from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
 from app.learning.phrasing import Phraser
+from app.learning.quality import QualityPolicy, assess
 from app.learning.strategies import Strategies
 from app.learning.trends.report import TrendReports
 from app.learning.trends.usage import SearchLog
@@ -51,7 +54,7 @@ from app.ports import (
     TrendStore,
     WorkingMemory,
 )
-from app.records import RecordKind, new_id, utc_now
+from app.records import Episode, Feature, RecordKind, new_id, utc_now
 from app.retrieval.assembly import ContextAssembly
 from app.retrieval.context import ContextShares
 from app.retrieval.episodes import EpisodeReader
@@ -80,14 +83,17 @@ class Tiers:
     tables: TableStore
     breakers: Mapping[str, Callable[[], BreakerState]]
     stages: Stages
+    features: Features
     experiments: ExperimentStore
     trends: TrendStore
     phraser: Phraser
 
 
 def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> Parts:
-    limits = limits_of(settings)
-    consolidation, drain = _consolidation(settings, tiers, summarizer, answers)
+    limits, quality = limits_of(settings), quality_policy(settings)
+    context = ContextPolicy(rendering=rendering_of(settings))
+    indexer = _indexer(settings, tiers, summarizer, context)
+    consolidation, drain = _consolidation(settings, tiers, indexer, answers)
     session_reader = SessionReader(tiers.working, tiers.episodic, preference=settings.read_preference)
     policy = RecallPolicy(deadline=timedelta(milliseconds=settings.recall_deadline_ms))
     recall = Recall(
@@ -98,9 +104,11 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         encoder=tiers.encoder,
         policy=policy,
         stages=tiers.stages,
+        is_on=partial(tiers.features.is_on, Feature.RETRIEVAL),
     )
     session_ttl = timedelta(seconds=settings.session_ttl_seconds)
-    records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now)
+    judge = judge_of(quality)
+    records = RecordIngestion(tiers.episodic, limits=limits, clock=utc_now, judge=judge)
     situations = _situations(settings, tiers, recall, policy.deadline)
     search_log = SearchLog(tiers.trends, process=new_id(), clock=utc_now)
     return Parts(
@@ -108,7 +116,7 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         records=records,
         knowledge=KnowledgeKeeping(tiers.episodic, limits=limits, clock=utc_now),
         strategies=Strategies(tiers.episodic, recall, limits=limits, clock=utc_now),
-        episode_log=EpisodeLog(tiers.working, records),
+        episode_log=EpisodeLog(tiers.working, records, tiers.features),
         feedback=_feedback(tiers, consolidation, limits),
         sessions=SessionIngestion(tiers.working, tiers.episodic, limits=limits, scratch_ttl=session_ttl, clock=utc_now),
         session_reader=session_reader,
@@ -118,13 +126,26 @@ def compose(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: A
         situations=situations,
         context=ContextAssembly(session_reader, recall, shares=ContextShares(), recent_limit=settings.buffer_window),
         consolidation=consolidation,
-        forgetting=_forgetting(tiers, recall, situations, answers),
+        forgetting=_forgetting(tiers, (recall.forget, situations.forget), answers, context),
         retention=Retention(tiers.episodic, policy=retention_policy(settings), clock=utc_now),
-        reconcile=Reconcile(tiers.episodic, tiers.semantic, tiers.spaces, policy=ReconcilePolicy(), clock=utc_now),
+        reconcile=Reconcile(
+            tiers.episodic,
+            tiers.semantic,
+            tiers.spaces,
+            policy=ReconcilePolicy(),
+            clock=utc_now,
+            rendering=context.rendering,
+        ),
+        backfilling=Backfilling(tiers.episodic, indexer, judge, clock=utc_now),
+        quality=quality,
+        rendering=context.rendering,
+        features=tiers.features,
         backups=_backups(tiers, drain),
         exporting=Exporting(tiers.episodic, drain, limits=limits, clock=utc_now),
         importing=Importing(tiers.episodic, drain, limits=limits, clock=utc_now),
-        learning=learning_of(tiers.episodic, tiers.phraser, EpisodeDrain(tiers.working, tiers.episodic)),
+        learning=learning_of(
+            tiers.episodic, tiers.phraser, EpisodeDrain(tiers.working, tiers.episodic), min_quality=quality.threshold
+        ),
         episodic=tiers.episodic,
         dependencies=_dependencies(tiers),
         breakers=tiers.breakers,
@@ -158,19 +179,38 @@ def _feedback(tiers: Tiers, consolidation: Consolidation, limits: Limits) -> Fee
     )  # fmt: skip
 
 
-def _forgetting(tiers: Tiers, recall: Recall, situations: Situations, answers: AnswerStore) -> Forgetting:
+def _forgetting(tiers: Tiers, told: Sequence[Callable[[str], None]], answers: AnswerStore, context: ContextPolicy) -> Forgetting:
+    """`told` are those who remember something of a namespace between calls."""
+
     def on_forgotten(namespace: str) -> None:
-        recall.forget(namespace)
-        situations.forget(namespace)
+        for forget in told:
+            forget(namespace)
 
     cache = tiers.embedder if isinstance(tiers.embedder, CachedEmbedder) else None
     return Forgetting(
         tiers.working, tiers.episodic, tiers.semantic,
-        answers=answers, cache=cache, on_forgotten=on_forgotten, clock=utc_now,
+        answers=answers, cache=cache, on_forgotten=on_forgotten, clock=utc_now, context=context,
     )  # fmt: skip
 
 
-def _consolidation(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: AnswerStore) -> tuple[Consolidation, Drain]:
+def judge_of(policy: QualityPolicy) -> Callable[[Episode], float]:
+    """The quality validator, for whoever has to judge episodes."""
+    return lambda episode: assess(episode, policy).score
+
+
+def _indexer(settings: Settings, tiers: Tiers, summarizer: Summarizer, context: ContextPolicy) -> Indexer:
+    return Indexer(
+        tiers.episodic,
+        tiers.semantic,
+        tiers.embedder,
+        summarizer,
+        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts),
+        context=context,
+        clock=utc_now,
+    )
+
+
+def _consolidation(settings: Settings, tiers: Tiers, indexer: Indexer, answers: AnswerStore) -> tuple[Consolidation, Drain]:
     drain = Drain(
         tiers.working,
         tiers.episodic,
@@ -182,15 +222,6 @@ def _consolidation(settings: Settings, tiers: Tiers, summarizer: Summarizer, ans
         ),
         clock=utc_now,
         new_id=new_id,
-    )
-    indexer = Indexer(
-        tiers.episodic,
-        tiers.semantic,
-        tiers.embedder,
-        summarizer,
-        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts),
-        context=ContextPolicy(),
-        clock=utc_now,
     )
     policy = RunPolicy(retain=settings.buffer_window)
     workers = Workers(

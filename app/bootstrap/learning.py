@@ -17,8 +17,8 @@ from app.records import utc_now
 from app.settings import Settings
 
 
-def learning_of(episodic: EpisodicMemory, phraser: Phraser, drain: EpisodeDrain) -> Learning:
-    extraction = ExtractionPolicy()
+def learning_of(episodic: EpisodicMemory, phraser: Phraser, drain: EpisodeDrain, *, min_quality: float) -> Learning:
+    extraction = ExtractionPolicy(min_quality=min_quality)
     teachers = Teachers(
         ExtractionWorker(episodic, policy=extraction, clock=utc_now),
         Weighing(episodic, policy=WeighingPolicy(), clock=utc_now),

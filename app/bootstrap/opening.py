@@ -14,16 +14,18 @@ from app.bootstrap.describing import describe
 from app.bootstrap.index import open_semantic
 from app.bootstrap.learning import phraser_of
 from app.bootstrap.models import open_embedder, open_http_client, open_local_model, open_stages, summarizer_of
-from app.bootstrap.policies import breaker_policy, call_ttl_of
+from app.bootstrap.policies import breaker_policy, call_ttl_of, features_of
 from app.bootstrap.servers import bring_schema_up_to_date, open_servers, postgres_of_keys
 from app.consolidation.spaces import Spaces
 from app.episodic.engine import create_engine, guarded
 from app.episodic.experiments import PostgresExperiments
+from app.episodic.features import PostgresFeatureStore
 from app.episodic.keys import PostgresKeyStore
 from app.episodic.repository import PostgresRepository
 from app.episodic.trends import PostgresTrends
 from app.episodic.whole import PostgresTables
 from app.faultpoints import FaultPoint, reached
+from app.features import Features
 from app.ports import AnswerStore, Embedder
 from app.records import new_id, utc_now
 from app.semantic.bm25 import Bm25Encoder
@@ -91,8 +93,9 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         spaces = Spaces(semantic, chain.primary_space)
         client = await open_http_client(stack)
         stages = open_stages(settings, local, client, stack)
+        features = await _features(settings, engine, stack)
         tiers = Tiers(
-            working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages,
+            working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages, features,
             PostgresExperiments(engine), PostgresTrends(engine), phraser_of(settings, client),
         )  # fmt: skip
         summarizer = summarizer_of(settings, embedder, client)
@@ -124,6 +127,14 @@ async def open_access(settings: Settings) -> AsyncIterator[AccessControl]:
         stack.push_async_callback(engine.dispose)
         await bring_schema_up_to_date(engine, is_ours=is_ours)
         yield _access(settings, engine)
+
+
+async def _features(settings: Settings, engine: AsyncEngine, stack: AsyncExitStack) -> Features:
+    """The switches, as they stand now."""
+    features = Features(PostgresFeatureStore(engine), features_of(settings))
+    stack.push_async_callback(features.close)
+    await features.show()
+    return features
 
 
 def _access(settings: Settings, engine: AsyncEngine) -> AccessControl:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 from app.breakers import BreakerPolicy
+from app.consolidation.rendering import Rendering
 from app.consolidation.retention import RetentionPolicy
+from app.errors import ConfigurationError, InvalidInput
 from app.ingestion.limits import Limits
+from app.learning.quality import PARTS, PartWeights, QualityPolicy
+from app.records import Feature
 from app.settings import Settings
 
 
@@ -28,6 +34,40 @@ def call_ttl_of(settings: Settings) -> timedelta:
 
 def breaker_policy(settings: Settings) -> BreakerPolicy:
     return BreakerPolicy(ping_deadline=timedelta(seconds=settings.ping_deadline_seconds))
+
+
+def quality_policy(settings: Settings) -> QualityPolicy:
+    """
+    Raises:
+        ConfigurationError: the weights leave nothing to score by.
+    """
+    weights = PartWeights(*(getattr(settings, f"quality_weight_{part}") for part in PARTS))
+    with _as_setting("MEMORY_QUALITY_WEIGHT_*"):
+        return QualityPolicy(weights=weights, threshold=settings.quality_threshold)
+
+
+def rendering_of(settings: Settings) -> Rendering:
+    """
+    Raises:
+        ConfigurationError: the template cannot be read.
+    """
+    if settings.episode_template is None:
+        return Rendering()
+    with _as_setting("MEMORY_EPISODE_TEMPLATE"):
+        return Rendering(settings.episode_template.replace("\\n", "\n"))
+
+
+def features_of(settings: Settings) -> Mapping[Feature, bool]:
+    """How each feature stands until it is switched."""
+    return {feature: getattr(settings, feature.value) for feature in Feature}
+
+
+@contextmanager
+def _as_setting(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInput as error:
+        raise ConfigurationError(f"{name}: {error.problem}") from error
 
 
 def limits_of(settings: Settings) -> Limits:

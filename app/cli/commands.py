@@ -173,6 +173,36 @@ def retain(
     run(operating.retain(connected(settings, url), _console, dry_run=dry_run))
 
 
+@app.command()
+def backfill(
+    batch_size: Annotated[int, typer.Option(help="Episodes at a time", min=1)] = 100,
+    max_episodes: Annotated[int, typer.Option(help="At most so many are scored, and as many embedded", min=1)] = 10_000,
+    rate: Annotated[float | None, typer.Option(help="At most so many a second; unbounded, if left out")] = None,
+    namespace: OneNamespace = None,
+    url: Url = None,
+) -> None:
+    """Score episodes without a quality, and embed those that the index lacks, oldest and best first."""
+    settings = _settings()
+    from app.cli import backfilling
+    from app.cli.connecting import connected
+
+    asked = {"batch_size": batch_size, "max_episodes": max_episodes, "rate": rate, "namespace": namespace}
+    run(backfilling.backfill(connected(settings, url), asked, _console))
+
+
+@app.command()
+def features(
+    switches: Annotated[list[str] | None, typer.Argument(help="Such as retrieval=off; shows how they stand, if left out")] = None,
+    url: Url = None,
+) -> None:
+    """Show what is switched on, or switch episode_logging and retrieval on or off without a restart."""
+    settings = _settings()
+    from app.cli import backfilling
+    from app.cli.connecting import connected
+
+    run(backfilling.features(connected(settings, url), switches or (), _console))
+
+
 @outbox_app.command("list")
 def list_outbox(
     state: Annotated[OutboxState | None, typer.Option(help="All, if left out")] = None,

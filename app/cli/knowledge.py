@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from rich.text import Text
 from app.cli.signals import run
 from app.client import MemoryClient, Surface, as_json
 from app.observability import configure_logging
-from app.records import DEFAULT_NAMESPACE, KnowledgeKind
+from app.records import DEFAULT_NAMESPACE, Knowledge, KnowledgeKind, Revision
 from app.settings import load_settings
 
 Connecting: TypeAlias = AbstractAsyncContextManager[MemoryClient]
@@ -81,9 +82,9 @@ def _connected(url: str | None) -> Connecting:
 
 async def list_pieces(connecting: Connecting, asked: Mapping[str, Any], console: Console) -> None:
     async with connecting as client:
-        page = await client.ask(as_json(Surface.list_knowledge.request(**_given(asked))))
-    console.print(knowledge_table(page["knowledge"]) if page["knowledge"] else "nothing is known")
-    if page["next"] is not None:
+        page = await client.list_knowledge(**_given(asked))
+    console.print(knowledge_table(page.items) if page.items else "nothing is known")
+    if page.next is not None:
         console.print("[dim]there is more: raise --limit[/]", highlight=False)
 
 
@@ -95,44 +96,49 @@ async def show_piece(connecting: Connecting, knowledge_id: UUID, namespace: str,
 
 async def show_history(connecting: Connecting, knowledge_id: UUID, namespace: str, console: Console) -> None:
     async with connecting as client:
-        found = await client.ask(as_json(Surface.knowledge_history.request(knowledge_id, namespace=namespace, limit=1000)))
-    console.print(knowledge_table(found["versions"]))
-    console.print(revisions_table(found["revisions"]))
+        found = await client.knowledge_history(knowledge_id, namespace=namespace, limit=1000)
+    console.print(knowledge_table(found.versions))
+    console.print(revisions_table(found.revisions))
 
 
 async def supersede_piece(connecting: Connecting, knowledge_id: UUID, body: Mapping[str, Any], console: Console) -> None:
     async with connecting as client:
-        successor = await client.ask(as_json(Surface.supersede_knowledge.request(knowledge_id, **_given(body))))
-    console.print(f"{successor['id']} supersedes {knowledge_id} from {successor['valid_from']} on", soft_wrap=True)
+        successor = await client.supersede_knowledge(knowledge_id, **_given(body))
+    begins = f" from {_shown(successor.valid_from)}Z on" if successor.valid_from else ""
+    console.print(f"{successor.id} supersedes {knowledge_id}{begins}", soft_wrap=True)
 
 
-def knowledge_table(pieces: Sequence[Mapping[str, Any]]) -> Table:
+def knowledge_table(pieces: Sequence[Knowledge]) -> Table:
     """A piece after the other: what it says, and below what it is worth and when it holds (pure)."""
     table = Table("id", "kind", "what", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.columns[0].no_wrap = True
     table.columns[2].overflow = "fold"
     for piece in pieces:
-        table.add_row(piece["id"], piece["kind"], Text(piece["description"]))
+        table.add_row(str(piece.id), piece.kind.value, Text(piece.description))
         table.add_row("", "", Padding(_standing(piece), _INDENT))
     return table
 
 
-def revisions_table(revisions: Sequence[Mapping[str, Any]]) -> Table:
+def revisions_table(revisions: Sequence[Revision]) -> Table:
     """A change after the other (pure)."""
     table = Table("revision", "at", "cause", "changes", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     table.columns[3].overflow = "fold"
     for revision in revisions:
-        changes = Text(orjson.dumps(revision["changes"]).decode())
-        table.add_row(str(revision["number"]), revision["recorded_at"][:19], revision["cause"], changes)
+        changes = Text(orjson.dumps(dict(revision.changes)).decode())
+        table.add_row(str(revision.number), _shown(revision.recorded_at), revision.cause.value, changes)
     return table
 
 
-def _standing(piece: Mapping[str, Any]) -> Text:
-    applied = f"{piece['success_count']} of {piece['times_applied']} applications succeeded" if piece["times_applied"] else None
-    begins = f"from {piece['valid_from'][:19]}" if piece["valid_from"] else None
-    ends = f"until {piece['valid_to'][:19]}" if piece["valid_to"] else None
-    parts = (f"confidence {piece['confidence']:.2f}", applied, begins, ends, piece["inactive_reason"])
+def _standing(piece: Knowledge) -> Text:
+    applied = f"{piece.success_count} of {piece.times_applied} applications succeeded" if piece.times_applied else None
+    begins = f"from {_shown(piece.valid_from)}" if piece.valid_from else None
+    ends = f"until {_shown(piece.valid_to)}" if piece.valid_to else None
+    parts = (f"confidence {piece.confidence:.2f}", applied, begins, ends, piece.inactive_reason)
     return Text(" · ".join(filter(None, parts)), style="dim")
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _given(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
-from typing import Any, Final
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli.operating import Connecting
+from app.records import DayValue, Direction, Trends
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _NOTHING: Final = "·"
-_STYLES: Final = {"improving": "green", "worsening": "red", "steady": "", "unknown": "dim"}
+_STYLES: Final = {
+    Direction.IMPROVING: "green",
+    Direction.WORSENING: "red",
+    Direction.STEADY: "",
+    Direction.UNKNOWN: "dim",
+}
 
 
 async def trends(connecting: Connecting, days: int, namespace: str | None, console: Console) -> None:
@@ -23,23 +30,23 @@ async def trends(connecting: Connecting, days: int, namespace: str | None, conso
     console.print(trends_table(answer))
 
 
-def trends_table(answer: Mapping[str, Any]) -> Table:
+def trends_table(answer: Trends) -> Table:
     """A row a series: its days as blocks, its mean, its slope, and where it goes."""
-    table = Table("", f"{answer['days']} days", "mean", "a day", "", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, series in answer["series"].items():
+    table = Table("", f"{answer.days} days", "mean", "a day", "", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, series in answer.series.items():
         table.add_row(
             name.replace("_", " "),
-            sparkline(series["points"], answer["days"]),
-            _number(series["mean"], ".4g"),
-            _number(series["slope_per_day"], "+.2g"),
-            f"[{_STYLES[series['direction']]}]{series['direction']}[/]" if _STYLES[series["direction"]] else series["direction"],
+            sparkline(series.points, answer.days),
+            _number(series.mean, ".4g"),
+            _number(series.slope_per_day, "+.2g"),
+            Text(series.direction.value, style=_STYLES[series.direction]),
         )
     return table
 
 
-def sparkline(points: Sequence[Mapping[str, Any]], days: int) -> str:
+def sparkline(points: Sequence[DayValue], days: int) -> str:
     """A character a day up to the last one with a value; the lowest is a low block, the highest a high one."""
-    values = {date.fromisoformat(point["day"]): point["value"] for point in points}
+    values = {point.day: point.value for point in points}
     if not values:
         return _NOTHING * days
     last, low, high = max(values), min(values.values()), max(values.values())

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from app.client.answers import (
-    Comparison,
-    LearnedStrategies,
-    LearnedStrategy,
-    QueuedRecord,
-    RetentionReport,
-    Session,
-    Status,
-    as_json,
-)
+from app.client.answers import Comparison, QueuedRecord, RetentionReport, Session, Status, as_json
 from app.client.asking import Page
 from app.client.asynchronous import MemoryClient
+from app.client.experimenting import ExperimentAnalysis, VariantComparison, VariantSample
 from app.client.ingesting import IngestReport, Said
+from app.client.learning import Estimate, FoundPattern, LearnedStrategies, LearnedStrategy, MetCondition
 from app.client.retrying import NO_RETRIES, PATIENT, Retries
 from app.client.surface import Surface
+from app.client.surface.quality import BackfillRun, EpisodeQuality, EpisodeRendering, FeatureSwitches, QualityDistribution
 from app.client.synchronous import SyncMemoryClient
 
 __all__ = [
     "NO_RETRIES",
     "PATIENT",
+    "BackfillRun",
     "Comparison",
+    "EpisodeQuality",
+    "EpisodeRendering",
+    "Estimate",
+    "ExperimentAnalysis",
+    "FeatureSwitches",
+    "FoundPattern",
     "IngestReport",
     "LearnedStrategies",
     "LearnedStrategy",
     "MemoryClient",
+    "MetCondition",
     "Page",
+    "QualityDistribution",
     "QueuedRecord",
     "RetentionReport",
     "Retries",
@@ -36,5 +39,7 @@ __all__ = [
     "Status",
     "Surface",
     "SyncMemoryClient",
+    "VariantComparison",
+    "VariantSample",
     "as_json",
 ]

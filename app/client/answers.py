@@ -22,17 +22,12 @@ from app.records import (
     Episode,
     EpisodeReceipt,
     EpisodeStep,
-    Feedback,
     Hit,
     Knowledge,
-    KnowledgeHistory,
     Message,
     RecentContext,
     Recollection,
-    RecordKind,
-    SessionKey,
     SessionState,
-    message_uid,
 )
 
 T = TypeVar("T")
@@ -86,6 +81,17 @@ class EmbeddingInUse:
 
 
 @dataclass(frozen=True, slots=True)
+class LearningBacklog:
+    """What waits to be learned from, and how many patterns there are of each state."""
+
+    pending: int
+    dead_letters: int
+    stale: int
+    oldest_at: datetime | None
+    patterns: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The books of a service; what is None could not be asked for, and then `degraded` names the tier."""
 
@@ -96,6 +102,7 @@ class Status:
     misplaced_points: int | None
     drift: int | None
     embedding: EmbeddingInUse | None
+    learning: LearningBacklog | None = None
     degraded: tuple[str, ...] = ()
 
 
@@ -147,28 +154,6 @@ class RetentionReport:
     errors: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LearnedStrategy:
-    """Knowledge that applies in a situation: `score` is the sum of its `components`, `why` says the same in words.
-
-    `matched_conditions` are objects of `field`, `op`, `value`, and what was `found` in the situation.
-    """
-
-    knowledge: Knowledge
-    score: float
-    components: Mapping[str, float]
-    matched_conditions: tuple[Document, ...]
-    why: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedStrategies:
-    """What applies in a situation, the most promising first; `degraded` names tiers that did not answer in time."""
-
-    strategies: tuple[LearnedStrategy, ...]
-    degraded: tuple[str, ...] = ()
-
-
 def nothing(_reply: Reply) -> None:
     """Of an answer that has nothing to say but that it went well."""
 
@@ -204,12 +189,12 @@ def the(kind: type[T]) -> Callable[[Reply], T]:
 
 def field_of(name: str, kind: type[T]) -> Callable[[Reply], T]:
     """Reads one field of an answer."""
-    return lambda reply: valued(kind, _given(document(reply), name))
+    return lambda reply: valued(kind, given(document(reply), name))
 
 
 def many(name: str, read: Callable[[Any], T]) -> Callable[[Reply], tuple[T, ...]]:
     """Reads the list called `name`."""
-    return lambda reply: tuple(map(read, _given(document(reply), name)))
+    return lambda reply: tuple(map(read, given(document(reply), name)))
 
 
 def page(name: str, read: Callable[[Any], T]) -> Callable[[Reply], Page[T]]:
@@ -217,7 +202,7 @@ def page(name: str, read: Callable[[Any], T]) -> Callable[[Reply], Page[T]]:
 
     def pages(reply: Reply) -> Page[T]:
         answer = document(reply)
-        return Page(tuple(map(read, _given(answer, name))), answer.get("next"), tuple(answer.get("degraded", ())))
+        return Page(tuple(map(read, given(answer, name))), answer.get("next"), tuple(answer.get("degraded", ())))
 
     return pages
 
@@ -247,31 +232,11 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def episode(document: Document) -> Episode:
-    return valued(Episode, _scoped(document))
+    return valued(Episode, scoped(document))
 
 
 def knowledge(document: Document) -> Knowledge:
-    return valued(Knowledge, _scoped(document))
-
-
-def knowledge_history(reply: Reply) -> KnowledgeHistory:
-    answer = document(reply)
-    versions = tuple(map(_scoped, _given(answer, "versions")))
-    return valued(KnowledgeHistory, {**answer, "versions": versions})
-
-
-def learned_strategies(reply: Reply) -> LearnedStrategies:
-    answer = document(reply)
-    found = tuple({**each, "knowledge": _scoped(_given(each, "knowledge"))} for each in _given(answer, "strategies"))
-    return valued(LearnedStrategies, {**answer, "strategies": found})
-
-
-def feedback(reply: Reply) -> Feedback:
-    """An answer names the record as callers do; its name in the index follows from that."""
-    said = _scoped(document(reply))
-    record_id, session = UUID(said["record_id"]), SessionKey(said["namespace"], said["session_id"] or "")
-    uid = message_uid(session, record_id) if said["kind"] == RecordKind.MESSAGE else record_id
-    return valued(Feedback, {**said, "record_uid": uid})
+    return valued(Knowledge, scoped(document))
 
 
 def step(document: Document) -> EpisodeStep:
@@ -280,8 +245,8 @@ def step(document: Document) -> EpisodeStep:
 
 def stored_episode(reply: Reply) -> EpisodeReceipt:
     answer = document(reply)
-    where = {name: answer.get(name) for name in ("stored_in", "degraded")}
-    return valued(EpisodeReceipt, {"episode": _scoped(answer), **where})
+    where = {name: answer.get(name) for name in ("stored_in", "degraded", "skipped")}
+    return valued(EpisodeReceipt, {"episode": scoped(answer), **where})
 
 
 def message_in(namespace: str, session_id: str | None) -> Callable[[Any], Message]:
@@ -295,7 +260,7 @@ def recent(namespace: str, session_id: str) -> Callable[[Reply], RecentContext]:
 
     def context(reply: Reply) -> RecentContext:
         answer = document(reply)
-        return valued(RecentContext, {**answer, "messages": tuple(map(read, _given(answer, "messages")))})
+        return valued(RecentContext, {**answer, "messages": tuple(map(read, given(answer, "messages")))})
 
     return context
 
@@ -305,7 +270,9 @@ def recollection(namespace: str) -> Callable[[Reply], Recollection]:
 
     def recalled(reply: Reply) -> Recollection:
         answer = document(reply)
-        return valued(Recollection, {**answer, "hits": tuple(hit_in(namespace, hit) for hit in _given(answer, "hits"))})
+        hits = tuple(hit_in(namespace, hit) for hit in given(answer, "hits"))
+        arm = answer.get("experiment")
+        return valued(Recollection, {**answer, "hits": hits, "experiment": arm and {**arm, "experiment": given(arm, "name")}})
 
     return recalled
 
@@ -318,16 +285,21 @@ def hit_in(namespace: str, hit: Document) -> Hit:
 
 def session(reply: Reply) -> Session:
     answer = document(reply)
-    state = {**_given(answer, "state"), "version": answer.get("version", 0)}
+    state = {**given(answer, "state"), "version": answer.get("version", 0)}
     return valued(Session, {**answer, "state": state})
 
 
-def _scoped(document: Document) -> dict[str, Any]:
+def scoped(document: Document) -> dict[str, object]:
     """A record as it is on the wire, with its scope as a value of its own."""
     return {**document, "scope": {name: document[name] for name in _SCOPE if name in document}}
 
 
-def _given(answer: Any, name: str) -> Any:
+def given(answer: Any, name: str) -> Any:
+    """What an answer must hold.
+
+    Raises:
+        Failure: it does not.
+    """
     if not isinstance(answer, Mapping) or name not in answer:
         raise _unexpected(f"has no {name!r}")
     return answer[name]

@@ -41,6 +41,13 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """What a path ends in where that may hold slashes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """A file as a body; `progress` counts the bytes sent."""
 
@@ -135,8 +142,8 @@ def _is_repeatable(method: HTTPMethod, ask: Ask[Any]) -> bool:
 
 def _segment(name: str, value: object) -> str:
     """One segment of a path: `.` and `..` would be taken for steps, and what comes after a slash for the next segment."""
-    text = str(value)
-    if "/" in text or not text:
+    text = value.text if isinstance(value, Rest) else str(value)
+    if not text or ("/" in text and not isinstance(value, Rest)):
         raise InvalidInput(name, "must not be empty or hold a slash: it is part of the address")
     return text.replace(".", "%2E") if text in _DOTS else quote(text, safe="", errors="surrogatepass")
 

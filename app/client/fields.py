@@ -7,7 +7,20 @@ from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
-from app.records import Json, Mode, RecordKind, Stage
+from app.records import (
+    EpisodeKind,
+    Json,
+    KnowledgeKind,
+    MetricKind,
+    Mode,
+    Origin,
+    OutcomeAsked,
+    PatternKind,
+    PatternState,
+    RecordKind,
+    Stage,
+    Unit,
+)
 
 
 class Owner(TypedDict, total=False):
@@ -39,21 +52,9 @@ class SearchFields(Question, total=False):
     collapse: bool
     group_by_episode: bool
     neighbours: int
-
-
-class SituationFields(Owner, total=False):
-    session_id: str | None
-    limit: int
-    kind: str | None
-    outcome: str
-    min_quality: float | None
-    min_outcome_quality: float | None
-    filter: Mapping[str, Any]
-    since: datetime | str | None
-    until: datetime | str | None
-    now: datetime | str | None
-    ranking: Mapping[str, Any]
-    deadline_ms: float | None
+    experiment: str | None
+    subject: str | None
+    search_id: UUID | None
 
 
 class ContextFields(Question, total=False):
@@ -77,6 +78,13 @@ class EpisodeChanges(TypedDict, total=False):
     outcome_quality: float | None
     summary: str
     metadata: Json
+    quality: float | None
+    agent_version: str | None
+    control_mode: str | None
+    decision_source: str | None
+    sprint_id: str | None
+    chronicle_note_id: str | None
+    patterns: Sequence[str]
     pinned: bool
 
 
@@ -89,17 +97,10 @@ class EpisodeFields(EpisodeChanges, Owner, total=False):
 
 class EpisodesAsked(Owner, total=False):
     session_id: str | None
-    kind: str | None
+    kind: EpisodeKind | str | None
     archived: bool
     outcome: str
-    ended_before: datetime | None
-
-
-class FeedbackFields(Owner, total=False):
-    session_id: str | None
-    kind: str | None
-    query: str | None
-    note: str | None
+    ended_before: datetime | str | None
 
 
 class KnowledgeChanges(TypedDict, total=False):
@@ -118,19 +119,19 @@ class KnowledgeRevision(KnowledgeChanges, total=False):
 
 
 class NewKnowledge(KnowledgeChanges, total=False):
-    origin: str
+    origin: Origin | str
     supporting_episodes: Sequence[UUID | str]
     contradicting_episodes: Sequence[UUID | str]
 
 
 class KnowledgeFields(NewKnowledge, Owner, total=False):
-    kind: str
+    kind: KnowledgeKind | str
     session_id: str | None
 
 
 class KnowledgeAsked(Owner, total=False):
     session_id: str | None
-    kind: str | None
+    kind: KnowledgeKind | str | None
     as_of: datetime | str | None
     include_superseded: bool
     include_inactive: bool
@@ -139,9 +140,55 @@ class KnowledgeAsked(Owner, total=False):
 class StrategiesAsked(Owner, total=False):
     session_id: str | None
     min_confidence: float | None
-    kinds: Sequence[str] | None
+    kinds: Sequence[KnowledgeKind | str] | None
     limit: int
     as_of: datetime | str | None
+
+
+class SituationFields(Owner, total=False):
+    session_id: str | None
+    limit: int
+    kind: EpisodeKind | str | None
+    outcome: OutcomeAsked | str
+    min_quality: float | None
+    min_outcome_quality: float | None
+    filter: Mapping[str, Any]
+    since: datetime | str | None
+    until: datetime | str | None
+    now: datetime | str | None
+    ranking: Mapping[str, Any]
+    deadline_ms: float | None
+
+
+class FeedbackFields(Owner, total=False):
+    """`session_id`: of a message, its session. `query`: what the record was recalled for."""
+
+    session_id: str | None
+    kind: RecordKind | str | None
+    query: str | None
+    note: str | None
+
+
+class PatternsAsked(TypedDict, total=False):
+    namespace: str
+    project_id: str | None
+    kind: PatternKind | str | None
+    state: PatternState | str | None
+    min_confidence: float
+
+
+class ExperimentFields(TypedDict, total=False):
+    namespace: str
+    description: str
+    unit: Unit | str
+    traffic_share: float
+    metric: str
+    metric_kind: MetricKind | str
+    lower_is_better: bool
+    alpha: float
+    minimum_subjects: int
+    planned_subjects: int
+    minimum_effect: float
 
 
 class OutboxAsked(TypedDict, total=False):

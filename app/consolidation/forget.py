@@ -16,6 +16,7 @@ import structlog
 
 from app.consolidation.erasures import erase
 from app.consolidation.forgotten import buffered_texts, stored_texts, texts_of
+from app.consolidation.representation import DEFAULT_CONTEXT, ContextPolicy
 from app.errors import TierUnavailable
 from app.faultpoints import FaultPoint, reached
 from app.ports import (
@@ -51,9 +52,10 @@ class _Named:
 class Forgetting:
     """Removes a scope's memories, or records by name. `on_forgotten` is told the namespace: whoever remembers it forgets."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all that may hold a memory, put together in one place
         self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, *,
         answers: AnswerStore, cache: EmbeddingCache | None, on_forgotten: Callable[[str], None], clock: Clock,
+        context: ContextPolicy = DEFAULT_CONTEXT,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
@@ -62,6 +64,7 @@ class Forgetting:
         self._cache = cache
         self._on_forgotten = on_forgotten
         self._clock = clock
+        self._context = context
 
     async def forget(self, scope: Scope) -> ForgetReceipt:
         """Remove all that `scope` admits: a session, a user, an agent, a project, a namespace; and look again.
@@ -74,7 +77,8 @@ class Forgetting:
         points = await _or_none(self._semantic.count(scope=scope))
         async with self._episodic.writing() as tx:
             await tx.hold_namespace(scope.namespace)
-            vectors = await self._evict(stored_texts(tx, scope)) + await self._evict(buffered_texts(self._working, scope))
+            vectors = await self._evict(stored_texts(tx, scope, self._context))
+            vectors += await self._evict(buffered_texts(self._working, scope))
             rows = await tx.forget(scope)
             await reached(FaultPoint.FORGET_ROWS_GONE)
             logged = await _or_none(self._working.forget_episodes(scope))
@@ -104,7 +108,7 @@ class Forgetting:
             await tx.hold_namespace(selection.namespace)
             named = await _named(tx, selection)
             points = await _or_none(self._semantic.present(named.points))
-            vectors = await self._evict(_texts_of(tx, named))
+            vectors = await self._evict(_texts_of(tx, named, self._context))
             rows = await _delete(tx, selection.namespace, named)
             logged = await self._erase(tx, Erasure(Scope(selection.namespace), ids=selection.episodes))
             erased = [await self._erase(tx, _erasure(session, ids)) for session, ids in named.buffered.items()]
@@ -181,9 +185,9 @@ async def _delete(tx: EpisodicWriter, namespace: str, named: _Named) -> dict[Rec
     return {**rows, RecordKind.MESSAGE: len(stored)}
 
 
-async def _texts_of(reader: EpisodicReader, named: _Named) -> AsyncIterator[Sequence[str]]:
+async def _texts_of(reader: EpisodicReader, named: _Named, context: ContextPolicy) -> AsyncIterator[Sequence[str]]:
     for kind, uids in named.uids.items():
-        yield await texts_of(reader, kind, uids)
+        yield await texts_of(reader, kind, uids, context)
 
 
 async def _count_buffered(working: WorkingMemory, named: _Named) -> int:

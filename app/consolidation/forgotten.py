@@ -14,12 +14,12 @@ from app.records import RecordKind, Scope, SessionKey
 _PAGE: Final = 500
 
 
-async def stored_texts(reader: EpisodicReader, scope: Scope) -> AsyncIterator[Sequence[str]]:
+async def stored_texts(reader: EpisodicReader, scope: Scope, policy: ContextPolicy) -> AsyncIterator[Sequence[str]]:
     """Of every record that `scope` admits."""
     for kind in RecordKind:
         after: UUID | None = None
         while uids := await reader.uids(kind, scope, after=after, limit=_PAGE):
-            yield await texts_of(reader, kind, uids)
+            yield await texts_of(reader, kind, uids, policy)
             after = uids[-1]
 
 
@@ -34,13 +34,13 @@ async def buffered_texts(working: WorkingMemory, scope: Scope) -> AsyncIterator[
             after = page[-1].sequence
 
 
-async def texts_of(reader: EpisodicReader, kind: RecordKind, uids: Sequence[UUID]) -> list[str]:
+async def texts_of(reader: EpisodicReader, kind: RecordKind, uids: Sequence[UUID], policy: ContextPolicy) -> list[str]:
     """Of these records: what stands behind their points, and the lines that summaries were chosen from."""
     if kind is RecordKind.MESSAGE:
-        return await _texts_of_messages(reader, uids)
+        return await _texts_of_messages(reader, uids, policy)
     drafts: list[PointDraft]
     if kind is RecordKind.EPISODE:
-        drafts = [draft_episode(e) for e in await reader.episodes_by_uid(uids)]
+        drafts = [draft_episode(e, policy.rendering) for e in await reader.episodes_by_uid(uids)]
     elif kind is RecordKind.ITEM:
         drafts = [draft_item(i) for i in await reader.item_texts(uids)]
     else:
@@ -48,8 +48,8 @@ async def texts_of(reader: EpisodicReader, kind: RecordKind, uids: Sequence[UUID
     return [text for draft in drafts for text in draft.texts]
 
 
-async def _texts_of_messages(reader: EpisodicReader, uids: Sequence[UUID]) -> list[str]:
+async def _texts_of_messages(reader: EpisodicReader, uids: Sequence[UUID], policy: ContextPolicy) -> list[str]:
     found = await reader.messages_in_context(uids)
-    drafts = (draft_message(item, ContextPolicy()) for item in found)
+    drafts = (draft_message(item, policy) for item in found)
     lines = (lines_of(item.message.content, SummaryPolicy()) for item in found)
     return [*(text for draft in drafts for text in draft.texts), *(line for of_one in lines for line in of_one)]

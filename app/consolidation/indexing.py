@@ -93,6 +93,10 @@ class Indexer:
         await reached(FaultPoint.INDEX_CLAIMED)
         return Batch(len(entries), await self._attempt(entries) if entries else 0)
 
+    async def index_claimed(self, entries: Sequence[OutboxEntry]) -> int:
+        """Work off entries that the caller has claimed; returns how many are done with, the others are given back."""
+        return await self._attempt(entries)
+
     async def index_records(self, kind: RecordKind, uids: Sequence[UUID]) -> int:
         """Work off what waits for these records and is not held by another worker; returns how many are done with."""
         done = 0
@@ -179,7 +183,7 @@ class Indexer:
         summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
         drafts = [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
-            *(draft_episode(e) for e in summarised),
+            *(draft_episode(e, self._context.rendering) for e in summarised),
             *(draft_knowledge(k) for k in knowledge if k.is_active),
             *(draft_item(i) for i in items),
         ]

@@ -20,6 +20,7 @@ from uuid import UUID
 import structlog
 
 from app.consolidation.comparison import Finding, Look, Sides, Verdict, compare, confirm, reach, up_to
+from app.consolidation.rendering import DEFAULT_RENDERING, Rendering
 from app.consolidation.representation import draft_episode, draft_knowledge
 from app.consolidation.spaces import Spaces
 from app.errors import Conflict, EmbedderUnavailable, TierUnavailable
@@ -46,13 +47,15 @@ class Reconcile:
     """Compares, one run at a time in the whole installation."""
 
     def __init__(
-        self, episodic: EpisodicMemory, semantic: SemanticMemory, spaces: Spaces, *, policy: ReconcilePolicy, clock: Clock
+        self, episodic: EpisodicMemory, semantic: SemanticMemory, spaces: Spaces, *,
+        policy: ReconcilePolicy, clock: Clock, rendering: Rendering = DEFAULT_RENDERING,
     ) -> None:  # fmt: skip
         self._episodic = episodic
         self._semantic = semantic
         self._spaces = spaces
         self._policy = policy
         self._clock = clock
+        self._rendering = rendering
         self._answered_space: str | None = None
 
     async def run(self, *, is_repair: bool, namespace: str | None = None) -> Reconciliation:
@@ -138,7 +141,7 @@ class Reconcile:
         ]
         end = reach((records, points, *strays), window)
         async with self._episodic.reading() as reader:
-            hashed = await _hashed(reader, up_to(end, records))
+            hashed = await _hashed(reader, up_to(end, records), self._rendering)
         return Sides(hashed, up_to(end, points), tuple(p for page in strays for p in up_to(end, page))), end
 
     async def _verify(self, suspects: Sequence[Finding], space: Space) -> Verdict:
@@ -154,7 +157,7 @@ class Reconcile:
 
     async def _look(self, uids: Sequence[UUID]) -> Look:
         async with self._episodic.reading() as reader:
-            records = await _hashed(reader, await reader.indexable(uids))
+            records = await _hashed(reader, await reader.indexable(uids), self._rendering)
             # Entries last: whatever changed a record before it was read has opened its entry by now.
             return Look(records, await reader.outbox_entries(uids))
 
@@ -236,13 +239,13 @@ async def _total(reader: EpisodicReader, namespace: str | None) -> int:
     return sum(counts.values())
 
 
-async def _hashed(reader: EpisodicReader, records: Iterable[Indexable]) -> tuple[Indexable, ...]:
+async def _hashed(reader: EpisodicReader, records: Iterable[Indexable], rendering: Rendering) -> tuple[Indexable, ...]:
     """With the hashes that the store does not know; one that cannot be read (a newer version's) stays unknown."""
     rows = tuple(records)
     episode_uids = [row.uid for row in rows if row.kind is RecordKind.EPISODE]
     knowledge_uids = [row.uid for row in rows if row.kind is RecordKind.KNOWLEDGE]
     drafts = [
-        *(draft_episode(e) for e in (await reader.episodes_by_uid(episode_uids) if episode_uids else ())),
+        *(draft_episode(e, rendering) for e in (await reader.episodes_by_uid(episode_uids) if episode_uids else ())),
         *(draft_knowledge(k) for k in (await reader.knowledge_by_uid(knowledge_uids) if knowledge_uids else ())),
     ]
     hashes = {(draft.point.kind, draft.point.id): draft.point.content_sha256 for draft in drafts}

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from app.consolidation.rendering import DEFAULT_RENDERING, Rendering
 from app.ports import MessageInContext
 from app.records import Episode, ItemText, Knowledge, Matrix, Point, RecordKind, Standing, label_metadata, sha256_hex
 
@@ -23,13 +24,17 @@ class ContextPolicy:
     """`short_words`: up to how many words a message gets a context vector. `before_words`: cut of each one before.
 
     The words of the message before count for a short one too, `before_weight` of their weight, and `question_weight` more
-    if it was a question: an answer seldom repeats what was asked.
+    if it was a question: an answer seldom repeats what was asked. `rendering` is how episodes read.
     """
 
     short_words: int = 40
     before_words: int = 40
     before_weight: float = 0.2
     question_weight: float = 0.5
+    rendering: Rendering = DEFAULT_RENDERING
+
+
+DEFAULT_CONTEXT: Final = ContextPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +77,11 @@ def draft_message(item: MessageInContext, policy: ContextPolicy) -> PointDraft:
     return PointDraft(point, (own, "\n".join([*before, own])))
 
 
-def draft_episode(episode: Episode) -> PointDraft:
-    text = episode_text(episode)
+def draft_episode(episode: Episode, rendering: Rendering = DEFAULT_RENDERING) -> PointDraft:
+    text = rendering.text_of(episode)
     metadata = {"kind": episode.kind.value, **episode.metadata}
-    return PointDraft(_document(RecordKind.EPISODE, episode, text, metadata), (text,))
+    point = _document(RecordKind.EPISODE, episode, text, metadata)
+    return PointDraft(replace(point, content_sha256=rendering.content_sha256(text)), (text,))
 
 
 def draft_knowledge(knowledge: Knowledge) -> PointDraft:
@@ -108,18 +114,6 @@ def draft_item(item: ItemText) -> PointDraft:
         metadata=label_metadata(item.name.labels),
     )
     return PointDraft(point, (item.text,))
-
-
-def episode_text(episode: Episode) -> str:
-    """An episode as text: its summary, then what was perceived, reasoned, done and what came of it."""
-    parts = {
-        "perception": episode.perception,
-        "reasoning": episode.reasoning,
-        "action": episode.action,
-        "outcome": episode.outcome or {},
-    }
-    lines = [f"{label}: {_flatten(document)}" for label, document in parts.items() if document]
-    return "\n".join(filter(None, [episode.summary, *lines]))
 
 
 def sum_rows(vectors: Matrix, drafts: Sequence[PointDraft]) -> Matrix:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Text, bindparam, select, text
+from sqlalchemy import ColumnElement, Integer, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import DateTime, Uuid
 
@@ -16,10 +16,13 @@ from app.episodic.engine import Session, dump_json
 from app.episodic.owned import OwnedTable
 from app.episodic.tables import episode_steps, episodes
 from app.errors import NotFound
+from app.ports import StepsHeld
 from app.records import Episode, EpisodeKind, EpisodeStep, Json, SessionKey
 
 EPISODES: Final = OwnedTable(
-    episodes, tuple(c for c in episodes.c if c.name not in {"search", "created_at", "updated_at"}), rows.episode
+    episodes,
+    tuple(c for c in episodes.c if c.name not in {"search", "created_at", "updated_at", "step_count", "step_bytes"}),
+    rows.episode,
 )
 _IS_OPEN_CONVERSATION: Final = episodes.c.is_open & (episodes.c.kind == EpisodeKind.CONVERSATION.value)
 
@@ -83,15 +86,30 @@ _APPEND_STEPS: Final = (
 async def append_steps(
     session: Session, episode_id: UUID, contents: Sequence[Json], at: datetime, call: UUID | None
 ) -> tuple[EpisodeStep, ...]:
-    await _lock(session, episode_id)
     documents = [dump_json(content) for content in contents]
+    await _count_in(session, episode_id, documents)
     parameters = {"episode_id": episode_id, "contents": documents, "at": at, "call": call}
     added = rows.readable(await session.run("append_steps", _APPEND_STEPS, parameters), rows.step)
     return tuple(sorted(added, key=lambda step: step.index))
 
 
-async def _lock(session: Session, episode_id: UUID) -> None:
-    """Keep other writers from numbering this episode's steps until the transaction ends."""
-    statement = select(episodes.c.id).where(episodes.c.id == episode_id).with_for_update()
-    if not await session.run("lock_episode", statement):
+async def _count_in(session: Session, episode_id: UUID, documents: Sequence[str]) -> None:
+    """Count new steps, which keeps other writers from numbering this episode's steps until the transaction ends."""
+    held = {
+        "step_count": episodes.c.step_count + len(documents),
+        "step_bytes": episodes.c.step_bytes + sum(len(document.encode()) for document in documents),
+    }
+    statement = update(episodes).where(episodes.c.id == episode_id).values(held).returning(episodes.c.id)
+    if not await session.run("count_steps", statement):
         raise NotFound("episode", str(episode_id))
+
+
+async def steps_held(session: Session, episode_id: UUID) -> StepsHeld:
+    statement = select(episodes.c.step_count, episodes.c.step_bytes).where(episodes.c.id == episode_id)
+    found = await session.run("steps_held", statement)
+    return StepsHeld(*found[0]) if found else StepsHeld()
+
+
+async def touch(session: Session, episode_id: UUID) -> None:
+    changed = {"version": episodes.c.version + 1, "updated_at": func.now()}
+    await session.run("touch_episode", update(episodes).where(episodes.c.id == episode_id).values(changed))

@@ -36,8 +36,8 @@ from app.records import RecordKind, SessionKey
 
 _MAX_ERROR_CHARACTERS: Final = 2000
 _MOMENT: Final = DateTime(timezone=True)
-_ENTRIES: Final = tuple(c for c in outbox.c if c.name not in {"leased_until", "created_at"})
-_RETURNED: Final = ", ".join(f"outbox.{c.name}" for c in _ENTRIES)
+ENTRIES: Final = tuple(c for c in outbox.c if c.name not in {"leased_until", "created_at"})
+RETURNED: Final = ", ".join(f"outbox.{c.name}" for c in ENTRIES)
 
 
 def opening(records: Select[Any] | CompoundSelect[Any]) -> Insert:
@@ -128,11 +128,11 @@ _CLAIM: Final = (
         )
         UPDATE outbox SET attempts = attempts + 1, leased_until = :leased_until
         WHERE id = ANY (ARRAY(SELECT id FROM due))
-        RETURNING {_RETURNED}
+        RETURNING {RETURNED}
         """  # noqa: S608 - column names of this module
     )
     .bindparams(bindparam("now", type_=_MOMENT), bindparam("leased_until", type_=_MOMENT), bindparam("limit", type_=BigInteger()))
-    .columns(*_ENTRIES)
+    .columns(*ENTRIES)
 )
 
 
@@ -152,7 +152,7 @@ _CLAIM_RECORDS: Final = (
         )
         UPDATE outbox SET attempts = attempts + 1, leased_until = :leased_until
         WHERE id = ANY (ARRAY(SELECT id FROM free))
-        RETURNING {_RETURNED}
+        RETURNING {RETURNED}
         """  # noqa: S608 - column names of this module
     )
     .bindparams(
@@ -161,7 +161,7 @@ _CLAIM_RECORDS: Final = (
         bindparam("now", type_=_MOMENT),
         bindparam("leased_until", type_=_MOMENT),
     )
-    .columns(*_ENTRIES)
+    .columns(*ENTRIES)
 )
 
 
@@ -286,7 +286,7 @@ def _dead(ids: Sequence[int] | None, namespace: str | None) -> list[ColumnElemen
 
 async def page(session: Session, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]:
     state = _state(now)
-    statement = select(*_ENTRIES, state.label("state"), outbox.c.created_at).where(outbox.c.id > query.after)
+    statement = select(*ENTRIES, state.label("state"), outbox.c.created_at).where(outbox.c.id > query.after)
     if query.states:
         statement = statement.where(state.in_([wanted.value for wanted in query.states]))
     if query.namespace is not None:
@@ -304,7 +304,7 @@ def _state(now: datetime) -> ColumnElement[str]:
 
 
 async def of_records(session: Session, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
-    return rows.readable(await session.run("outbox_entries", select(*_ENTRIES).where(_about(uids))), rows.outbox_entry)
+    return rows.readable(await session.run("outbox_entries", select(*ENTRIES).where(_about(uids))), rows.outbox_entry)
 
 
 async def next_at(session: Session) -> datetime | None:

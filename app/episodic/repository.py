@@ -23,6 +23,7 @@ from app.episodic import (
     items,
     outbox,
     outcomes,
+    quality,
     reconciliation,
     retention,
     search,
@@ -38,6 +39,7 @@ from app.episodic.learned import LearningReader, LearningWriter
 from app.ports import (
     Checkpoint,
     Cutoffs,
+    EpisodePlace,
     Erasure,
     Expired,
     FiledMessage,
@@ -49,11 +51,13 @@ from app.ports import (
     OwedErasure,
     Queued,
     SessionRecord,
+    StepsHeld,
     StoreStatus,
     Taken,
 )
 from app.records import (
     ANY_KNOWLEDGE,
+    BackfillPending,
     Cause,
     Episode,
     EpisodeKind,
@@ -66,6 +70,7 @@ from app.records import (
     KnowledgeKind,
     Message,
     OutcomeRevision,
+    QualityCounts,
     Query,
     Reconciliation,
     RecordKind,
@@ -149,6 +154,15 @@ class Reader(ItemReads, LearningReader):
 
     async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
         return await episodes.steps(self._session, episode_id, after=after, limit=limit)
+
+    async def steps_held(self, episode_id: UUID) -> StepsHeld:
+        return await episodes.steps_held(self._session, episode_id)
+
+    async def count_quality(self, namespace: str | None, *, threshold: float) -> tuple[QualityCounts, ...]:
+        return await quality.count(self._session, namespace, threshold=threshold)
+
+    async def backfill_pending(self, namespace: str | None) -> BackfillPending:
+        return await quality.pending(self._session, namespace)
 
     async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
         return await KNOWLEDGE.one(self._session, namespace, knowledge_id)
@@ -259,6 +273,19 @@ class Writer(Reader, ItemWrites, LearningWriter):
         added = await episodes.append_steps(self._session, episode_id, contents, at, call)
         await extractions.open_(self._session, [episode_id])
         return added
+
+    async def touch_episode(self, episode_id: UUID) -> None:
+        await episodes.touch(self._session, episode_id)
+
+    async def lock_unscored(self, namespace: str | None, *, after: EpisodePlace | None, limit: int) -> tuple[EpisodePlace, ...]:
+        return await quality.lock_unscored(self._session, namespace, after=after, limit=limit)
+
+    async def claim_episodes(
+        self, namespace: str | None, limit: int, *, lease: timedelta, now: datetime, attempted_before: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        return await quality.claim(
+            self._session, namespace, limit, lease=lease, now=now, attempted_before=attempted_before
+        )  # fmt: skip
 
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         return await episodes.steps_of_call(self._session, episode_id, call)

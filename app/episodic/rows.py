@@ -28,6 +28,7 @@ from app.ports import (
 )
 from app.records import (
     Cause,
+    ControlMode,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -144,6 +145,13 @@ def episode(row: Row[Any], lineage: Lineage = EPISODES) -> Episode:
         version=row.version,
         pinned=row.pinned,
         archived_at=row.archived_at,
+        agent_version=row.agent_version,
+        control_mode=None if row.control_mode is None else ControlMode(row.control_mode),
+        decision_source=row.decision_source,
+        sprint_id=row.sprint_id,
+        chronicle_note_id=row.chronicle_note_id,
+        patterns=tuple(row.patterns),
+        is_quality_given=row.is_quality_given,
     )
 
 

@@ -123,6 +123,15 @@ episodes: Final = Table(
     _version(),
     _flag("pinned"),
     _moment("archived_at", nullable=True),
+    Column("agent_version", Text),
+    Column("control_mode", Text),
+    Column("decision_source", Text),
+    Column("sprint_id", Text),
+    Column("chronicle_note_id", Text),
+    Column("patterns", ARRAY(Text), nullable=False, server_default=text("'{}'::text[]")),
+    _flag("is_quality_given"),
+    _count("step_count"),
+    Column("step_bytes", BigInteger, nullable=False, server_default=text("0"), comment="of their JSON"),
     _now("created_at"),
     _now("updated_at"),
     # JSON's escapes are taken out, or the first word of a line would be read as "nword".
@@ -135,6 +144,14 @@ episodes: Final = Table(
     _share("outcome_quality"),
     _share("quality"),
     CheckConstraint("message_count >= 0 AND token_count >= 0", name="counts_are_not_negative"),
+    CheckConstraint("step_count >= 0 AND step_bytes >= 0", name="steps_are_counted"),
+    _one_of("control_mode", "rule_based_only", "intelligence_enhanced", "memory_augmented"),
+    CheckConstraint(
+        " AND ".join(
+            f"length({c}) <= {ID_CHARACTERS}" for c in ("agent_version", "decision_source", "sprint_id", "chronicle_note_id")
+        ),
+        name="labels_are_short",
+    ),
     Index("ix_episodes_namespace_id", "namespace", "id"),
     Index("ix_episodes_search", "search", postgresql_using="gin"),
     Index(
@@ -147,6 +164,12 @@ episodes: Final = Table(
     Index("ix_episodes_open_ended_at", "ended_at", postgresql_where=text("is_open AND kind = 'conversation'")),
     Index("ix_episodes_archivable", "ended_at", postgresql_where=text("archived_at IS NULL AND NOT is_open AND NOT pinned")),
     Index("ix_episodes_archived_at", "archived_at", postgresql_where=text("archived_at IS NOT NULL")),
+    Index(
+        "ix_episodes_unscored",
+        "ended_at",
+        "id",
+        postgresql_where=text("quality IS NULL AND NOT is_open AND kind <> 'conversation'"),
+    ),
     Index("ix_episodes_without_outcome", "namespace", "id", postgresql_where=text("outcome IS NULL AND kind <> 'conversation'")),
 )
 
@@ -427,6 +450,14 @@ api_keys: Final = Table(
     _moment("expires_at", nullable=True),
     _moment("revoked_at", nullable=True),
     CheckConstraint("octet_length(key_sha256) = 32", name="key_sha256_is_a_digest"),
+)
+
+switches: Final = Table(
+    "features",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("is_on", Boolean, nullable=False),
+    _moment("changed_at"),
 )
 
 items: Final = Table(

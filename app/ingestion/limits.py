@@ -19,7 +19,9 @@ from app.records import (
     METADATA_PREFIX,
     RECALLED_KINDS,
     Draft,
+    Episode,
     FilterTerm,
+    Json,
     Message,
     Query,
     RecordKind,
@@ -46,7 +48,10 @@ class Limits:
     metadata_depth: int = 8
     document_bytes: int = 1_048_576
     document_depth: int = 32
-    steps_per_call: int = 1000
+    steps_per_call: int = 10_000
+    steps: int = 10_000
+    episode_bytes: int = 1_048_576
+    patterns: int = 100
     evidence_episodes: int = 1000
     state_items: int = 1000
     label_length: int = 255
@@ -101,12 +106,43 @@ def check_text(field: str, text: str, max_bytes: int) -> None:
         raise InvalidInput(field, f"must have at most {max_bytes} bytes, has {size}")
 
 
-def check_document(field: str, document: object, *, max_bytes: int, max_depth: int) -> None:
-    """JSON: bounded depth and size, finite numbers of at most 64 bits, storable strings."""
+def check_document(field: str, document: object, *, max_bytes: int, max_depth: int) -> int:
+    """JSON: bounded depth and size, finite numbers of at most 64 bits, storable strings. Returns its size in bytes."""
     _check_json(field, document, 0, max_depth)
     size = len(orjson.dumps(document, default=dict))
     if size > max_bytes:
         raise InvalidInput(field, f"must have at most {max_bytes} bytes as JSON, has {size}")
+    return size
+
+
+def check_episode_labels(episode: Episode, limits: Limits) -> None:
+    """What names an episode's agent, sprint and note, and the patterns seen in it."""
+    for field in ("agent_version", "decision_source", "sprint_id", "chronicle_note_id"):
+        if (value := getattr(episode, field)) is not None:
+            check_label(field, value, limits)
+    if len(episode.patterns) > limits.patterns:
+        raise InvalidInput("patterns", f"must have at most {limits.patterns} items, has {len(episode.patterns)}")
+    for position, pattern in enumerate(episode.patterns):
+        check_label(f"patterns[{position}]", pattern, limits)
+
+
+def document_bytes(document: Json) -> int:
+    return len(orjson.dumps(document))
+
+
+def episode_bytes(episode: Episode) -> int:
+    """What an episode's documents and summary take as JSON, without its steps."""
+    documents = (episode.perception, episode.reasoning, episode.action, episode.metadata, episode.outcome)
+    return sum(document_bytes(d) for d in documents if d is not None) + len(episode.summary.encode())
+
+
+def check_episode_size(size: int, steps: int, limits: Limits) -> None:
+    """An episode with all its steps."""
+    if steps > limits.steps:
+        raise InvalidInput("steps", f"must be at most {limits.steps} in all, would be {steps}")
+    if size > limits.episode_bytes:
+        problem = f"must have at most {limits.episode_bytes} bytes as JSON with its steps, would have {size}"
+        raise InvalidInput("episode", problem)
 
 
 def _check_json(field: str, value: object, depth: int, max_depth: int) -> None:

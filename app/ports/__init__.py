@@ -14,12 +14,14 @@ from app.ports.experiments import ExperimentStore, TrendStore
 from app.ports.filed import (
     Checkpoint,
     Cutoffs,
+    EpisodePlace,
     Expired,
     FiledMessage,
     Indexable,
     MessageInContext,
     NamedRecord,
     SessionRecord,
+    StepsHeld,
     StoreStatus,
     Taken,
 )
@@ -36,7 +38,7 @@ from app.ports.patterns import (
     StaleScope,
 )
 from app.ports.semantic import IndexedPoint, IndexQuery, SemanticMemory
-from app.ports.tables import KeyStore, TableFilling, TableSnapshot, TableStore
+from app.ports.tables import FeatureStore, KeyStore, TableFilling, TableSnapshot, TableStore
 from app.ports.working import Backlog, Erasure, OwedErasure, Settlement, Window, WorkingMemory
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "Cutoffs",
     "Embedder",
     "EmbeddingCache",
+    "EpisodePlace",
     "EpisodicMemory",
     "EpisodicReader",
     "EpisodicWriter",
@@ -58,6 +61,7 @@ __all__ = [
     "ExperimentStore",
     "Expired",
     "Extraction",
+    "FeatureStore",
     "FiledItem",
     "FiledMessage",
     "IndexQuery",
@@ -88,6 +92,7 @@ __all__ = [
     "Settlement",
     "SparseEncoder",
     "StaleScope",
+    "StepsHeld",
     "StoreStatus",
     "Summarizer",
     "Summary",

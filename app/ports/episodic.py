@@ -12,12 +12,14 @@ from app.ports.engines import Pingable
 from app.ports.filed import (
     Checkpoint,
     Cutoffs,
+    EpisodePlace,
     Expired,
     FiledMessage,
     Indexable,
     MessageInContext,
     NamedRecord,
     SessionRecord,
+    StepsHeld,
     StoreStatus,
     Taken,
 )
@@ -27,6 +29,7 @@ from app.ports.patterns import PatternReader, PatternWriter
 from app.ports.working import Erasure, OwedErasure
 from app.records import (
     ANY_KNOWLEDGE,
+    BackfillPending,
     Cause,
     Episode,
     EpisodeKind,
@@ -39,6 +42,7 @@ from app.records import (
     KnowledgeKind,
     Message,
     OutcomeRevision,
+    QualityCounts,
     Query,
     Reconciliation,
     RecordKind,
@@ -119,6 +123,18 @@ class EpisodicReader(ItemReader, PatternReader, Protocol):
 
     async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
         """Steps with an index above `after` (-1 for the first page), by rising index."""
+        ...
+
+    async def steps_held(self, episode_id: UUID) -> StepsHeld:
+        """Nothing for an episode that is not there."""
+        ...
+
+    async def count_quality(self, namespace: str | None, *, threshold: float) -> tuple[QualityCounts, ...]:
+        """The closed episodes of a namespace or of all, project by project (None first); conversations do not count."""
+        ...
+
+    async def backfill_pending(self, namespace: str | None) -> BackfillPending:
+        """Closed episodes without a quality that are no conversations, and episodes with an entry to be upserted."""
         ...
 
     async def outcomes(self, episode_id: UUID, *, after: int, limit: int) -> tuple[OutcomeRevision, ...]:
@@ -278,6 +294,27 @@ class EpisodicWriter(EpisodicReader, ItemWriter, PatternWriter, Protocol):
         self, episode_id: UUID, contents: Sequence[Json], at: datetime, *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
         """Number the new steps on from the last one. `call` names the call that brings them."""
+        ...
+
+    async def touch_episode(self, episode_id: UUID) -> None:
+        """Raise its version by one: something that is part of it changed."""
+        ...
+
+    async def lock_unscored(self, namespace: str | None, *, after: EpisodePlace | None, limit: int) -> tuple[EpisodePlace, ...]:
+        """Closed episodes without a quality behind `after`, those that ended first before the others, no conversations.
+
+        Nobody else changes them until the transaction ends; those that somebody holds are left to them.
+        """
+        ...
+
+    async def claim_episodes(
+        self, namespace: str | None, limit: int, *, lease: timedelta, now: datetime, attempted_before: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        """Like `claim_outbox`, for upserts of episodes alone, dead letters among them, oldest and best first.
+
+        By the day on which they ended (UTC), within a day by falling quality. What waits for an attempt after
+        `attempted_before` is not claimed.
+        """
         ...
 
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:

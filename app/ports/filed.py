@@ -102,6 +102,22 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class StepsHeld:
+    """How many steps an episode has, and how many bytes of JSON they are."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodePlace:
+    """Where an episode stands in the order of when episodes ended."""
+
+    ended_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Indexable:
     """A record that belongs into the vector index.
 

@@ -1,14 +1,14 @@
-"""The truth as a whole, table by table; and the keys of callers."""
+"""The truth as a whole, table by table; the keys of callers; and what is switched on."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from app.records import ApiKey
+from app.records import ApiKey, Feature
 
 
 class TableSnapshot(Protocol):
@@ -73,3 +73,13 @@ class KeyStore(Protocol):
     async def revoke(self, key_id: UUID, at: datetime) -> bool:
         """False when there is no such key."""
         ...
+
+
+class FeatureStore(Protocol):
+    """Where it is kept what was switched on or off. Errors of the driver arrive as `TierUnavailable("episodic", …)`."""
+
+    async def load(self) -> Mapping[Feature, bool]:
+        """What was switched; a feature that never was is left out, and so is one that this release does not know."""
+        ...
+
+    async def save(self, features: Mapping[Feature, bool], at: datetime) -> None: ...

@@ -42,7 +42,16 @@ from app.records.base import (
     sha256_hex,
     utc_now,
 )
-from app.records.episodes import Episode, EpisodeKind, EpisodeReceipt, EpisodeStep, LoggedEpisode
+from app.records.episodes import (
+    ControlMode,
+    Episode,
+    EpisodeInFull,
+    EpisodeKind,
+    EpisodeReceipt,
+    EpisodeStep,
+    LoggedEpisode,
+    StepsPage,
+)
 from app.records.experiments import (
     FEEDBACK,
     OUTCOME_QUALITY,
@@ -114,6 +123,10 @@ from app.records.messages import (
 from app.records.operations import (
     ALL_NAMESPACES,
     ApiKey,
+    Backfill,
+    BackfillPending,
+    BackfillReport,
+    Feature,
     FindingKind,
     ForgetReceipt,
     ImportReport,
@@ -126,6 +139,7 @@ from app.records.operations import (
     TierReceipt,
 )
 from app.records.patterns import Pattern, PatternKind, PatternState
+from app.records.quality import QualityCounts
 from app.records.situations import OutcomeAsked, SituationQuery, SituationTerms
 from app.records.vectors import Embedded, Point, Space
 from app.standing import Standing, Verdict
@@ -153,15 +167,20 @@ __all__ = [
     "Appended",
     "Arm",
     "AssembledContext",
+    "Backfill",
+    "BackfillPending",
+    "BackfillReport",
     "Candidate",
     "Cause",
     "Comparison",
+    "ControlMode",
     "DayValue",
     "Direction",
     "Draft",
     "Embedded",
     "Enrolment",
     "Episode",
+    "EpisodeInFull",
     "EpisodeKind",
     "EpisodeReceipt",
     "EpisodeStep",
@@ -169,6 +188,7 @@ __all__ = [
     "Experiment",
     "ExperimentState",
     "Exposure",
+    "Feature",
     "Feedback",
     "FilterTerm",
     "FindingKind",
@@ -209,6 +229,7 @@ __all__ = [
     "Permission",
     "Plan",
     "Point",
+    "QualityCounts",
     "Query",
     "Range",
     "ReadPreference",
@@ -233,6 +254,7 @@ __all__ = [
     "Space",
     "Stage",
     "Standing",
+    "StepsPage",
     "Success",
     "Tier",
     "TierHealth",

@@ -17,6 +17,14 @@ class EpisodeKind(StrEnum):
     TASK = "task"
 
 
+class ControlMode(StrEnum):
+    """How the agent that acted was controlled."""
+
+    RULE_BASED_ONLY = "rule_based_only"
+    INTELLIGENCE_ENHANCED = "intelligence_enhanced"
+    MEMORY_AUGMENTED = "memory_augmented"
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeStep:
     """One step inside an episode; `index` counts from 0."""
@@ -33,6 +41,8 @@ class Episode:
     A conversation episode covers its session's messages from `first_sequence` to `last_sequence` and stays open
     (`is_open`) until a gap, a ceiling or the session's end closes it. `quality` and `outcome_quality` are in [0, 1].
     `version` is the stored record's: 1 at first, one more after each change.
+    `is_quality_given`: whoever stored it said how good it is; otherwise the quality validator did, or nobody has yet.
+    `patterns` names what was seen in it.
     Retention never touches what is `pinned`. From `archived_at` on it is kept with its messages, but not searched.
     """
 
@@ -58,6 +68,13 @@ class Episode:
     version: int = 1
     pinned: bool = False
     archived_at: datetime | None = None
+    agent_version: str | None = None
+    control_mode: ControlMode | None = None
+    decision_source: str | None = None
+    sprint_id: str | None = None
+    chronicle_note_id: str | None = None
+    patterns: tuple[str, ...] = ()
+    is_quality_given: bool = False
 
     @property
     def uid(self) -> UUID:
@@ -79,8 +96,34 @@ class LoggedEpisode:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeReceipt:
-    """What storing an episode did: where it is now, and which tiers could not take part."""
+    """What storing an episode did: where it is now, and which tiers could not take part.
+
+    In no tier only where it was not to be stored: `skipped` then says why.
+    """
 
     episode: Episode
-    stored_in: Tier
+    stored_in: Tier | None
     degraded: tuple[str, ...] = ()
+    skipped: str | None = None
+
+    @property
+    def requires_embedding(self) -> bool:
+        """Whether the index has yet to learn of it."""
+        return self.stored_in not in {None, Tier.SEMANTIC}
+
+
+@dataclass(frozen=True, slots=True)
+class StepsPage:
+    """Some of an episode's steps in order, and how many it has in all."""
+
+    steps: tuple[EpisodeStep, ...]
+    step_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeInFull:
+    """An episode with its first steps. `requires_embedding`: the index has yet to learn of it, or of its last change."""
+
+    episode: Episode
+    first: StepsPage
+    requires_embedding: bool

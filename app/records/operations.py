@@ -130,6 +130,42 @@ class Reconciliation:
         return 0 if self.is_repair else self.found
 
 
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What a backfill is to do: for one namespace or all, so many episodes at a time, at most so many in all.
+
+    `per_second` bounds its pace; None does not.
+    """
+
+    namespace: str | None = None
+    batch_size: int = 100
+    max_episodes: int = 10_000
+    per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPending:
+    """What a backfill would find: episodes without a quality, and episodes the index has yet to learn of."""
+
+    unscored: int
+    unembedded: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillReport:
+    """What a backfill did. `counts` has each result (see `app.consolidation.backfill`); `pending` is what is left."""
+
+    run: RunReport
+    pending: BackfillPending
+
+
+class Feature(StrEnum):
+    """What can be switched off while the service runs."""
+
+    EPISODE_LOGGING = "episode_logging"
+    RETRIEVAL = "retrieval"
+
+
 class Permission(StrEnum):
     """What a key may do."""
 

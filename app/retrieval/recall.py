@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -37,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 EMBEDDER: Final = "embedder"
 """How a missing query vector is named in `degraded`: the index then answered by words alone."""
+DISABLED: Final = "retrieval-disabled"
+"""Stands in `degraded` while retrieval is switched off: nothing was looked for."""
+IsOn: TypeAlias = Callable[[], Awaitable[bool]]
 _SPARE: Final = 3
 """Hits asked for beyond the limit, in case some repeat others or their kind is full."""
 _MOST_SPARE: Final = 8
@@ -71,6 +74,7 @@ class Recall:
     def __init__(  # noqa: PLR0913 -- what a recall is made of, put together in one place
         self, working: WorkingMemory, episodic: EpisodicMemory, semantic: SemanticMemory, embedder: Embedder, *,
         encoder: SparseEncoder, policy: RecallPolicy, stages: Stages | None = None, clock: Clock = utc_now,
+        is_on: IsOn | None = None,
     ) -> None:  # fmt: skip
         self._working = working
         self._episodic = episodic
@@ -80,6 +84,7 @@ class Recall:
         self._policy = policy
         self._stages = stages or Stages()
         self._clock = clock
+        self._switch = is_on
         self._participants = Participants(semantic, embedder, patience=policy.deadline * (policy.patience / 2))
         self._known_spaces = KnownSpaces(semantic)
         self._fallbacks = asyncio.Semaphore(policy.fallbacks)
@@ -87,15 +92,23 @@ class Recall:
     async def recall(self, query: Query, *, deadline: timedelta | None = None) -> Recollection:
         """The best hits within the deadline (the policy's, if none is given); who could not answer in time is in `degraded`.
 
+        While retrieval is switched off nothing is looked up, and that stands in `degraded`.
+
         Raises:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.
         """
+        if not await self.is_on():
+            return Recollection((), (DISABLED,))
         attempt = Attempt(self._policy.deadline if deadline is None else deadline)
         query = replace(query, as_of=query.as_of or self._clock())
         hits = select(await self._stages.apply(attempt, query, self._find), query)
         RECALL_LATENCY.labels("total_with_stages" if query.stages else "total").observe(attempt.elapsed_ms / 1e3)
         log.debug("recalled", hits=len(hits), degraded=attempt.degraded, latency_ms=round(attempt.elapsed_ms, 2))
         return Recollection(hits, attempt.degraded, attempt.elapsed_ms)
+
+    async def is_on(self) -> bool:
+        """Whether retrieval is switched on."""
+        return self._switch is None or await self._switch()
 
     async def _find(self, attempt: Attempt, query: Query) -> Found:
         """What index and buffers have, in no order.

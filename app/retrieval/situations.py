@@ -44,6 +44,8 @@ class Situations:
         Raises:
             TierUnavailable: no tier answered, so that "nothing found" would be a lie.
         """
+        if not await self._recall.is_on():
+            return await self._recall.recall(query)  # which says so: what is kept is not given either
         started, deadline = time.perf_counter(), deadline or self._deadline
         is_known, generation = await self._generation(query.scope.namespace, deadline)
         if is_known and (cached := self._cache.get(query, generation)) is not None:

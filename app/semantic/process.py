@@ -8,7 +8,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -73,7 +73,8 @@ class ShardProcess:
         """Send a request; the future holds its result, `EngineProblem`, `InvalidInput` or `ProcessEnded`."""
         answer = self._expect()
         if self.is_alive and self._process.stdin is not None:
-            self._process.stdin.write(to_frame((operation, arguments)))
+            with suppress(RuntimeError):  # of a pipe that is closed already: the reader ends next, and tells all who wait
+                self._process.stdin.write(to_frame((operation, arguments)))
         return answer
 
     async def call(self, operation: str, *arguments: object, patience: timedelta | None = None) -> Any:

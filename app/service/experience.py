@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Unpack
 from uuid import UUID
 
-from app.errors import HybridMemoryError
+from app.errors import HybridMemoryError, InvalidInput
+from app.ingestion.episode_fields import EpisodeFields, episode_of
 from app.ingestion.feedback import FeedbackDraft
 from app.ingestion.limits import check_count, check_label, check_time
+from app.learning.quality import Quality, assess, is_learnable
 from app.records import (
     Episode,
+    EpisodeInFull,
     EpisodeKind,
     EpisodeReceipt,
     EpisodeStep,
@@ -21,11 +24,14 @@ from app.records import (
     OutcomeRevision,
     RecordKind,
     Scope,
+    StepsPage,
     Tier,
     Verdict,
     Wait,
     first_outcome,
+    utc_now,
 )
+from app.retrieval.episodes import awaiting_embedding
 from app.service.parts import Side
 
 _INDEX_WAIT: Final = timedelta(seconds=60)
@@ -50,6 +56,22 @@ class Experience(Side):
         receipt = await self._parts.episode_log.store(episode, steps, wait, call=call)
         return await self._index_episode(receipt) if wait is Wait.INDEXED else receipt
 
+    async def log_episode(
+        self, episode: Episode | None = None, steps: Sequence[Json] = (), **fields: Unpack[EpisodeFields]
+    ) -> EpisodeReceipt:
+        """Log what was decided and go on: one append to Redis, whatever else is slow or away. Stored in the background.
+
+        Give an episode, or its fields by keyword (`perception=…, reasoning=…, action=…, project_id=…`). The receipt has its id;
+        while logging is switched off it says so in `skipped`, and nothing is kept.
+
+        Raises:
+            InvalidInput: a field breaks a limit, or an episode was given together with fields of one.
+            TierUnavailable: Redis and Postgres are both away; nothing was kept.
+        """
+        if episode is not None and fields:
+            raise InvalidInput(next(iter(fields)), "cannot be given together with an episode")
+        return await self.store_episode(episode or episode_of(fields, utc_now()), steps, wait=Wait.NONE)
+
     async def _index_episode(self, receipt: EpisodeReceipt) -> EpisodeReceipt:
         if receipt.stored_in is not Tier.EPISODIC:
             return receipt
@@ -63,6 +85,29 @@ class Experience(Side):
         """The episode, drained or not."""
         check_label("namespace", namespace, self._parts.limits)
         return await self._parts.episode_reader.one(namespace, episode_id)
+
+    async def read_episode(self, namespace: str, episode_id: UUID) -> EpisodeInFull:
+        """The episode with its first steps, drained or not, and whether the index has yet to learn of it."""
+        check_label("namespace", namespace, self._parts.limits)
+        return await self._parts.episode_reader.in_full(namespace, episode_id)
+
+    async def awaiting_embedding(self, episode_ids: Sequence[UUID]) -> frozenset[UUID]:
+        """Those of these stored episodes that the index has yet to learn of, or of their last change."""
+        async with self._parts.episodic.reading() as reader:
+            return awaiting_embedding(await reader.outbox_entries(episode_ids)) if episode_ids else frozenset()
+
+    def assess(self, episode: Episode) -> Quality:
+        """What the quality validator says about an episode as it is, with a reason for every point lost."""
+        return assess(episode, self._parts.quality)
+
+    def is_learnable(self, episode: Episode) -> bool:
+        """Whether anything may be learned from it: its quality is known and not below the threshold."""
+        return is_learnable(episode, self._parts.quality)
+
+    def render_episode(self, episode: Episode) -> tuple[str, str]:
+        """The text that the episode is embedded by, and the version of the rendering."""
+        rendering = self._parts.rendering
+        return rendering.text_of(episode), rendering.version
 
     async def list_episodes(
         self, scope: Scope, *,
@@ -81,12 +126,14 @@ class Experience(Side):
         Raises:
             VersionMismatch: the episode is not at `expected_version`.
         """
+        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.change_episode(namespace, episode_id, change, expected_version=expected_version)
 
     async def record_outcome(
         self, namespace: str, episode_id: UUID, outcome: Json, outcome_quality: float | None = None, *, call: UUID | None = None
     ) -> Episode:
         """Say how an episode turned out, for now or for good; what was said before is kept (`list_outcomes`)."""
+        check_label("namespace", namespace, self._parts.limits)
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.record_outcome(namespace, episode_id, outcome, outcome_quality, call=call)
 
@@ -130,16 +177,19 @@ class Experience(Side):
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None
     ) -> tuple[EpisodeStep, ...]:
+        check_label("namespace", namespace, self._parts.limits)
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)
         return await self._parts.records.append_steps(namespace, episode_id, steps, call=call)
 
     async def list_steps(self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100) -> tuple[EpisodeStep, ...]:
         """Steps with an index above `after`, in order."""
+        return (await self.read_steps(namespace, episode_id, after=after, limit=limit)).steps
+
+    async def read_steps(self, namespace: str, episode_id: UUID, *, after: int = -1, limit: int = 100) -> StepsPage:
+        """Like `list_steps`, drained or not, with how many there are in all."""
+        check_label("namespace", namespace, self._parts.limits)
         check_count("limit", limit, self._parts.limits.results)
-        await self._parts.consolidation.store_logged_episode(namespace, episode_id)
-        await self.get_episode(namespace, episode_id)
-        async with self._parts.episodic.reading() as reader:
-            return await reader.steps(episode_id, after=after, limit=limit)
+        return (await self._parts.episode_reader.in_full(namespace, episode_id, after=after, limit=limit)).first
 
     async def delete_episode(self, namespace: str, episode_id: UUID, *, expected_version: int | None = None) -> None:
         await self._parts.consolidation.store_logged_episode(namespace, episode_id)

@@ -11,14 +11,32 @@ from pathlib import Path
 from typing import Final
 
 from app.consolidation.run import ConsolidationStatus, Progress
-from app.errors import HybridMemoryError
+from app.errors import HybridMemoryError, InvalidInput
+from app.features import Switches
 from app.ingestion.limits import check_count, check_label, check_scope, check_selection
 from app.ports import OutboxQuery, Pingable, Queued
-from app.records import ForgetReceipt, ImportReport, Reconciliation, RunReport, Scope, Selection, TierHealth, utc_now
+from app.records import (
+    Backfill,
+    BackfillPending,
+    BackfillReport,
+    Feature,
+    ForgetReceipt,
+    ImportReport,
+    QualityCounts,
+    Reconciliation,
+    RunReport,
+    Scope,
+    Selection,
+    TierHealth,
+    utc_now,
+)
 from app.service.parts import Side, session_key
 from app.transfer.backups import Progress as FileProgress
 
 _PING_SECONDS: Final = 2.0
+MOST_BACKFILLED: Final = 1_000_000_000
+SLOWEST_BACKFILL: Final = 0.1
+"""Episodes a second; slower, a call would wait longer than anybody does."""
 
 
 class Operating(Side):
@@ -53,6 +71,47 @@ class Operating(Side):
         """The newest comparisons of the index with Postgres, newest first; one of them may be running."""
         check_count("limit", limit, self._parts.limits.results)
         return await self._parts.reconcile.runs(limit)
+
+    async def backfill(self, asked: Backfill | None = None, *, progress: Progress | None = None) -> BackfillReport:
+        """Score episodes that have no quality, and embed those that the index still lacks, oldest and best first.
+
+        Safe beside traffic and beside other backfills; an interrupted one is gone on with by the next.
+        """
+        chosen = asked or Backfill()
+        self._check_namespace(chosen.namespace)
+        check_count("batch_size", chosen.batch_size, self._parts.limits.results)
+        check_count("max_episodes", chosen.max_episodes, MOST_BACKFILLED)
+        if chosen.per_second is not None and not chosen.per_second >= SLOWEST_BACKFILL:
+            raise InvalidInput("rate", f"must be at least {SLOWEST_BACKFILL} a second, is {chosen.per_second}")
+        return await self._parts.backfilling.run(chosen, progress=progress)
+
+    async def backfill_pending(self, namespace: str | None = None) -> BackfillPending:
+        """How many episodes a backfill would find."""
+        self._check_namespace(namespace)
+        return await self._parts.backfilling.pending(namespace)
+
+    async def count_quality(self, namespace: str | None = None) -> tuple[QualityCounts, ...]:
+        """How good the episodes of a namespace, or of all, are: by tenths, project by project."""
+        self._check_namespace(namespace)
+        async with self._parts.episodic.reading() as reader:
+            return await reader.count_quality(namespace, threshold=self._parts.quality.threshold)
+
+    @property
+    def quality_threshold(self) -> float:
+        """Nothing is learned from episodes below it."""
+        return self._parts.quality.threshold
+
+    async def features(self) -> Switches:
+        """What is switched on; as last known while Postgres is away."""
+        return await self._parts.features.show()
+
+    async def switch_features(self, features: Mapping[Feature, bool]) -> Switches:
+        """Switch these on or off for every process, without a restart.
+
+        Raises:
+            TierUnavailable: Postgres is away; nothing was switched.
+        """
+        return await self._parts.features.switch(features)
 
     async def forget(self, scope: Scope) -> ForgetReceipt:
         """Remove all that `scope` admits from all three tiers and the caches; the receipt says what a second look found."""

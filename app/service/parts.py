@@ -9,11 +9,14 @@ from typing import TypeVar
 from uuid import UUID
 
 from app.breakers import BreakerState
+from app.consolidation.backfill import Backfilling
 from app.consolidation.forget import Forgetting
 from app.consolidation.reconcile import Reconcile
+from app.consolidation.rendering import Rendering
 from app.consolidation.retention import Retention
 from app.consolidation.run import Consolidation
 from app.errors import NotFound
+from app.features import Features
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.feedback import FeedbackIngestion
@@ -23,6 +26,7 @@ from app.ingestion.messages import MessageIngestion
 from app.ingestion.sessions import SessionIngestion
 from app.learning.experiments.running import Experiments
 from app.learning.knowledge import KnowledgeKeeping
+from app.learning.quality import QualityPolicy
 from app.learning.run import Learning
 from app.learning.strategies import Strategies
 from app.learning.trends.report import TrendReports
@@ -64,6 +68,10 @@ class Parts:
     forgetting: Forgetting
     retention: Retention
     reconcile: Reconcile
+    backfilling: Backfilling
+    quality: QualityPolicy
+    rendering: Rendering
+    features: Features
     backups: Backups
     exporting: Exporting
     importing: Importing

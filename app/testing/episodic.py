@@ -18,6 +18,7 @@ from app.errors import NewerRelease, NotFound, TierUnavailable, VersionMismatch
 from app.ports import (
     Checkpoint,
     Cutoffs,
+    EpisodePlace,
     Erasure,
     Expired,
     FiledMessage,
@@ -30,6 +31,7 @@ from app.ports import (
     OwedErasure,
     Queued,
     SessionRecord,
+    StepsHeld,
     StoreStatus,
     Taken,
 )
@@ -37,6 +39,7 @@ from app.records import (
     ANY_KNOWLEDGE,
     RECALLED_KINDS,
     SCHEMA_VERSION,
+    BackfillPending,
     Cause,
     Episode,
     EpisodeKind,
@@ -50,6 +53,7 @@ from app.records import (
     KnowledgeKind,
     Message,
     OutcomeRevision,
+    QualityCounts,
     Query,
     ReconcileState,
     Reconciliation,
@@ -64,6 +68,7 @@ from app.records import (
 )
 from app.standing import standing_of
 from app.testing.episodic_books import Archived, Books, Filed, Kept, Owned, RecordRef, is_open_conversation, session_of
+from app.testing.episodic_quality import counted, episode_upserts, json_bytes, judged, unscored_places
 from app.testing.episodic_search import is_visible, search
 from app.testing.items import InMemoryItemReads, InMemoryItemWrites
 from app.testing.learning import LearningReader, LearningWriter
@@ -82,12 +87,14 @@ class _Shared:
     claims: dict[RecordRef, object] = field(default_factory=dict)
     held: dict[str, object] = field(default_factory=dict)
     sharers: list[tuple[str, object]] = field(default_factory=list)
+    episodes: dict[UUID, object] = field(default_factory=dict)
 
     def let_go(self, writer: object) -> None:
         self.sharers = [(namespace, holder) for namespace, holder in self.sharers if holder is not writer]
         self.held = {namespace: holder for namespace, holder in self.held.items() if holder is not writer}
         self.sessions = {key: holder for key, holder in self.sessions.items() if holder is not writer}
         self.claims = {ref: holder for ref, holder in self.claims.items() if holder is not writer}
+        self.episodes = {uid: holder for uid, holder in self.episodes.items() if holder is not writer}
 
 
 class InMemoryEpisodicMemory:
@@ -215,6 +222,17 @@ class InMemoryReader(InMemoryItemReads, LearningReader):
 
     async def steps(self, episode_id: UUID, *, after: int, limit: int) -> tuple[EpisodeStep, ...]:
         return tuple(s for s in self._books.steps.get(episode_id, ()) if s.index > after)[:limit]
+
+    async def steps_held(self, episode_id: UUID) -> StepsHeld:
+        steps = self._books.steps.get(episode_id, ())
+        return StepsHeld(len(steps), sum(json_bytes(step.content) for step in steps))
+
+    async def count_quality(self, namespace: str | None, *, threshold: float) -> tuple[QualityCounts, ...]:
+        return counted(judged(self._books.episodes.values(), namespace), threshold)
+
+    async def backfill_pending(self, namespace: str | None) -> BackfillPending:
+        unscored = unscored_places(self._books.episodes.values(), namespace)
+        return BackfillPending(len(unscored), len(episode_upserts(self._books, namespace)))
 
     async def knowledge(self, namespace: str, knowledge_id: UUID) -> Knowledge | None:
         found = self._books.knowledge.get(knowledge_id)
@@ -424,6 +442,24 @@ class InMemoryWriter(InMemoryReader, InMemoryItemWrites, LearningWriter):
             return new
 
         return self._change(append)
+
+    async def touch_episode(self, episode_id: UUID) -> None:
+        self._change(lambda books: books.touch(episode_id))
+
+    async def lock_unscored(self, namespace: str | None, *, after: EpisodePlace | None, limit: int) -> tuple[EpisodePlace, ...]:
+        places = unscored_places(self._books.episodes.values(), namespace)
+        behind = [p for p in places if after is None or (p.ended_at, p.id) > (after.ended_at, after.id)]
+        free = [p for p in behind if self._shared.episodes.get(p.id, self) is self][:limit]
+        self._shared.episodes.update(dict.fromkeys((p.id for p in free), self))
+        return tuple(free)
+
+    async def claim_episodes(
+        self, namespace: str | None, limit: int, *, lease: timedelta, now: datetime, attempted_before: datetime
+    ) -> tuple[OutboxEntry, ...]:
+        refs = episode_upserts(self._books, namespace, now=now, attempted_before=attempted_before)
+        free = [ref for ref in refs if self._shared.claims.get(ref, self) is self][:limit]
+        self._shared.claims.update(dict.fromkeys(free, self))
+        return self._change(lambda books: tuple(sorted((_claim(books, r, now + lease) for r in free), key=lambda e: e.id)))
 
     async def steps_of_call(self, episode_id: UUID, call: UUID) -> tuple[EpisodeStep, ...]:
         return self._books.steps_of_calls.get((episode_id, call), ())
@@ -659,7 +695,7 @@ def _updated(record: SessionRecord, state: SessionState | None, last_message_at:
 
 def _claim(books: Books, ref: RecordRef, leased_until: datetime) -> OutboxEntry:
     queued = books.outbox[ref]
-    entry = replace(queued.entry, attempts=queued.entry.attempts + 1)
+    entry = replace(queued.entry, attempts=queued.entry.attempts + 1, is_dead=False)
     books.outbox[ref] = replace(queued, entry=entry, leased_until=leased_until)
     return entry
 

@@ -185,6 +185,10 @@ class Books:
         self.open_extraction(episode.id)
         return self.episodes[episode.id]
 
+    def touch(self, episode_id: UUID) -> None:
+        if (known := self.episodes.get(episode_id)) is not None:
+            self.episodes[episode_id] = replace(known, version=known.version + 1)
+
     def open_extraction(self, episode_id: UUID) -> None:
         """Make the episode due to be learned from, if there is something to learn."""
         self.learning.open(self.episodes[episode_id], has_steps=bool(self.steps.get(episode_id)))

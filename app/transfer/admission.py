@@ -11,7 +11,18 @@ from uuid import UUID
 
 from app.errors import InvalidInput
 from app.ingestion.items import ItemLimits, check_item
-from app.ingestion.limits import Limits, check_document, check_kinds, check_label, check_scope, check_text, check_time
+from app.ingestion.limits import (
+    Limits,
+    check_document,
+    check_episode_labels,
+    check_episode_size,
+    check_kinds,
+    check_label,
+    check_scope,
+    check_text,
+    check_time,
+    document_bytes,
+)
 from app.ports import SessionRecord
 from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, SessionKey, SessionState
 from app.transfer.reading import ItemOf, MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
@@ -25,6 +36,7 @@ class Admission:
 
     limits: Limits
     now: datetime
+    _step_bytes: int = 0
     _homes: dict[UUID, str | None] = field(default_factory=dict)
     _steps: tuple[UUID, int] | None = None
     _knowledge: set[UUID] = field(default_factory=set)
@@ -65,6 +77,8 @@ class Admission:
         expected = self._steps[1] + 1 if self._steps is not None and self._steps[0] == step.episode_id else 0
         if step.step.index != expected:
             raise InvalidInput("index", f"must be {expected}, is {step.step.index}: steps stand together and count from 0")
+        self._step_bytes = document_bytes(step.step.content) + (self._step_bytes if expected else 0)
+        check_episode_size(self._step_bytes, expected + 1, self.limits)
         self._steps = (step.episode_id, expected)
 
     def _fit_outcome(self, outcome: OutcomeOf) -> None:
@@ -201,6 +215,7 @@ def _check_episode(episode: Episode, limits: Limits, now: datetime) -> None:
             _check_object(name, document, limits)
     if episode.summary:
         check_text("summary", episode.summary, limits.document_bytes)
+    check_episode_labels(episode, limits)
     _check_share("outcome_quality", episode.outcome_quality)
     _check_share("quality", episode.quality)
     _check_times(episode, limits, now, "started_at", "ended_at", "archived_at")

@@ -26,6 +26,7 @@ from app.ports import FiledItem, FiledMessage, SessionRecord
 from app.records import (
     SCHEMA_VERSION,
     Cause,
+    ControlMode,
     Episode,
     EpisodeKind,
     EpisodeStep,
@@ -48,7 +49,8 @@ from app.records import (
 )
 
 FORMAT: Final = "hybrid-memory-export"
-VERSION: Final = 1
+VERSION: Final = 2
+"""1: before episodes were told in full. Files of every version up to this one are read."""
 LINE_BYTES: Final = 1 << 23
 """No line may be longer: an episode of five documents of a megabyte each fits."""
 
@@ -153,6 +155,13 @@ class EpisodeLine(_Owned):
     schema_version: Annotated[PositiveInt, Field(le=SCHEMA_VERSION)] = SCHEMA_VERSION
     pinned: bool = False
     archived_at: AwareDatetime | None = None
+    agent_version: str | None = None
+    control_mode: ControlMode | None = None
+    decision_source: str | None = None
+    sprint_id: str | None = None
+    chronicle_note_id: str | None = None
+    patterns: tuple[str, ...] = ()
+    is_quality_given: bool = False
 
 
 class StepLine(_Line):

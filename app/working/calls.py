@@ -90,16 +90,16 @@ async def run_then(client: Client, call: Call, *command: Any) -> Any:
         result = await run(client, call)
         await client.execute_command(*command)
         return result
-    answers = await _pipelined(client, call.command, command)
+    answers = await pipelined(client, call.command, command)
     if isinstance(answers[0], NoScriptError):
         await client.script_load(call.script.source)
-        answers = await _pipelined(client, call.command, command)
+        answers = await pipelined(client, call.command, command)
     for failure in (a for a in answers if isinstance(a, Exception)):
         raise failure
     return answers[0]
 
 
-async def _pipelined(client: Client, *commands: Sequence[Any]) -> list[Any]:
+async def pipelined(client: Client, *commands: Sequence[Any]) -> list[Any]:
     pipeline = client.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)

@@ -10,23 +10,32 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from datetime import UTC, datetime
+from dataclasses import fields
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
 from app.lineage import Damaged, Lineage, NewerVersion
-from app.records import Episode, EpisodeKind, Json, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState
+from app.records import ControlMode, Episode, EpisodeKind, Json, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState
 
 MESSAGES: Final = Lineage()
 STATES: Final = Lineage()
-EPISODES: Final = Lineage()
+
+
+def _told_in_full(logged: Json) -> Json:
+    """Version 1 knew nothing of an episode's agent, sprint, note and patterns, and its quality came from the caller."""
+    unknown = ("agent_version", "control_mode", "decision_source", "sprint_id", "chronicle_note_id")
+    told = dict.fromkeys(unknown) | {"patterns": [], "is_quality_given": logged["episode"]["quality"] is not None}
+    content = {"episode": {**logged["episode"], **told}, "steps": logged["steps"]}
+    return {"logged_at": logged["logged_at"], "content": content}
+
+
+EPISODES: Final = Lineage({1: _told_in_full})
 """Of logged episodes."""
 MAX_BYTES: Final = 33_554_432
 """Larger bytes were not written by us: no request may be as large."""
-_EVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode_message(message: Message) -> bytes:
@@ -64,26 +73,21 @@ def decode_message(session: SessionKey, sequence: int, raw: bytes, lineage: Line
         )
 
 
-def encode_episode(logged: LoggedEpisode) -> bytes:
+def encode_episode(logged: LoggedEpisode) -> tuple[bytes, str]:
+    """The bytes, and a digest that is the same for the same episode and steps, whenever they were logged."""
     episode = logged.episode
-    plain = {f.name: getattr(episode, f.name) for f in fields(episode)}
-    return orjson.dumps(
-        {
-            "v": EPISODES.current,
-            "episode": plain | {"id": str(episode.id)},
-            "steps": logged.steps,
-            "logged_at": logged.logged_at,
-        },
-        default=_plain,
-        option=orjson.OPT_SORT_KEYS,
-    )
+    plain = {f.name: getattr(episode, f.name) for f in fields(episode)} | {"id": str(episode.id)}
+    content = orjson.dumps({"episode": plain, "steps": logged.steps}, default=_plain, option=orjson.OPT_SORT_KEYS)
+    written = {"v": EPISODES.current, "logged_at": logged.logged_at, "content": orjson.Fragment(content)}
+    return orjson.dumps(written), hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def decode_episode(raw: bytes, lineage: Lineage = EPISODES) -> LoggedEpisode:
     """Raises as `_versioned` does."""
     known = _versioned(raw, lineage)
     with _damage_named():
-        return LoggedEpisode(_episode(known["episode"]), tuple(known["steps"]), datetime.fromisoformat(known["logged_at"]))
+        content = known["content"]
+        return LoggedEpisode(_episode(content["episode"]), tuple(content["steps"]), datetime.fromisoformat(known["logged_at"]))
 
 
 def _episode(plain: dict[str, Any]) -> Episode:
@@ -93,13 +97,10 @@ def _episode(plain: dict[str, Any]) -> Episode:
         "scope": Scope(**plain["scope"]),
         "started_at": datetime.fromisoformat(plain["started_at"]),
         "ended_at": datetime.fromisoformat(plain["ended_at"]),
+        "control_mode": None if plain["control_mode"] is None else ControlMode(plain["control_mode"]),
+        "patterns": tuple(map(_checked_text, plain["patterns"])),
     }
     return Episode(**(plain | read))
-
-
-def digest_of(logged: LoggedEpisode) -> str:
-    """The same for the same episode and steps, whenever they were logged."""
-    return hashlib.blake2b(encode_episode(replace(logged, logged_at=_EVER)), digest_size=16).hexdigest()
 
 
 def _plain(value: object) -> object:

@@ -24,7 +24,6 @@ from app.working.codec import (
     decode_episode,
     decode_scratch,
     decode_state,
-    digest_of,
     encode_episode,
     encode_message,
     encode_scratch,
@@ -47,6 +46,7 @@ from app.working.keys import (
     session_of_member,
     unreleased_key,
 )
+from app.working.together import Together
 from app.working.window import Waiting, backlog, from_microseconds, narrows_within_session, newest, to_microseconds, window
 
 _T = TypeVar("_T")
@@ -70,6 +70,7 @@ class RedisRepository:
         self._client = client
         self._guard = guard or guard_of(client)
         self._clock = clock
+        self._logging = Together(client, self._guard, "log_episode")
 
     async def ping(self) -> str:
         async with self._calling("ping"):
@@ -199,9 +200,8 @@ class RedisRepository:
 
     async def log_episode(self, logged: LoggedEpisode) -> None:
         keys = episode_keys(logged.namespace, logged.episode.id)
-        arguments = (keys.member, digest_of(logged), encode_episode(logged))
-        async with self._calling("log_episode"):
-            is_there = await run(self._client, Call(scripts.LOG_EPISODE, (keys.stream, keys.ids), arguments))
+        encoded, digest = encode_episode(logged)
+        is_there = await self._logging.run(Call(scripts.LOG_EPISODE, (keys.stream, keys.ids), (keys.member, digest, encoded)))
         if not is_there:
             raise Conflict("id", "is taken by an episode with other content")
 

@@ -59,7 +59,7 @@ def new_question(scope: Scope) -> Query:
 
 async def append(service: HybridMemoryService, scope: Scope) -> Outcome:
     receipt = await service.append_messages(scope, [Draft(Role.USER, "And the dog on Friday.")])
-    return receipt.stored_in, receipt.degraded
+    return str(receipt.stored_in), receipt.degraded
 
 
 async def append_to_a_new_session(service: HybridMemoryService, scope: Scope) -> Outcome:
@@ -98,7 +98,7 @@ async def scratchpad(service: HybridMemoryService, scope: Scope) -> Outcome:
 async def store_episode(service: HybridMemoryService, scope: Scope, wait: Wait = Wait.STORED) -> Outcome:
     receipt = await service.store_episode(new_episode(scope), [{"did": "look"}], wait=wait)
     assert await service.get_episode(scope.namespace, receipt.episode.id) == receipt.episode
-    return receipt.stored_in, receipt.degraded
+    return str(receipt.stored_in), receipt.degraded
 
 
 async def log_episode(service: HybridMemoryService, scope: Scope) -> Outcome:

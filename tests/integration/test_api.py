@@ -162,6 +162,8 @@ def test_ending_a_session_closes_its_episode(api: Served, namespace: str) -> Non
         "action": {}, "outcome": None, "outcome_quality": None, "summary": "", "quality": None, "is_open": False,
         "message_count": 1, "token_count": episode["token_count"], "first_sequence": 1, "last_sequence": 1, "metadata": {},
         "schema_version": 1, "version": 2, "pinned": False, "archived_at": None,
+        "agent_version": None, "control_mode": None, "decision_source": None, "sprint_id": None, "chronicle_note_id": None,
+        "patterns": [], "is_quality_given": False, "is_learnable": False, "requires_embedding": True,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from served import Served
 from talking import append, created, said, search
 
 from app.cli.trending import trends_table
+from app.client import SyncMemoryClient
 from app.records import new_id
 
 VARIANTS = [
@@ -219,4 +220,5 @@ def test_trends_are_read_and_drawn(api: Served, namespace: str) -> None:
     assert api.http.get("/v1/admin/trends", params={"days": 30}).json()["namespace"] is None
     refused = api.http.get("/v1/admin/trends", params={"days": 8})
     assert refused.json()["errors"] == [{"field": "days", "problem": "must be 7 or 30, is 8"}]
-    assert trends_table(answer).row_count == 5
+    with SyncMemoryClient(api.url) as client:
+        assert trends_table(client.trends(namespace=namespace)).row_count == 5

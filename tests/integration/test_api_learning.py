@@ -15,16 +15,18 @@ from served import Served
 
 from app.cli import learning
 from app.client import MemoryClient
+from app.records import PatternKind, PatternState, Scope
 
 NOW = "2026-03-01T09:00:00Z"
 
 
 def decide(api: Served, namespace: str, perception: dict[str, Any], choice: str, outcome: float | None, **fields: Any) -> str:
-    """Store a decision; its id."""
+    """Store a decision, good enough to be learned from unless said otherwise; its id."""
     body = {
         "namespace": namespace, "kind": "decision", "started_at": NOW, "ended_at": NOW,
-        "perception": perception, "action": {"choice": choice}, **fields,
+        "perception": perception, "action": {"choice": choice}, "quality": 1.0, **fields,
     }  # fmt: skip
+    body.setdefault("quality", 0.9)
     if outcome is not None:
         body |= {"outcome": {"done": outcome}, "outcome_quality": outcome}
     answer = api.http.post("/v1/episodes", json=body)
@@ -224,9 +226,13 @@ async def test_the_command_learns_and_counts(api: Served, namespace: str) -> Non
 
 
 async def test_the_client_lists_patterns(api: Served, namespace: str) -> None:
-    """`MemoryClient.patterns` takes the parameters of the operation."""
+    """`list_patterns` takes the parameters of the operation, and answers with values; so does `learn`."""
     decide(api, namespace, {"risk": "high"}, "cut scope", None)
     async with MemoryClient(api.url) as client:
-        await client.learn(namespace=namespace)
-        found = await client.patterns(namespace=namespace, kind="decision_point", limit=5)
-    assert [p["description"] for p in found["patterns"]] == ["When risk is 'high', 'cut scope' is chosen."]
+        assert (await client.learn(namespace=namespace)).errors == ()
+        page = await client.list_patterns(namespace=namespace, kind=PatternKind.DECISION_POINT, limit=5)
+        assert [pattern async for pattern in client.iter_patterns(namespace=namespace, page_size=1)] == list(page.items)
+    (found,) = page.items
+    assert (found.description, found.scope, found.state, found.supporters, page.next) == (
+        "When risk is 'high', 'cut scope' is chosen.", Scope(namespace), PatternState.CANDIDATE, 1, None,
+    )  # fmt: skip

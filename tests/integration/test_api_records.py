@@ -15,18 +15,26 @@ def test_an_episode_is_stored_judged_and_deleted(api: Served, namespace: str) ->
         "kind": "negotiation", "namespace": namespace, "user_id": "ana", "agent_id": "bot", "session_id": "s1",
         "project_id": "move", "perception": {"price": 900}, "reasoning": {"why": "rent"}, "action": {"offer": 850},
         "outcome": None, "outcome_quality": None, "summary": "haggling", "started_at": SAID_AT,
-        "ended_at": "2026-03-01T10:30:00Z", "metadata": {"tags": ["flat"]}, "pinned": True,
+        "ended_at": "2026-03-01T10:30:00Z", "metadata": {"tags": ["flat"]}, "pinned": True, "agent_version": "2.1",
+        "control_mode": "memory_augmented", "decision_source": "strategy", "sprint_id": "s-7", "chronicle_note_id": "n-1",
+        "patterns": ["anchoring"],
     }  # fmt: skip
     answer = created(api.http.post("/v1/episodes", json=sent | {"steps": [{"say": "850"}]}))
-    made = {"quality": None, "is_open": False, "message_count": 0, "token_count": 0, "first_sequence": 0, "last_sequence": 0}
-    where = {"stored_in": answer.pop("stored_in"), "degraded": answer.pop("degraded")}
-    assert answer == sent | made | {"id": answer["id"], "schema_version": 1, "version": 1, "archived_at": None}
-    assert where == {"stored_in": "episodic", "degraded": []}
+    made = {"is_open": False, "message_count": 0, "token_count": 0, "first_sequence": 0, "last_sequence": 0}
+    claims = {"is_quality_given": False, "is_learnable": False, "requires_embedding": True, "quality": answer["quality"]}
+    where = {name: answer.pop(name) for name in ("stored_in", "degraded", "skipped")}
+    assert answer == sent | made | claims | {"id": answer["id"], "schema_version": 1, "version": 1, "archived_at": None}
+    assert where == {"stored_in": "episodic", "degraded": [], "skipped": None}
     path, parameters = f"/v1/episodes/{answer['id']}", {"namespace": namespace}
-    assert api.http.get(path, params=parameters).json() == answer
-    judged = api.http.post(f"{path}/outcome", json={"namespace": namespace, "outcome": {"got": 870}, "outcome_quality": 0.5})
-    assert judged.json() == answer | {"outcome": {"got": 870}, "outcome_quality": 0.5, "version": 2}
-    assert api.http.get(path, params=parameters).json() == judged.json()
+    read = api.http.get(path, params=parameters).json()
+    steps = [{"index": 0, "content": {"say": "850"}, "created_at": read["steps"][0]["created_at"]}]
+    assert read == answer | {"steps": steps, "step_count": 1, "next": None, "quality_reasons": read["quality_reasons"]}
+    judged = api.http.post(
+        f"{path}/outcome", json={"namespace": namespace, "outcome": {"got": 870}, "outcome_quality": 0.5}
+    ).json()
+    assert judged == answer | {"outcome": {"got": 870}, "outcome_quality": 0.5, "version": 2, "quality": judged["quality"]}
+    assert judged["quality"] > answer["quality"]
+    assert judged.items() <= api.http.get(path, params=parameters).json().items()
     assert api.http.delete(path, params=parameters).status_code == 204
     assert [api.http.request(verb, path, params=parameters).status_code for verb in ("GET", "DELETE")] == [404, 404]
 

@@ -167,7 +167,7 @@ def test_knowledge_is_superseded_and_helps(client: SyncMemoryClient, namespace: 
         Cause.SUPERSEDED,
     )
     (found,) = client.learned_strategies({"backlog": 25}, namespace=namespace).strategies
-    assert (found.knowledge.id, found.matched_conditions[0]["found"], found.why != ()) == (newer.id, 25, True)
+    assert (found.knowledge.id, found.matched_conditions[0].found, found.why != ()) == (newer.id, 25, True)
     assert found.score == pytest.approx(sum(found.components.values()))
     episode = client.store_episode("decision", namespace=namespace).episode
     assert client.add_evidence(newer.id, namespace=namespace, supporting_episodes=[episode.id]).supporting_episodes == (

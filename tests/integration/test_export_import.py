@@ -308,7 +308,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a stray step": (lambda p: changed(p, "step", episode_id=str(new_id())), "{step}, episode_id: must be that of an episode"),
     "a share of 2": (lambda p: changed(p, "knowledge", confidence=2.0), "{knowledge}, confidence: must be between 0 and 1"),
     "a newer document": (lambda p: changed(p, "episode", schema_version=99), "{episode}, schema_version: Input should be less"),
-    "a newer version": (lambda p: changed(p, "header", version=2), "file: is of a newer version (2; this program reads 1)"),
+    "a newer version": (lambda p: changed(p, "header", version=3), "file: is of a newer version (3; this program reads 2)"),
     "no header": (lambda p: write(p, lines_of(p)[1:]), "line 1: must be the header"),
     "two headers": (lambda p: write(p, [lines_of(p)[0], *lines_of(p)]), "line 2: must not be another header"),
     "sessions mixed up": (lambda p: write(p, [*lines_of(p)[:-1], lines_of(p)[-6]]), "{end}, session_id: came before"),

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.episodic.engine import create_engine
 from app.episodic.migrations import _configuration, downgrade, is_current, upgrade
 from app.episodic.repository import PostgresRepository
+from app.ports import StepsHeld
 from app.records import Scope, message_uid
 from app.testing.clock import FixedClock
 from app.testing.working import InMemoryWorkingMemory
@@ -125,3 +126,19 @@ async def test_data_of_this_version_survives_going_back_and_forth(old: AsyncEngi
     for revision in REVISIONS:
         await upgrade(old, revision)
     assert await content_of(old, common) == before
+
+
+async def test_steps_are_counted_and_qualities_are_the_callers(old: AsyncEngine) -> None:
+    """What an episode of the first version has is accounted for, and the validator leaves its quality alone."""
+    script = f"""
+        INSERT INTO episode_steps (episode_id, index, content, created_at)
+        VALUES ('{EPISODE}', 0, '{{"n": 1}}', now()), ('{EPISODE}', 1, '{{}}', now());
+        UPDATE episodes SET quality = 0.5;
+    """  # noqa: S608 - constants of this test
+    await administrate(str(old.url.render_as_string(hide_password=False)), script)
+    await upgrade(old)
+    async with PostgresRepository(old).reading() as reader:
+        episode = await reader.episode("acme", UUID(EPISODE))
+        assert await reader.steps_held(UUID(EPISODE)) == StepsHeld(2, len('{"n": 1}') + 2)
+    assert episode is not None
+    assert (episode.quality, episode.is_quality_given, episode.patterns) == (0.5, True, ())

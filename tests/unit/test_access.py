@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -209,3 +210,58 @@ def test_nothing_is_allowed_that_was_not_given(
         assert not is_allowed
     else:
         assert is_allowed
+
+
+@dataclass
+class SlowKeyStore(InMemoryKeyStore):
+    """One that answers only when it is let."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    looks: int = 0
+
+    async def find(self, key_sha256: bytes) -> ApiKey | None:
+        self.looks += 1
+        await self.gate.wait()
+        return await super().find(key_sha256)
+
+    async def list(self) -> tuple[ApiKey, ...]:
+        self.looks += 1
+        await self.gate.wait()
+        return await super().list()
+
+
+async def test_a_slow_store_keeps_nobody_waiting_who_is_known(clock: FixedClock) -> None:
+    """While keys are looked up anew, callers go on as they were known, and the store is asked once; then its answer counts."""
+    store = SlowKeyStore()
+    access = AccessControl(store, clock, may_be_open=True)
+    store.gate.set()
+    key, secret = await access.make("notebook", [READ], ["acme"], None)
+    known = await access.identify(secret)
+    store.gate.clear()
+    await store.revoke(key.id, NOW)
+    clock.advance(timedelta(minutes=1))
+    looks = store.looks
+    assert await asyncio.gather(*(access.identify(secret) for _ in range(100))) == [known] * 100
+    assert store.looks == looks + 1
+    store.gate.set()
+    while access._learning:
+        await asyncio.gather(*access._learning.values())
+    with pytest.raises(Unauthenticated):
+        await access.identify(secret)
+
+
+async def test_openness_is_not_waited_for_either(clock: FixedClock) -> None:
+    """An API known to be open stays so while that is looked up; a key made elsewhere closes it."""
+    store = SlowKeyStore()
+    access, elsewhere = AccessControl(store, clock, may_be_open=True), AccessControl(store, clock, may_be_open=True)
+    store.gate.set()
+    assert await access.identify(None) == ANYONE
+    await elsewhere.make("first", [READ], ["acme"], None)
+    store.gate.clear()
+    clock.advance(timedelta(minutes=1))
+    assert await access.identify(None) == ANYONE
+    store.gate.set()
+    while access._learning:
+        await asyncio.gather(*access._learning.values())
+    with pytest.raises(Unauthenticated):
+        await access.identify(None)

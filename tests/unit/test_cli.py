@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -18,7 +18,19 @@ from app.cli.commands import app
 from app.cli.showing import hits_grid, keys_table, outbox_table, pairs_table, status_table
 from app.cli.trending import trends_table
 from app.client.answers import Backlog, EmbeddingInUse, OutboxDepth, QueuedRecord, Status
-from app.records import ApiKey, Hit, Permission, RecordKind, Scope, Tier, derived_uuid
+from app.records import (
+    ApiKey,
+    DayValue,
+    Direction,
+    Hit,
+    Permission,
+    RecordKind,
+    Scope,
+    Tier,
+    Trend,
+    Trends,
+    derived_uuid,
+)
 
 
 def printed(renderable: RenderableType) -> list[str]:
@@ -151,12 +163,12 @@ def key(name: str, **fields: Any) -> ApiKey:
 
 def test_trends_are_drawn_as_lines_of_blocks() -> None:
     """A character a day, a gap where there was nothing, and the direction in words."""
-    days = [{"day": f"2026-05-0{n}", "value": value, "count": 1} for n, value in ((1, 0.0), (2, 0.5), (4, 1.0))]
+    days = tuple(DayValue(date(2026, 5, n), value, 1) for n, value in ((1, 0.0), (2, 0.5), (4, 1.0)))
     series = {
-        "error_rate": {"mean": 0.5, "slope_per_day": 0.333, "p_value": 0.04, "direction": "worsening", "points": days},
-        "quality": {"mean": None, "slope_per_day": None, "p_value": None, "direction": "unknown", "points": []},
+        "error_rate": Trend(days, mean=0.5, slope_per_day=0.333, p_value=0.04, direction=Direction.WORSENING),
+        "quality": Trend((), mean=None, slope_per_day=None, p_value=None, direction=Direction.UNKNOWN),
     }
-    assert [line.split() for line in printed(trends_table({"days": 7, "series": series})) if line] == [
+    assert [line.split() for line in printed(trends_table(Trends(None, 7, series))) if line] == [
         ["7", "days", "mean", "a", "day"],
         ["─" * 47],
         ["error", "rate", "···▁▅·█", "0.5", "+0.33", "worsening"],

@@ -13,10 +13,23 @@ import httpx
 import pytest
 from fastapi import Request as ServedRequest
 from given import NOW
+from pydantic import BaseModel
 
 from app import errors
 from app.api.errors import answer_to
-from app.client import NO_RETRIES, MemoryClient, Retries, Said, SyncMemoryClient
+from app.api.wire.experiments import AnalysisOut
+from app.api.wire.learning import PatternOut, PatternsOut
+from app.client import (
+    NO_RETRIES,
+    ExperimentAnalysis,
+    FoundPattern,
+    MemoryClient,
+    Retries,
+    Said,
+    SyncMemoryClient,
+    VariantComparison,
+    VariantSample,
+)
 from app.client.asking import Request
 from app.client.ingesting import Batches
 from app.client.problems import Failure, error_of, failure_of, refuse_other_version, unreachable
@@ -40,7 +53,28 @@ from app.errors import (
     Unreadable,
     VersionMismatch,
 )
-from app.records import API_VERSION, Draft, EpisodeStep, Mode, Role, SessionState, Wait
+from app.records import (
+    API_VERSION,
+    Analysis,
+    Comparison,
+    Draft,
+    EpisodeStep,
+    Estimate,
+    Experiment,
+    ExperimentState,
+    Metric,
+    Mode,
+    Pattern,
+    PatternKind,
+    PatternState,
+    Recommendation,
+    Role,
+    Sample,
+    Scope,
+    SessionState,
+    Variant,
+    Wait,
+)
 
 ID: Final = UUID(int=7)
 QUICK: Final = Retries(first_pause=timedelta(milliseconds=1))
@@ -105,6 +139,22 @@ def test_an_id_that_no_address_can_hold_is_refused(session_id: str) -> None:
     """The service would look for another route, and the caller for the reason."""
     with pytest.raises(InvalidInput, match="session_id: must not be empty or hold a slash"):
         Surface.load_session.request(session_id)
+
+
+def test_the_end_of_a_path_may_hold_slashes() -> None:
+    """A subject is whatever its caller calls it; it ends the path, and leads to no other route either."""
+    paths = [Surface.assignment.request("e", subject).path for subject in ("team/7", "../start", ".")]
+    assert paths == [f"/v1/experiments/e/assignments/{end}" for end in ("team%2F7", "..%2Fstart", "%2E")]
+    with pytest.raises(InvalidInput, match="subject: must not be empty"):
+        Surface.assignment.request("e", "")
+
+
+def test_a_search_in_an_experiment_has_a_name() -> None:
+    """Repeated after a lost answer it is still one exposure; a name that is given is kept, and others get none."""
+    asked: list[dict[str, Any]] = [{"experiment": "e"}, {"experiment": "e", "search_id": ID}, {}]
+    bodies = [body_of(Surface.search.request("q", **fields)) for fields in asked]
+    assert [body.get("search_id") for body in bodies[1:]] == [str(ID), None]
+    assert UUID(bodies[0]["search_id"]).version == 7
 
 
 def test_versions_are_conditions() -> None:
@@ -378,3 +428,41 @@ def test_new_ids_are_given_once_a_message() -> None:
         client.ingest([said("s1", "hi")], retries=QUICK)
     ids = [json.loads(request.content)["messages"][0]["id"] for request in script.asked]
     assert [UUID(given) for given in ids] == [UUID(ids[0])] * 2
+
+
+# ── answers that hold values of their own ─────────────────────────────────────────────────────────────────────────────
+
+
+def answered(body: BaseModel) -> Reply:
+    return Reply(200, {}, body.model_dump_json().encode())
+
+
+def test_a_pattern_is_read_as_it_is_shown() -> None:
+    """Its scope is a value; how it was found is the service's business, and not in the answer."""
+    seen = Pattern(
+        ID, PatternKind.TOOL_SEQUENCE, Scope("acme", project_id="p"), ID, ID, ("a",), ("b",), "b follows a", NOW, {"then": "b"},
+        (), 0.75, (ID,), (), 2, 0, PatternState.KEPT,
+    )  # fmt: skip
+    page = Surface.list_patterns.request().read(answered(PatternsOut(patterns=[PatternOut.of(seen)], next=ID)))
+    found = FoundPattern(
+        ID, PatternKind.TOOL_SEQUENCE, Scope("acme", project_id="p"), "b follows a", {"then": "b"}, 0.75, PatternState.KEPT, 2, 0,
+        (ID,), (), NOW,
+    )  # fmt: skip
+    assert (page.items, page.next) == ((found,), str(ID))
+
+
+def test_an_analysis_is_read_as_it_is_shown() -> None:
+    """Samples, comparisons and the advice; the interval for one look stands apart."""
+    experiment = Experiment(ID, "acme", "e", (Variant("control"), Variant("fresh")), NOW)
+    anytime, fixed = Estimate(-0.1, 0.5, 0.2, "sequence"), Estimate(0.0, 0.4, 0.05, "welch")
+    analysis = Analysis(
+        experiment, Metric("taps", is_lower_better=True), 0.95, (Sample("control", 3, 2, 0.5, 0.1), Sample("fresh", 1)),
+        (Comparison("fresh", 0.2, 0.4, anytime, fixed),), Recommendation.KEEP_GOING, ("too few",),
+    )  # fmt: skip
+    read = Surface.analyse_experiment.request("e").read(answered(AnalysisOut.of(analysis)))
+    assert read == ExperimentAnalysis(
+        "e", ExperimentState.DRAFT, "taps", True, 0.95, "control",
+        (VariantSample("control", 3, 2, 0.5, 0.1), VariantSample("fresh", 1, 0, None, None)),
+        (VariantComparison("fresh", 0.2, 0.4, -0.1, 0.5, 0.2, fixed),),
+        Recommendation.KEEP_GOING, None, ("too few",), 1.0,
+    )  # fmt: skip

@@ -181,7 +181,7 @@ async def test_a_repeated_call_changes_nothing_more() -> None:
     first = await all_of_them()
     queued = await waiting(given)
     again = await all_of_them()
-    judged = replace(record, outcome={"deal": True}, outcome_quality=0.5, version=2)
+    judged = replace(record, outcome={"deal": True}, outcome_quality=0.5, version=3)
     steps = (EpisodeStep(0, {"say": "yes"}, NOW), EpisodeStep(1, {"say": "no"}, NOW))
     assert first == [made, steps[1:], judged]
     assert again == [judged, steps[1:], judged]

@@ -46,7 +46,7 @@ def test_an_episode_is_its_summary_and_documents() -> None:
         summary="Planned the sprint.",
     )  # fmt: skip
     draft = draft_episode(episode)
-    assert draft.texts == ('Planned the sprint.\nperception: back log 12\naction: do ["a",1]',)
+    assert draft.texts == ("Planned the sprint.\nperception: back log 12\naction: do a, 1",)
     assert draft.point.metadata == {"kind": "decision"}
 
 

@@ -222,9 +222,10 @@ def test_a_message_is_written_without_its_scope() -> None:
 def test_records_are_written_with_their_scope_beside_the_rest() -> None:
     """Owner and fields are on one level, none is missing and none is added."""
     owner = {"namespace": "acme", "user_id": "ana", "agent_id": "bot", "session_id": "s1", "project_id": "move"}
-    written = records.EpisodeOut.of(episode(id=ID)).model_dump()
+    written = records.EpisodeOut.of(episode(id=ID), is_learnable=False, requires_embedding=True).model_dump()
     assert {name: written[name] for name in owner} == owner
-    assert set(written) == {f for f in episode().__dataclass_fields__ if f != "scope"} | set(owner)
+    claims = {"is_learnable", "requires_embedding"}
+    assert set(written) == {f for f in episode().__dataclass_fields__ if f != "scope"} | set(owner) | claims
     known = knowing.KnowledgeOut.of(knowledge(id=ID)).model_dump()
     assert {name: known[name] for name in owner} == owner
     assert set(known) == {f for f in knowledge().__dataclass_fields__ if f != "scope"} | set(owner) | {
@@ -371,9 +372,9 @@ def test_a_stored_episode_says_where_it_is() -> None:
     """The episode as it is read later, and beside it how far it came and who could not take part."""
     stored = episode(kind=EpisodeKind.TASK)
     receipt = EpisodeReceipt(stored, Tier.WORKING, ("episodic",))
-    written = records.EpisodeStoredOut.of_receipt(receipt).model_dump(mode="json")
-    read = records.EpisodeOut.of(stored).model_dump(mode="json")
-    assert written == read | {"stored_in": "working", "degraded": ["episodic"]}
+    written = records.EpisodeStoredOut.of_receipt(receipt, is_learnable=True).model_dump(mode="json")
+    read = records.EpisodeOut.of(stored, is_learnable=True, requires_embedding=True).model_dump(mode="json")
+    assert written == read | {"stored_in": "working", "degraded": ["episodic"], "skipped": None}
 
 
 def test_health_says_whether_an_engine_is_asked() -> None:

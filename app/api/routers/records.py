@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 from uuid import UUID
@@ -15,6 +16,7 @@ from app.api.versions import IfMatch, IfNoneMatch, shown, tag
 from app.api.wire.base import Moment
 from app.api.wire.records import (
     EpisodeIn,
+    EpisodeInFullOut,
     EpisodeOut,
     EpisodePatch,
     EpisodesOut,
@@ -29,7 +31,8 @@ from app.api.wire.records import (
     StepsOut,
 )
 from app.errors import InvalidInput
-from app.records import DEFAULT_NAMESPACE, EpisodeKind, Wait, utc_now
+from app.records import DEFAULT_NAMESPACE, Episode, EpisodeKind, Wait, utc_now
+from app.service import HybridMemoryService
 
 router = APIRouter(prefix="/v1", responses=ANY)
 Namespace = Annotated[str, Query()]
@@ -47,11 +50,11 @@ async def store_episode(
 
     `wait=none` answers as soon as it is logged in Redis, `wait=stored` once it is in Postgres, `wait=indexed` once a search
     finds it. While Postgres is away it is logged in any case: `stored_in` says how far it came. With an `Idempotency-Key` it
-    goes to Postgres first, where the key is noted with it.
+    goes to Postgres first, where the key is noted with it. While logging is switched off nothing is kept, and `skipped` says so.
     """
     access.check(body.namespace)
-    episode = body.episode(utc_now())
-    return EpisodeStoredOut.of_receipt(await service.store_episode(episode, body.steps, wait=wait, call=attempt.effect))
+    receipt = await service.store_episode(body.episode(utc_now()), body.steps, wait=wait, call=attempt.effect)
+    return EpisodeStoredOut.of_receipt(receipt, is_learnable=service.is_learnable(receipt.episode))
 
 
 class _Page(TypedDict):
@@ -93,17 +96,27 @@ async def list_episodes(
         found = await service.list_episodes_without_outcome(scope, ended_before=asked.ended_before, **page)
     else:
         found = await service.list_episodes(scope, archived=asked.archived, **page)
-    return EpisodesOut(episodes=[EpisodeOut.of(e) for e in found], next=found[-1].id if len(found) == limit else None)
+    return EpisodesOut(episodes=await _shown_episodes(service, found), next=found[-1].id if len(found) == limit else None)
 
 
-@router.get("/episodes/{episode_id}", tags=["episodes"], summary="One episode", responses=NOT_FOUND | NOT_MODIFIED)
+@router.get(
+    "/episodes/{episode_id}", tags=["episodes"], summary="One episode with its first 100 steps",
+    responses=NOT_FOUND | NOT_MODIFIED,
+)  # fmt: skip
 async def get_episode(
     episode_id: UUID, service: Service, access: MayRead, response: Response, held: IfNoneMatch,
     namespace: Namespace = DEFAULT_NAMESPACE,
-) -> EpisodeOut:  # fmt: skip
+) -> EpisodeInFullOut:  # fmt: skip
     access.check(namespace)
-    episode = await service.get_episode(namespace, episode_id)
-    return shown(response, EpisodeOut.of(episode), held)
+    found = await service.read_episode(namespace, episode_id)
+    if found.requires_embedding:
+        response.headers["Cache-Control"] = "no-store"  # that changes without a new version
+    reasons = _reasons(service, found.episode)
+    return shown(
+        response,
+        EpisodeInFullOut.of_full(found, is_learnable=service.is_learnable(found.episode), reasons=reasons),
+        held,
+    )
 
 
 @router.patch(
@@ -116,7 +129,7 @@ async def change_episode(
     access.check(body.namespace)
     changed = await service.change_episode(body.namespace, episode_id, body.applied_to, expected_version=expected.version)
     tag(response, changed.version)
-    return EpisodeOut.of(changed)
+    return await _shown_episode(service, changed)
 
 
 @router.delete(
@@ -136,9 +149,8 @@ async def delete_episode(
 async def record_outcome(episode_id: UUID, body: OutcomeIn, service: Service, access: MayWrite, attempt: Once) -> EpisodeOut:
     """For now or for good: what was said before is replaced, and kept in `GET …/outcomes`."""
     access.check(body.namespace)
-    return EpisodeOut.of(
-        await service.record_outcome(body.namespace, episode_id, body.outcome, body.outcome_quality, call=attempt.effect)
-    )
+    judged = await service.record_outcome(body.namespace, episode_id, body.outcome, body.outcome_quality, call=attempt.effect)
+    return await _shown_episode(service, judged)
 
 
 @router.get("/episodes/{episode_id}/outcomes", tags=["episodes"], summary="What was known of it, and when", responses=NOT_FOUND)
@@ -176,14 +188,46 @@ async def record_feedback(body: FeedbackIn, service: Service, access: MayWrite, 
 async def append_steps(episode_id: UUID, body: StepsIn, service: Service, access: MayWrite, attempt: Once) -> StepsOut:
     access.check(body.namespace)
     steps = await service.append_steps(body.namespace, episode_id, body.steps, call=attempt.effect)
-    return StepsOut(steps=[StepOut.of(s) for s in steps], next=None)
+    return StepsOut(steps=[StepOut.of(s) for s in steps], step_count=steps[-1].index + 1, next=None)
+
+
+@dataclass(frozen=True, slots=True)
+class StepsAsked:
+    """Which steps: those behind `after`, or the page of this number."""
+
+    after: Annotated[int | None, Query(ge=-1, le=2**31 - 1)] = None
+    page: Annotated[int | None, Query(ge=1, le=10_000, description="From 1, each of `limit` steps; instead of `after`")] = None
+
+    def behind(self, limit: int) -> int:
+        """The index behind which the steps asked for begin."""
+        if self.page is None:
+            return -1 if self.after is None else self.after
+        if self.after is not None:
+            raise InvalidInput("page", "cannot be given together with after")
+        return (self.page - 1) * limit - 1
 
 
 @router.get("/episodes/{episode_id}/steps", tags=["episodes"], summary="Steps in order, paged", responses=NOT_FOUND)
 async def list_steps(
-    episode_id: UUID, service: Service, access: MayRead, namespace: Namespace = DEFAULT_NAMESPACE,
-    after: Annotated[int, Query(ge=-1, le=2**31 - 1)] = -1, limit: Limit = 100,
+    episode_id: UUID, service: Service, access: MayRead, asked: Annotated[StepsAsked, Depends()],
+    namespace: Namespace = DEFAULT_NAMESPACE, limit: Limit = 100,
 ) -> StepsOut:  # fmt: skip
     access.check(namespace)
-    steps = await service.list_steps(namespace, episode_id, after=after, limit=limit)
-    return StepsOut(steps=[StepOut.of(s) for s in steps], next=steps[-1].index if len(steps) == limit else None)
+    return StepsOut.of(await service.read_steps(namespace, episode_id, after=asked.behind(limit), limit=limit))
+
+
+async def _shown_episode(service: HybridMemoryService, episode: Episode) -> EpisodeOut:
+    return (await _shown_episodes(service, [episode]))[0]
+
+
+async def _shown_episodes(service: HybridMemoryService, episodes: Sequence[Episode]) -> list[EpisodeOut]:
+    awaiting = await service.awaiting_embedding([e.uid for e in episodes])
+    return [EpisodeOut.of(e, is_learnable=service.is_learnable(e), requires_embedding=e.uid in awaiting) for e in episodes]
+
+
+def _reasons(service: HybridMemoryService, episode: Episode) -> list[str]:
+    """Why the quality validator took points off; none where it has no say."""
+    if episode.is_quality_given or episode.kind is EpisodeKind.CONVERSATION:
+        return []
+    in_order = sorted(service.assess(episode).reasons, key=lambda reason: -reason.lost)
+    return [f"{reason.part}: {reason.problem} (−{reason.lost:.1%})" for reason in in_order]

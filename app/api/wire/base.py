@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import (
     BaseModel,
@@ -20,12 +20,14 @@ from pydantic import (
     StrictStr,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 from pydantic_core import PydanticCustomError
 
 from app.records import (
     DEFAULT_NAMESPACE,
+    RECALLED_KINDS,
     RecordKind,
     Scope,
 )
@@ -51,7 +53,18 @@ def _filter_value(value: object, handler: ValidatorFunctionWrapHandler) -> objec
 
 
 Moment = Annotated[datetime, BeforeValidator(_rfc3339)]
-RecalledKind = Literal[RecordKind.MESSAGE, RecordKind.EPISODE, RecordKind.KNOWLEDGE]
+
+
+def _recalled(value: object) -> object:
+    if value not in RECALLED_KINDS:
+        *first, last = (f"'{kind}'" for kind in RECALLED_KINDS)
+        raise PydanticCustomError("enum", f"Input should be {', '.join(first)} or {last}")
+    return value
+
+
+RecalledKind = Annotated[
+    RecordKind, BeforeValidator(_recalled), WithJsonSchema({"type": "string", "enum": [kind.value for kind in RECALLED_KINDS]})
+]
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
 FilterValue = Annotated[Scalar | list[Scalar], WrapValidator(_filter_value)]
 OutboxId = Annotated[StrictInt, Field(ge=1, le=_INT64_MAX)]

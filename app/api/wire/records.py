@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Self
@@ -19,7 +19,9 @@ from pydantic import (
 from app.api.wire.base import Body, JsonObject, Moment, RecalledKind, Scoped, example
 from app.records import (
     DEFAULT_NAMESPACE,
+    ControlMode,
     Episode,
+    EpisodeInFull,
     EpisodeKind,
     EpisodeReceipt,
     EpisodeStep,
@@ -27,6 +29,7 @@ from app.records import (
     Knowledge,
     OutcomeRevision,
     RecordKind,
+    StepsPage,
     Verdict,
     new_id,
 )
@@ -51,6 +54,13 @@ class EpisodeIn(Scoped):
     started_at: Moment | None = None
     ended_at: Moment | None = None
     metadata: JsonObject = Field(default_factory=dict)
+    quality: StrictFloat | None = Field(default=None, description="In [0, 1]; left out, the quality validator says it")
+    agent_version: StrictStr | None = None
+    control_mode: ControlMode | None = None
+    decision_source: StrictStr | None = None
+    sprint_id: StrictStr | None = None
+    chronicle_note_id: StrictStr | None = None
+    patterns: list[StrictStr] = Field(default_factory=list, description="Names of what was seen in it")
     pinned: StrictBool = Field(default=False, description="Retention never touches it")
     steps: list[JsonObject] = Field(default_factory=list)
 
@@ -70,6 +80,13 @@ class EpisodeIn(Scoped):
             summary=self.summary,
             metadata=self.metadata,
             pinned=self.pinned,
+            quality=self.quality,
+            agent_version=self.agent_version,
+            control_mode=self.control_mode,
+            decision_source=self.decision_source,
+            sprint_id=self.sprint_id,
+            chronicle_note_id=self.chronicle_note_id,
+            patterns=tuple(self.patterns),
         )
 
 
@@ -100,10 +117,19 @@ class EpisodeOut(BaseModel):
     version: int = Field(description="What `ETag` says: one more after each change")
     pinned: bool
     archived_at: datetime | None = Field(description="From then on it is kept with its messages, but not searched")
+    agent_version: str | None
+    control_mode: ControlMode | None
+    decision_source: str | None
+    sprint_id: str | None
+    chronicle_note_id: str | None
+    patterns: list[str]
+    is_quality_given: bool = Field(description="A caller said how good it is; otherwise the quality validator does")
+    is_learnable: bool = Field(description="Its quality is known and not below the threshold; otherwise nothing is learned of it")
+    requires_embedding: bool = Field(description="The index has yet to learn of it, or of its last change")
 
     @classmethod
-    def of(cls, episode: Episode) -> Self:
-        return cls.model_validate(flat(episode))
+    def of(cls, episode: Episode, *, is_learnable: bool, requires_embedding: bool) -> Self:
+        return cls.model_validate({**flat(episode), "is_learnable": is_learnable, "requires_embedding": requires_embedding})
 
 
 class EpisodePatch(Body):
@@ -119,6 +145,13 @@ class EpisodePatch(Body):
     outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]")
     summary: StrictStr = ""
     metadata: JsonObject = Field(default_factory=dict)
+    quality: StrictFloat | None = Field(default=None, description="In [0, 1]; null leaves it to the quality validator again")
+    agent_version: StrictStr | None = None
+    control_mode: ControlMode | None = None
+    decision_source: StrictStr | None = None
+    sprint_id: StrictStr | None = None
+    chronicle_note_id: StrictStr | None = None
+    patterns: tuple[StrictStr, ...] = ()
     pinned: StrictBool = Field(default=False, description="Retention never touches it")
 
     def applied_to(self, episode: Episode) -> Episode:
@@ -126,13 +159,16 @@ class EpisodePatch(Body):
 
 
 class EpisodeStoredOut(EpisodeOut):
-    stored_in: str = Field(examples=["episodic"])
+    stored_in: str | None = Field(examples=["episodic"], description="Null where it was not stored: `skipped` says why")
     degraded: list[str]
+    skipped: str | None = Field(description="`episode-logging-disabled` while logging is switched off: nothing was kept")
 
     @classmethod
-    def of_receipt(cls, receipt: EpisodeReceipt) -> Self:
-        where = {"stored_in": receipt.stored_in.value, "degraded": list(receipt.degraded)}
-        return cls.model_validate({**flat(receipt.episode), **where})
+    def of_receipt(cls, receipt: EpisodeReceipt, *, is_learnable: bool) -> Self:
+        stored_in = None if receipt.stored_in is None else receipt.stored_in.value
+        where = {"stored_in": stored_in, "degraded": list(receipt.degraded), "skipped": receipt.skipped}
+        claims = {"is_learnable": is_learnable, "requires_embedding": receipt.requires_embedding}
+        return cls.model_validate({**flat(receipt.episode), **claims, **where})
 
 
 class EpisodesOut(BaseModel):
@@ -214,7 +250,35 @@ class StepOut(BaseModel):
 
 class StepsOut(BaseModel):
     steps: list[StepOut]
+    step_count: int = Field(description="How many the episode has in all")
     next: int | None = Field(description="Pass as `after` for the next page; null on the last one")
+
+    @classmethod
+    def of(cls, page: StepsPage) -> Self:
+        return cls(steps=[StepOut.of(s) for s in page.steps], step_count=page.step_count, next=_next_step(page))
+
+
+class EpisodeInFullOut(EpisodeOut):
+    """An episode with its first steps; the others are at `/v1/episodes/{id}/steps`."""
+
+    quality_reasons: list[str] = Field(description="Where the quality validator sees points lost, the most first")
+    steps: list[StepOut]
+    step_count: int = Field(description="How many there are in all")
+    next: int | None = Field(description="Pass as `after` to GET …/steps for what follows; null when these are all")
+
+    @classmethod
+    def of_full(cls, found: EpisodeInFull, *, is_learnable: bool, reasons: Sequence[str]) -> Self:
+        claims = {"is_learnable": is_learnable, "requires_embedding": found.requires_embedding}
+        return cls.model_validate(
+            {**flat(found.episode), **claims, "quality_reasons": list(reasons), **StepsOut.of(found.first).model_dump()}
+        )
+
+
+def _next_step(page: StepsPage) -> int | None:
+    """The last index shown, if more follow."""
+    if not page.steps or page.steps[-1].index + 1 >= page.step_count:
+        return None
+    return page.steps[-1].index
 
 
 def given(patch: BaseModel) -> dict[str, Any]:

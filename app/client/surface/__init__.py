@@ -7,13 +7,18 @@ methods describe their call and do nothing else; `asking.Call` makes methods of 
 from __future__ import annotations
 
 from app.client.surface.episodes import EpisodeCalls
+from app.client.surface.experiments import ExperimentCalls
 from app.client.surface.knowledge import KnowledgeCalls
+from app.client.surface.learning import LearningCalls
 from app.client.surface.operations import OperationCalls
+from app.client.surface.quality import QualityCalls
 from app.client.surface.recall import RecallCalls
 from app.client.surface.sessions import SessionCalls
 
 
-class Surface(SessionCalls, RecallCalls, EpisodeCalls, KnowledgeCalls, OperationCalls):
+class Surface(
+    SessionCalls, RecallCalls, EpisodeCalls, QualityCalls, KnowledgeCalls, LearningCalls, ExperimentCalls, OperationCalls
+):
     """All calls."""
 
 

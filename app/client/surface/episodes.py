@@ -7,6 +7,7 @@ from typing import Any, Unpack
 from uuid import UUID
 
 from app.client.answers import as_, document, episode, many, nothing, page, step, stored_episode
+from app.client.answers import page as paged
 from app.client.asking import Ask, Page, Pages, Paging, delete, get, patch, post
 from app.client.fields import (
     EpisodeChanges,
@@ -107,6 +108,17 @@ class EpisodeCalls:
         params = {"namespace": namespace, "after": after, "limit": limit}
         return Ask(page("outcomes", as_(OutcomeRevision)), path={"episode_id": episode_id}, params=params)
 
+    @Pages
+    def iter_outcomes(
+        self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, page_size: int = 500
+    ) -> Paging[OutcomeRevision]:
+        """All that was known of its outcome, oldest first, fetched page by page."""
+
+        def turn(after: int) -> Any:
+            return EpisodeCalls.list_outcomes.request(episode_id, namespace=namespace, after=after, limit=page_size)
+
+        return Paging(turn, -1)
+
     @post(f"{_EPISODE}/steps")
     def append_steps(
         self, episode_id: UUID, steps: Sequence[Json], *, namespace: str = DEFAULT_NAMESPACE, idempotency_key: str | None = None
@@ -117,11 +129,13 @@ class EpisodeCalls:
 
     @get(f"{_EPISODE}/steps")
     def list_steps(
-        self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, after: int = -1, limit: int = 100
-    ) -> Ask[Page[EpisodeStep]]:
-        """A page of steps in order; `next` is the `after` of the following one."""
-        params = {"namespace": namespace, "after": after, "limit": limit}
-        return Ask(page("steps", step), path={"episode_id": episode_id}, params=params)
+        self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE,
+        after: int = -1, limit: int = 100, page: int | None = None,
+    ) -> Ask[Page[EpisodeStep]]:  # fmt: skip
+        """A page of steps in order; `next` is the `after` of the following one. `page`, from 1, instead of it."""
+        place = {"after": after} if page is None else {"page": page}
+        params = {"namespace": namespace, "limit": limit, **place}
+        return Ask(paged("steps", step), path={"episode_id": episode_id}, params=params)
 
     @Pages
     def iter_steps(self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, page_size: int = 500) -> Paging[EpisodeStep]:

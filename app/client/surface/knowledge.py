@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Any, Unpack
 from uuid import UUID
 
-from app.client.answers import LearnedStrategies, document, knowledge, knowledge_history, learned_strategies, nothing, page
+from app.client.answers import as_, document, knowledge, nothing, page
 from app.client.asking import Ask, Page, Pages, Paging, delete, get, patch, post
 from app.client.fields import KnowledgeAsked, KnowledgeFields, KnowledgeRevision, NewKnowledge, StrategiesAsked
+from app.client.learning import LearnedStrategies, knowledge_history, learned_strategies
 from app.client.reply import Reply
 from app.client.surface.sessions import Version, if_match
-from app.records import DEFAULT_NAMESPACE, Json, Knowledge, KnowledgeHistory, Success
+from app.records import DEFAULT_NAMESPACE, Json, Knowledge, KnowledgeHistory, Revision, Success
 
 _KNOWLEDGE = "/v1/knowledge/{knowledge_id}"
 
@@ -112,6 +113,23 @@ class KnowledgeCalls:
         """What superseded what, and the changes of this piece after a revision."""
         params = {"namespace": namespace, "after": after, "limit": limit}
         return Ask(knowledge_history, path={"knowledge_id": knowledge_id}, params=params)
+
+    @get(f"{_KNOWLEDGE}/history")
+    def list_revisions(
+        self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, after: int = 0, limit: int = 100
+    ) -> Ask[Page[Revision]]:
+        """A page of its changes, in order; `next` is the `after` of the following one."""
+        params = {"namespace": namespace, "after": after, "limit": limit}
+        return Ask(page("revisions", as_(Revision)), path={"knowledge_id": knowledge_id}, params=params)
+
+    @Pages
+    def iter_revisions(self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE, page_size: int = 500) -> Paging[Revision]:
+        """Every change, in order, fetched page by page."""
+
+        def turn(after: int) -> Any:
+            return KnowledgeCalls.list_revisions.request(knowledge_id, namespace=namespace, after=after, limit=page_size)
+
+        return Paging(turn, 0)
 
     @post("/v1/knowledge/strategies")
     def learned_strategies(self, context: str | Json, **asked: Unpack[StrategiesAsked]) -> Ask[LearnedStrategies]:

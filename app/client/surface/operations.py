@@ -11,7 +11,7 @@ from app.client.answers import Comparison, QueuedRecord, RetentionReport, Status
 from app.client.answers import nothing as received
 from app.client.asking import LONG, Ask, Page, Pages, Paging, Upload, download, get, post
 from app.client.fields import Forgetting, OutboxAsked
-from app.records import ForgetReceipt, ImportReport, RunReport, TierHealth
+from app.records import ForgetReceipt, ImportReport, RunReport, TierHealth, Trends
 
 _ADMIN = "/v1/admin"
 
@@ -89,6 +89,11 @@ class OperationCalls:
         """Remove a scope, or records by name, from all tiers."""
         body = {"namespace": namespace, **asked}
         return Ask(the(ForgetReceipt), body=body, timeout=LONG, idempotency_key=idempotency_key)
+
+    @get(f"{_ADMIN}/trends")
+    def trends(self, *, days: int = 7, namespace: str | None = None) -> Ask[Trends]:
+        """Quality, recall latency and error rate over 7 or 30 days, of a namespace or of all."""
+        return Ask(the(Trends), params={"days": days, "namespace": namespace})
 
     @download(f"{_ADMIN}/backup")
     def backup(self) -> Ask[None]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Unpack
 from uuid import UUID
 
-from app.client.answers import feedback, recollection, the
+from app.client.answers import recollection, the
 from app.client.asking import Ask, post
 from app.client.fields import ContextFields, FeedbackFields, SearchFields, SituationFields
-from app.records import DEFAULT_NAMESPACE, AssembledContext, Feedback, Json, Recollection
+from app.client.learning import feedback
+from app.records import DEFAULT_NAMESPACE, AssembledContext, Feedback, Json, Recollection, Verdict, new_id
 
 
 class RecallCalls:
@@ -16,7 +17,12 @@ class RecallCalls:
 
     @post("/v1/search")
     def search(self, text: str, **fields: Unpack[SearchFields]) -> Ask[Recollection]:
-        """The best hits of all tiers; what did not answer within the deadline is named in `degraded`."""
+        """The best hits of all tiers; what did not answer within the deadline is named in `degraded`.
+
+        `experiment`: take part in it; a search that is repeated is one exposure.
+        """
+        if fields.get("experiment") is not None and fields.get("search_id") is None:
+            fields["search_id"] = new_id()
         namespace = fields.get("namespace", DEFAULT_NAMESPACE)
         return Ask(recollection(namespace), body={"text": text, **fields}, is_read=True)
 
@@ -28,7 +34,7 @@ class RecallCalls:
 
     @post("/v1/feedback")
     def record_feedback(
-        self, record_id: UUID, verdict: str, *, idempotency_key: str | None = None, **fields: Unpack[FeedbackFields]
+        self, record_id: UUID, verdict: Verdict | str, *, idempotency_key: str | None = None, **fields: Unpack[FeedbackFields]
     ) -> Ask[Feedback]:
         """Say what a hit was worth (useful, wrong, outdated, harmful); of a message `session_id` has to be given, too."""
         return Ask(feedback, body={"record_id": record_id, "verdict": verdict, **fields}, idempotency_key=idempotency_key)
