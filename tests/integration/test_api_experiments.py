@@ -215,7 +215,7 @@ def test_trends_are_read_and_drawn(api: Served, namespace: str) -> None:
     assert (answer["namespace"], answer["days"]) == (namespace, 7)
     assert answer["series"]["outcome_quality"] == nothing | {"mean": 0.75, "points": [{"day": today, "value": 0.75, "count": 1}]}
     assert answer["series"]["error_rate"] == nothing | {"mean": 0.0, "points": [{"day": today, "value": 0.0, "count": 3}]}
-    assert answer["series"]["quality"] == nothing | {"mean": None, "points": []}
+    assert answer["series"]["quality"] == nothing | {"mean": 0.0, "points": [{"day": today, "value": 0.0, "count": 1}]}
     assert answer["series"]["recall_latency_p95_ms"]["points"][0]["value"] > 0
     assert api.http.get("/v1/admin/trends", params={"days": 30}).json()["namespace"] is None
     refused = api.http.get("/v1/admin/trends", params={"days": 8})

@@ -132,7 +132,8 @@ def test_the_archive_is_read_and_listed_but_not_searched(api: Served, namespace:
     params = {"namespace": namespace}
     assert api.http.get("/v1/episodes", params=params).json()["episodes"] == []
     (listed,) = api.http.get("/v1/episodes", params={**params, "archived": True}).json()["episodes"]
-    assert listed == api.http.get(f"/v1/episodes/{episode['id']}", params=params).json()
+    in_full = api.http.get(f"/v1/episodes/{episode['id']}", params=params).json()
+    assert listed == {field: in_full[field] for field in listed}
     assert listed["archived_at"] is not None
 
 
