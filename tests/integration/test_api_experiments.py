@@ -208,14 +208,14 @@ def test_trends_are_read_and_drawn(api: Served, namespace: str) -> None:
     """Searches and episodes of today are in them at once; one day is no trend; other spans are refused."""
     for _ in range(3):
         search(api, namespace, "cat")
-    created(api.http.post("/v1/episodes", json={"namespace": namespace, "outcome": {}, "outcome_quality": 0.75}))
+    episode = created(api.http.post("/v1/episodes", json={"namespace": namespace, "outcome": {}, "outcome_quality": 0.75}))
     answer = api.http.get("/v1/admin/trends", params={"namespace": namespace, "days": 7}).json()
     today = answer["series"]["error_rate"]["points"][0]["day"]
     nothing = {"slope_per_day": None, "p_value": None, "direction": "unknown"}
     assert (answer["namespace"], answer["days"]) == (namespace, 7)
     assert answer["series"]["outcome_quality"] == nothing | {"mean": 0.75, "points": [{"day": today, "value": 0.75, "count": 1}]}
     assert answer["series"]["error_rate"] == nothing | {"mean": 0.0, "points": [{"day": today, "value": 0.0, "count": 3}]}
-    assert answer["series"]["quality"] == nothing | {"mean": 0.0, "points": [{"day": today, "value": 0.0, "count": 1}]}
+    assert [point["value"] for point in answer["series"]["quality"]["points"]] == [episode["quality"]]
     assert answer["series"]["recall_latency_p95_ms"]["points"][0]["value"] > 0
     assert api.http.get("/v1/admin/trends", params={"days": 30}).json()["namespace"] is None
     refused = api.http.get("/v1/admin/trends", params={"days": 8})
