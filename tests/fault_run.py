@@ -57,6 +57,12 @@ class Plan:
     talks: Sequence[Talk]
     serving: Sequence[Life]
     working: Sequence[Life] = ()
+    is_wild: bool = False
+
+    @property
+    def afterlife(self) -> Life:
+        """Who answers what the others left unanswered, with nothing in the way."""
+        return Life(is_patient=self.is_wild)
 
 
 def planned(seed: int) -> Plan:
@@ -66,7 +72,7 @@ def planned(seed: int) -> Plan:
     is_wild = random.random() < 0.2
     serving = [_life(random, is_wild=is_wild) for _ in range(random.randint(1, 4))]
     working = [_life(random, is_wild=is_wild) for _ in range(random.choice([0, 0, 1, 3]))]
-    return Plan(conversation, serving, working)
+    return Plan(conversation, serving, working, is_wild)
 
 
 def _life(random: Random, *, is_wild: bool) -> Life:
@@ -109,7 +115,7 @@ class Run:
         assert await indexed(self.tiers) - before == await indexable(self.tiers, [t.session for t in self.plan.talks])
 
     async def _serve(self) -> None:
-        for life in (*self.plan.serving, Life()):
+        for life in (*self.plan.serving, self.plan.afterlife):
             worker = life.worker(self.tiers, self.stirred)
             clients = [worker.converse(talk) for talk in self.plan.talks if not talk.is_over]
             await live(worker, clients, jobs=[worker.run_jobs()])

@@ -103,6 +103,7 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         parts = compose(settings, tiers, summarizer, answers)
         stack.push_async_callback(parts.experiments.close)
         stack.push_async_callback(parts.search_log.close)
+        stack.push_async_callback(parts.consolidation.close)
         yield Installation(
             service=HybridMemoryService(parts),
             access=_access(settings, engine),

@@ -180,7 +180,7 @@ class Indexer:
             read |= {i.uid for i in items}
             await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
             standings = await reader.standings(list(read), self._clock())
-        summarised = await self._summarised([e for e in episodes if not e.is_open and e.archived_at is None])
+        summarised = await self._summarised(episodes)
         drafts = [
             *(draft_message(m, self._context) for m in messages if not m.is_archived),
             *(draft_episode(e, self._context.rendering) for e in summarised),
@@ -190,34 +190,39 @@ class Indexer:
         return [judged(draft, standings.get(draft.point.id)) for draft in drafts]
 
     async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """The episodes with summaries, without those that were forgotten or changed while the summaries were made."""
-        unsummarised = [e for e in episodes if not e.summary and e.kind is EpisodeKind.CONVERSATION]
+        """The episodes that belong into the index, with summaries, as they are once these are made."""
+        closed = [e for e in episodes if not e.is_open and e.archived_at is None]
+        unsummarised = [e for e in closed if not e.summary and e.kind is EpisodeKind.CONVERSATION]
         if not unsummarised:
-            return list(episodes)
+            return closed
         async with self._episodic.reading() as reader:
             said = {e.id: await reader.episode_messages(e.id) for e in unsummarised}
         made = {e.id: await self._summarize(e, said[e.id]) for e in unsummarised if said[e.id]}
         await reached(FaultPoint.INDEX_SUMMARISED)
-        gone = await self._save_summaries([e for e in unsummarised if e.id in made], made)
+        changed = await self._save_summaries([e for e in unsummarised if e.id in made], made)
         await reached(FaultPoint.INDEX_SUMMARIES_SAVED)
-        return [made.get(e.id, e) for e in episodes if e.id not in gone]
+        settled = [made.get(e.id, e) for e in closed if e.id not in changed]
+        still_there = [now for now in changed.values() if now is not None]
+        return settled + await self._summarised(still_there)
 
     async def _summarize(self, episode: Episode, messages: Sequence[Message]) -> Episode:
         summary = await self._summarizer.summarize(messages)
         return replace(episode, summary=summary.text, metadata={**episode.metadata, "summarised_by": summary.provider})
 
-    async def _save_summaries(self, read: Sequence[Episode], made: Mapping[UUID, Episode]) -> set[UUID]:
-        """Returns the ids of those that are no longer as they were read: they are not saved."""
-        gone: set[UUID] = set()
+    async def _save_summaries(self, read: Sequence[Episode], made: Mapping[UUID, Episode]) -> dict[UUID, Episode | None]:
+        """Returns those that are no longer as they were read, as they are now: they are not saved. None is gone."""
+        changed: dict[UUID, Episode | None] = {}
         async with self._episodic.writing() as tx:
             for episode in sorted(read, key=lambda e: e.id):  # in one order, so that workers cannot lock each other out
-                # Read again: a summary must not bring back what was forgotten while the model was at work.
-                if await tx.episode(episode.scope.namespace, episode.id) == episode:
+                # Read again: a summary must not bring back what was forgotten while the model was at work. Another
+                # worker's summary is no such change to the index: that worker may be dead, and leaves the point to us.
+                now = await tx.episode(episode.scope.namespace, episode.id)
+                if now == episode:
                     await tx.save_episode(made[episode.id])
                 else:
-                    gone.add(episode.id)
-        CONSOLIDATED.labels("summarised").inc(len(made) - len(gone))
-        return gone
+                    changed[episode.id] = now
+        CONSOLIDATED.labels("summarised").inc(len(made) - len(changed))
+        return changed
 
     async def _delay(self, entries: Sequence[OutboxEntry], error: str) -> None:
         """An outage ends by itself and says nothing against a record."""

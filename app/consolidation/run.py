@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import structlog
 
 from app.consolidation.drain import Drain
 from app.consolidation.erasures import Erasures
-from app.consolidation.indexing import Indexer
+from app.consolidation.indexing import Batch, Indexer
 from app.consolidation.logged_episodes import EpisodeDrain
 from app.consolidation.spaces import Spaces
 from app.errors import HybridMemoryError, TierUnavailable
@@ -139,6 +139,7 @@ class Consolidation:
         self._policy = policy
         self._clock = clock
         self._running = asyncio.Lock()
+        self._unfinished: set[asyncio.Task[Batch]] = set()
 
     async def run(
         self, *, namespace: str | None = None, session: SessionKey | None = None, progress: Progress | None = None
@@ -174,11 +175,28 @@ class Consolidation:
         try:
             async with asyncio.timeout(within.total_seconds()):
                 while await self._open_entries(uids):
-                    if not (await self._indexer.index_batch()).claimed:
+                    if not (await self._going_on(self._indexer.index_batch())).claimed:
                         await asyncio.sleep(_POLL_SECONDS)  # another worker holds them, or they wait for a retry
                 return await self._are_all_alive(uids)
         except TimeoutError:
             return False
+
+    async def _going_on(self, work: Coroutine[Any, Any, Batch]) -> Batch:
+        """The result of `work`, which goes on when its caller gives up: what it claimed would wait for its lease to end."""
+        task = asyncio.create_task(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[Batch]) -> None:
+        self._unfinished.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("indexing_stopped", problem=repr(error))  # to be looked at: the caller may have gone
+
+    async def close(self) -> None:
+        """Wait for what goes on although its caller gave up."""
+        while self._unfinished:
+            await asyncio.wait(self._unfinished)
 
     async def index_now(self, kind: RecordKind, uids: Sequence[UUID]) -> int:
         """Index what waits for these records, as far as no other worker is at it; returns how many are done with."""

@@ -128,6 +128,23 @@ async def test_an_outcome_told_while_the_summary_was_written_is_kept() -> None:
     assert (await indexed(given))[told.id] == "of 1 messages\noutcome: deal true"
 
 
+async def test_what_an_overtaking_worker_summarised_and_gave_back_is_indexed() -> None:
+    """Of two workers on one episode the one that finds it summarised by the other must not take it for gone."""
+    given = tiers()
+    await append(given, "hello")
+    await drain_of(given).end(SESSION)
+
+    async def overtake() -> None:
+        given.clock.advance(timedelta(hours=1))
+        other = replace(given, semantic=away(given.semantic, Tier.SEMANTIC))
+        assert await indexer_of(other, summarizer=Remembering()).index_batch() == Batch(claimed=2, indexed=0)
+
+    assert await indexer_of(given, summarizer=Remembering(meanwhile=overtake)).index_batch() == Batch(claimed=2, indexed=2)
+    (closed,) = await episodes_of(given)
+    assert (await indexed(given))[closed.id] == "of 1 messages"
+    assert await outbox_of(given) == ()
+
+
 async def test_a_deleted_record_leaves_the_index() -> None:
     """A delete entry removes the point, and only that."""
     given, gone, kept = tiers(), knowledge("gone"), knowledge("kept")
