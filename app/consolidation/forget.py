@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 import structlog
@@ -35,6 +35,8 @@ from app.records import ForgetReceipt, RecordKind, Scope, Selection, SessionKey,
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+_LESSONS: Final = 1000
+"""Removed from the index at once; if ever there are more, the rest goes with the outbox, seconds later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ class Forgetting:
             await tx.renew_episode_generation(scope.namespace)
             await reached(FaultPoint.FORGET_BUFFERS_GONE)
         await reached(FaultPoint.FORGET_COMMITTED)
-        is_index_done = await _is_done(self._semantic.forget(scope))  # else the outbox's delete entries finish the work
+        # While the index is away the outbox's delete entries finish the work.
+        is_index_done = await _is_done(self._semantic.forget(scope))
+        lessons = await self._forget_lessons(scope.namespace)
         await self._void_caches(scope.namespace)
         await reached(FaultPoint.FORGET_POINTS_GONE)
         tiers = {
@@ -94,9 +98,9 @@ class Forgetting:
                 _counted(message=buffered, episode=logged, vector=vectors), await _or_none(self._working.count(scope))
             ),
             Tier.EPISODIC: TierReceipt(_by_kind(rows), await self._rows_of(scope)),
-            Tier.SEMANTIC: TierReceipt(_counted(point=points), await _or_none(self._semantic.count(scope=scope))),
+            Tier.SEMANTIC: TierReceipt(_counted(point=points), _sum(await _or_none(self._semantic.count(scope=scope)), lessons)),
         }
-        return ForgetReceipt(tiers, _pending(working=buffered is not None, semantic=is_index_done))
+        return ForgetReceipt(tiers, _pending(working=buffered is not None, semantic=is_index_done and lessons == 0))
 
     async def forget_records(self, selection: Selection) -> ForgetReceipt:
         """Remove records by name, stored or still buffered, episodes with their messages; and look again.
@@ -114,15 +118,18 @@ class Forgetting:
             erased = [await self._erase(tx, _erasure(session, ids)) for session, ids in named.buffered.items()]
             await tx.renew_episode_generation(selection.namespace)
         is_index_done = await _is_done(self._semantic.delete(named.points))
+        lessons = await self._forget_lessons(selection.namespace)
         await self._void_caches(selection.namespace)
         tiers = {
             Tier.WORKING: TierReceipt(
                 _counted(message=sum(n or 0 for n in erased), episode=logged, vector=vectors), await self._buffered(named)
             ),
             Tier.EPISODIC: TierReceipt(_by_kind(rows), await self._rows_named(selection.namespace, named)),
-            Tier.SEMANTIC: TierReceipt(_counted(point=points), await _or_none(self._semantic.present(named.points))),
+            Tier.SEMANTIC: TierReceipt(
+                _counted(point=points), _sum(await _or_none(self._semantic.present(named.points)), lessons)
+            ),
         }
-        return ForgetReceipt(tiers, _pending(working=None not in (logged, *erased), semantic=is_index_done))
+        return ForgetReceipt(tiers, _pending(working=None not in (logged, *erased), semantic=is_index_done and lessons == 0))
 
     async def _erase(self, tx: EpisodicWriter, erasure: Erasure) -> int | None:
         """How many messages and logged episodes went from the buffers; None when they are away, and are owed it."""
@@ -147,6 +154,16 @@ class Forgetting:
                 raise
             log.warning("cache_not_evicted", problem=error.problem)
         return evicted
+
+    async def _forget_lessons(self, namespace: str) -> int | None:
+        """What was learned from nothing but forgotten episodes went with them, whosever it was: its points go by name.
+
+        Returns how many of them are left; None when the index is away.
+        """
+        async with self._episodic.reading() as reader:
+            lessons = await reader.owed_deletions(RecordKind.KNOWLEDGE, namespace, _LESSONS)
+        await _is_done(self._semantic.delete(lessons))
+        return await _or_none(self._semantic.present(lessons))
 
     async def _void_caches(self, namespace: str) -> None:
         """Once more: who recalled while the points were on their way out may have cached what is gone by now."""
@@ -211,6 +228,12 @@ def _counted(**removed: int | None) -> dict[str, int]:
 
 def _by_kind(rows: Mapping[RecordKind, int]) -> dict[str, int]:
     return _counted(**{kind.value: count for kind, count in rows.items()})
+
+
+def _sum(*left: int | None) -> int | None:
+    """None when one is not known."""
+    known = [count for count in left if count is not None]
+    return sum(known) if len(known) == len(left) else None
 
 
 def _pending(**done: bool) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from sqlalchemy import CTE, ColumnElement, Select, Text, and_, delete, exists, f
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import DateTime, Uuid
 
-from app.episodic import erasures, extractions, learning, outbox
+from app.episodic import erasures, extractions, outbox, unlearning
 from app.episodic.engine import Session
 from app.episodic.scoping import admitted, narrowings
+from app.episodic.sessions import exclude_learning
 from app.episodic.tables import consolidation_checkpoints, episodes, item_vectors, knowledge, messages, sessions
 from app.ports import OutboxEntry, OutboxOp
 from app.records import EpisodeKind, RecordKind, Scope
@@ -25,12 +26,17 @@ KEYS: Final = {
 }
 
 
+_HAS_MESSAGES: Final = exists().where(messages.c.episode_id == episodes.c.id)
+
+
 async def delete_records(session: Session, kind: RecordKind, namespace: str, uids: Sequence[UUID]) -> int:
     """Delete these records of the namespace; how many there were.
 
     An episode takes its messages with it. A message leaves its episode as `forget` says.
     """
     is_asked = and_(KEYS[kind].table.c.namespace == namespace, among(KEYS[kind], uids))
+    if kind in {RecordKind.EPISODE, RecordKind.MESSAGE}:
+        await exclude_learning(session, [namespace])
     if kind is RecordKind.EPISODE:
         await _lock_episodes(session, is_asked)
         await delete_messages(session, and_(messages.c.namespace == namespace, among(messages.c.episode_id, uids)))
@@ -86,14 +92,14 @@ async def _lock_episodes(session: Session, condition: ColumnElement[bool]) -> Se
 
 
 async def _delete_emptied(session: Session, episode_ids: Collection[UUID], *, is_forgotten: ColumnElement[bool]) -> int:
-    has_messages = exists().where(messages.c.episode_id == episodes.c.id)
     is_conversation = episodes.c.kind == EpisodeKind.CONVERSATION.value
-    is_empty = and_(among(episodes.c.id, episode_ids), ~has_messages, or_(is_forgotten, is_conversation))
+    is_empty = and_(among(episodes.c.id, episode_ids), ~_HAS_MESSAGES, or_(is_forgotten, is_conversation))
     return await delete_kind(session, RecordKind.EPISODE, is_empty)
 
 
 async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Scope | None) -> None:
     """Count these episodes anew and empty what was made from messages that are gone."""
+    await _unlearn(session, and_(among(episodes.c.id, episode_ids), _HAS_MESSAGES))
     owners = dict(narrowings(forgotten)) if forgotten else {}
     left = _what_is_left(episode_ids).subquery()
     statement = (
@@ -148,12 +154,17 @@ async def delete_messages(session: Session, condition: ColumnElement[bool]) -> t
 async def delete_kind(session: Session, kind: RecordKind, condition: ColumnElement[bool]) -> int:
     """Delete rows and queue their deletion from the index; how many there were.
 
-    An episode takes the patterns with it that are learned from it alone, with the knowledge they had become.
+    An episode takes what was learned from it alone with it, and what may say the same in its words.
     """
-    if kind is RecordKind.EPISODE and (forgotten := await learning.unlearn(session, condition)):
-        await delete_kind(session, RecordKind.KNOWLEDGE, among(knowledge.c.id, forgotten))
+    if kind is RecordKind.EPISODE:
+        await _unlearn(session, condition)
     row = await _delete_returning(session, kind, condition, KEYS[kind])
     return int(row.removed)
+
+
+async def _unlearn(session: Session, condition: ColumnElement[bool]) -> None:
+    if forgotten := await unlearning.unlearn(session, condition):
+        await delete_kind(session, RecordKind.KNOWLEDGE, among(knowledge.c.id, forgotten))
 
 
 async def _delete_returning(

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, DateTime, Text, Uuid, bindparam, delete, exists, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import ColumnElement, DateTime, Text, Uuid, bindparam, delete, exists, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import BigInteger
 
 from app.episodic import extractions, rows
@@ -22,9 +22,10 @@ from app.episodic.engine import Session, dump_json
 from app.episodic.learning_tables import extractions as queue
 from app.episodic.learning_tables import learning_marks, pattern_evidence, patterns
 from app.episodic.scoping import admitted
-from app.episodic.tables import episode_steps, episodes, knowledge
+from app.episodic.sessions import share_learning
+from app.episodic.tables import episode_steps
 from app.ports import LearningStatus, Lesson, PatternQuery, StaleScope
-from app.records import Json, Origin, Pattern, PatternState, Scope
+from app.records import Json, Pattern, PatternState, Scope
 
 _MAX_ERROR_CHARACTERS: Final = 2000
 _MOST_EVIDENCE: Final = 1000
@@ -89,6 +90,7 @@ _MARK_SCOPES: Final = text(
 
 
 async def learn(session: Session, lessons: Sequence[Lesson]) -> frozenset[UUID]:
+    await share_learning(session, {lesson.extraction.namespace for lesson in lessons})
     held = await extractions.complete(session, [lesson.extraction for lesson in lessons])
     own = [lesson for lesson in lessons if lesson.extraction.episode_id in held]
     if own:
@@ -135,8 +137,8 @@ _TAKE_MARKS: Final = text(
     all_of_them AS MATERIALIZED (
         SELECT id FROM learning_marks WHERE family IN (SELECT family FROM oldest) FOR UPDATE SKIP LOCKED
     ),
-    taken AS (DELETE FROM learning_marks WHERE id IN (SELECT id FROM all_of_them) RETURNING family)
-    SELECT DISTINCT family FROM taken
+    taken AS (DELETE FROM learning_marks WHERE id IN (SELECT id FROM all_of_them) RETURNING family, namespace)
+    SELECT DISTINCT family, namespace FROM taken
     """
 ).bindparams(bindparam("limit", type_=BigInteger()), bindparam("namespace", type_=Text()))
 _MOVE: Final = f"""
@@ -164,6 +166,7 @@ async def take_stale(session: Session, limit: int, *, namespace: str | None) -> 
     taken = await session.run("take_marks", _TAKE_MARKS, {"limit": limit, "namespace": namespace})
     if not taken:
         return None
+    await share_learning(session, {row.namespace for row in taken})
     families = {"families": [row.family for row in taken]}
     await session.run("move_evidence", _MOVE_FAMILIES, families)
     await session.run("lock_families", _LOCK_FAMILIES, families)
@@ -326,39 +329,6 @@ async def delete_without_evidence(session: Session, ids: Sequence[UUID]) -> Sequ
     locked = [row.id for row in await session.run("lock_patterns", free)]
     statement = delete(patterns).where(_among(patterns.c.id, locked), ~has_evidence).returning(patterns.c.id)
     return [row.id for row in await session.run("delete_patterns", statement)]
-
-
-async def unlearn(session: Session, condition: ColumnElement[bool]) -> Sequence[UUID]:
-    """The episodes that meet the condition are about to be deleted: their evidence goes, and patterns left without any.
-
-    Returns the ids of those patterns, and of what else was learned from nothing but these episodes: it quotes them.
-    """
-    going = select(episodes.c.id).where(condition)
-    quoting = await _learned_from(session, condition)
-    gone = delete(pattern_evidence).where(pattern_evidence.c.episode_id.in_(going)).returning(pattern_evidence.c.pattern_id)
-    touched = list({row.pattern_id for row in await session.run("unlearn", gone)})
-    if not touched:
-        return quoting
-    owner = (episodes.c.namespace, episodes.c.project_id)
-    scopes = insert(learning_marks).from_select(["namespace", "project_id"], select(*owner).where(condition).distinct())
-    await session.run("mark_scopes", scopes)
-    whose = (patterns.c.namespace, patterns.c.project_id, patterns.c.family)
-    stale = select(*whose).where(_among(patterns.c.id, touched)).distinct()
-    await session.run("mark_families", insert(learning_marks).from_select(["namespace", "project_id", "family"], stale))
-    return list({*quoting, *await delete_without_evidence(session, touched)})
-
-
-async def _learned_from(session: Session, condition: ColumnElement[bool]) -> Sequence[UUID]:
-    """Knowledge with no evidence but the episodes that meet the condition."""
-    going = await session.run("episodes_going", select(episodes.c.id, episodes.c.namespace).where(condition))
-    evidence = knowledge.c.supporting_episodes.concat(knowledge.c.contradicting_episodes)
-    theirs = select(knowledge.c.id).where(
-        knowledge.c.origin == Origin.LEARNED.value,
-        knowledge.c.namespace.in_({row.namespace for row in going}),
-        func.cardinality(evidence) > 0,
-        evidence.contained_by(literal([row.id for row in going], ARRAY(Uuid))),
-    )
-    return [row.id for row in await session.run("learned_from", theirs)]
 
 
 async def stale_scopes(session: Session, limit: int, *, namespace: str | None) -> tuple[StaleScope, ...]:

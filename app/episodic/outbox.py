@@ -314,6 +314,12 @@ async def next_at(session: Session) -> datetime | None:
     return earliest
 
 
+async def owed_deletions(session: Session, kind: RecordKind, namespace: str, limit: int) -> tuple[UUID, ...]:
+    is_owed = and_(outbox.c.op == OutboxOp.DELETE.value, outbox.c.kind == kind.value, outbox.c.namespace == namespace)
+    statement = select(outbox.c.record_uid).where(is_owed).order_by(outbox.c.id.desc()).limit(limit)
+    return tuple(row.record_uid for row in await session.run("owed_deletions", statement))
+
+
 async def open_count(session: Session, uids: Sequence[UUID]) -> int:
     return await _count(session, "open_entries", _about(uids), ~outbox.c.is_dead)
 

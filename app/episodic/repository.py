@@ -195,6 +195,9 @@ class Reader(ItemReads, LearningReader):
     async def dead_letters(self, uids: Sequence[UUID]) -> int:
         return await outbox.dead_count(self._session, uids)
 
+    async def owed_deletions(self, kind: RecordKind, namespace: str, limit: int) -> tuple[UUID, ...]:
+        return await outbox.owed_deletions(self._session, kind, namespace, limit)
+
     async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]:
         return await outbox.page(self._session, query, now=now)
 
@@ -374,6 +377,7 @@ class Writer(Reader, ItemWrites, LearningWriter):
         return await forgetting.delete_records(self._session, kind, namespace, uids)
 
     async def forget(self, scope: Scope) -> Mapping[RecordKind, int]:
+        await sessions.exclude_learning(self._session, [scope.namespace])
         await feedback.forget(self._session, scope)
         rows = await forgetting.forget(self._session, scope)
         return {**rows, RecordKind.ITEM: await items.forget(self._session, scope)}

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Row, Select, and_, false, func, select, up
 from app.episodic import outbox
 from app.episodic.engine import Session
 from app.episodic.forgetting import among, delete_kind, delete_messages
-from app.episodic.sessions import last_active
+from app.episodic.sessions import exclude_learning, last_active
 from app.episodic.tables import episodes, messages, sessions
 from app.ports import Cutoffs, Expired, OutboxEntry, OutboxOp, Taken
 from app.records import RecordKind
@@ -44,7 +44,11 @@ async def archive(session: Session, ended_before: datetime, *, at: datetime, lim
 
 
 async def delete_archived(session: Session, archived_before: datetime, *, limit: int) -> Taken:
-    taken = await _locked(session, _is_to_delete(archived_before), episodes.c.archived_at, limit)
+    is_due = _is_to_delete(archived_before)
+    oldest = select(episodes.c.namespace).where(is_due).order_by(episodes.c.archived_at, episodes.c.id).limit(limit)
+    namespaces = {row.namespace for row in await session.run("expired_whose", oldest)}
+    await exclude_learning(session, namespaces)
+    taken = await _locked(session, and_(is_due, episodes.c.namespace.in_(namespaces)), episodes.c.archived_at, limit)
     ids = [row.id for row in taken]
     removed, _ = await delete_messages(session, among(messages.c.episode_id, ids))
     return Taken(await delete_kind(session, RecordKind.EPISODE, among(episodes.c.id, ids)), removed)

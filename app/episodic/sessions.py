@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
@@ -148,6 +149,7 @@ _HOLD: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:namespace, 1
 
 async def hold_namespace(session: Session, namespace: str) -> None:
     await session.run("hold_namespace", _HOLD, {"namespace": namespace})
+    await exclude_learning(session, [namespace])
 
 
 _SHARE: Final = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:namespace, 1))")
@@ -155,6 +157,21 @@ _SHARE: Final = text("SELECT pg_advisory_xact_lock_shared(hashtextextended(:name
 
 async def share_namespace(session: Session, namespace: str) -> None:
     await session.run("share_namespace", _SHARE, {"namespace": namespace})
+
+
+_EACH: Final = "FROM (SELECT DISTINCT unnest(CAST(:namespaces AS text[])) AS namespace ORDER BY 1) AS each"
+_SHARE_LEARNING: Final = text(f"SELECT pg_advisory_xact_lock_shared(hashtextextended(namespace, 2)) {_EACH}")
+_EXCLUDE_LEARNING: Final = text(f"SELECT pg_advisory_xact_lock(hashtextextended(namespace, 2)) {_EACH}")
+
+
+async def share_learning(session: Session, namespaces: Collection[str]) -> None:
+    """Learners and weighers wait for nobody but who takes lessons back; to be asked before any row is locked."""
+    await session.run("share_learning", _SHARE_LEARNING, {"namespaces": list(namespaces)})
+
+
+async def exclude_learning(session: Session, namespaces: Collection[str]) -> None:
+    """Have nobody learn or weigh there until the transaction ends; to be asked before any row is locked."""
+    await session.run("exclude_learning", _EXCLUDE_LEARNING, {"namespaces": list(namespaces)})
 
 
 async def save_checkpoint(session: Session, checkpoint: Checkpoint) -> None:

@@ -171,6 +171,7 @@ class RecordIngestion:
         """
         check_label("namespace", namespace, self._limits)
         async with self._episodic.writing() as tx:
+            await tx.hold_namespace(namespace)
             if expected_version is not None:
                 await _check_version(tx, kind, namespace, record_id, expected_version)
             if not await tx.delete_records(kind, namespace, [record_id]):

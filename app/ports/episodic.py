@@ -197,6 +197,10 @@ class EpisodicReader(ItemReader, PatternReader, Protocol):
         """How many of these records were given up on."""
         ...
 
+    async def owed_deletions(self, kind: RecordKind, namespace: str, limit: int) -> tuple[UUID, ...]:
+        """The records of the namespace whose points the index has yet to lose, those deleted last first."""
+        ...
+
     async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]: ...
 
     async def outbox_entries(self, uids: Sequence[UUID]) -> tuple[OutboxEntry, ...]:
@@ -475,7 +479,7 @@ class EpisodicWriter(EpisodicReader, ItemWriter, PatternWriter, Protocol):
         ...
 
     async def hold_namespace(self, namespace: str) -> None:
-        """Wait for drains of the namespace that are under way, and keep others from beginning until the transaction ends.
+        """Wait until nobody drains or learns in the namespace, and keep others from beginning until the transaction ends.
 
         Raises:
             TierUnavailable: they took too long.

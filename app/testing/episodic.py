@@ -26,6 +26,7 @@ from app.ports import (
     MessageInContext,
     NamedRecord,
     OutboxEntry,
+    OutboxOp,
     OutboxQuery,
     OutboxState,
     OwedErasure,
@@ -276,6 +277,11 @@ class InMemoryReader(InMemoryItemReads, LearningReader):
 
     async def dead_letters(self, uids: Sequence[UUID]) -> int:
         return sum(q.entry.record_uid in set(uids) and q.entry.is_dead for q in self._books.outbox.values())
+
+    async def owed_deletions(self, kind: RecordKind, namespace: str, limit: int) -> tuple[UUID, ...]:
+        entries = [q.entry for q in self._books.outbox.values() if (q.entry.op, q.entry.kind) == (OutboxOp.DELETE, kind)]
+        owed = sorted((e for e in entries if e.namespace == namespace), key=lambda e: e.id, reverse=True)
+        return tuple(e.record_uid for e in owed[:limit])
 
     async def list_outbox(self, query: OutboxQuery, *, now: datetime) -> tuple[Queued, ...]:
         queued = (Queued(q.entry, q.state(now), q.created_at) for q in self._books.outbox.values())

@@ -19,6 +19,7 @@ from app.records import (
     ItemText,
     Knowledge,
     Message,
+    Origin,
     OutcomeRevision,
     ReconcileState,
     Reconciliation,
@@ -313,9 +314,8 @@ class Books:
         }
         going = [r for r in self.records(kind) if r.uid in set(uids)]
         namespaces = {r.uid: r.scope.namespace for r in going}
-        for episode in going:
-            if isinstance(episode, Episode) and (forgotten := self.learning.unlearn(episode)):
-                self.delete(RecordKind.KNOWLEDGE, forgotten)
+        if kind is RecordKind.EPISODE:
+            self.unlearn([record for record in going if isinstance(record, Episode)])
         for uid, namespace in namespaces.items():
             del tables[kind][uid]
             self.steps.pop(uid, None)
@@ -325,6 +325,22 @@ class Books:
             self.feedback = {i: f for i, f in self.feedback.items() if (f.kind, f.record_uid) != (kind, uid)}
             self.enqueue([OutboxEntry(OutboxOp.DELETE, kind, namespace, uid)])
         return len(namespaces)
+
+    def unlearn(self, going: Collection[Episode]) -> None:
+        """Take back what these episodes taught: they are about to be deleted or emptied."""
+        ids = {episode.id for episode in going}
+        learned = (k for k in self.knowledge.values() if k.origin is Origin.LEARNED)
+        evidence = {k.id: {*k.supporting_episodes, *k.contradicting_episodes} for k in learned}
+        forgotten = {knowledge_id for knowledge_id, held in evidence.items() if held and held <= ids}
+        due: set[UUID] = set()
+        for episode in going:
+            gone, again = self.learning.unlearn(episode)
+            forgotten |= set(gone)
+            due |= again
+        if forgotten:
+            self.delete(RecordKind.KNOWLEDGE, forgotten)
+        for episode_id in due - ids:
+            self.open_extraction(episode_id)
 
     def delete_messages(self, uids: Collection[UUID]) -> tuple[int, set[UUID]]:
         """How many there were, and the episodes they were part of. The buffers are owed their erasure."""
@@ -390,6 +406,7 @@ class Books:
             left = self.of_episode(episode_id)
             if not left:
                 continue
+            self.unlearn([self.episodes[episode_id]])
             episode = _cleared(self.episodes[episode_id], left, forgotten)
             self.episodes[episode_id] = episode
             self.open_extraction(episode_id)

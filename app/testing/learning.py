@@ -89,15 +89,21 @@ class LearningBooks:
         for scope, family in {(self.patterns[i].scope, self.patterns[i].family) for i in pattern_ids}:
             self.mark(scope, family)
 
-    def unlearn(self, episode: Episode) -> list[UUID]:
-        """Take the episode's evidence away; the patterns that are left without any, and gone."""
+    def unlearn(self, episode: Episode) -> tuple[list[UUID], set[UUID]]:
+        """Take the episode's evidence away: the patterns that are gone, and the episodes that are due once more."""
         self.extractions.pop(episode.id, None)
         gone = {pair for pair in self.evidence if pair[1] == episode.id}
         if not gone:
-            return []
+            return [], set()
         self._replace_evidence(gone, ())
         self.mark(Scope(episode.scope.namespace, project_id=episode.scope.project_id), None)
-        return self.delete_without_evidence(pattern_id for pattern_id, _ in gone)
+        touched = {pattern_id for pattern_id, _ in gone}
+        merged = touched & set(self.merged.values())
+        parts = merged | {alias for alias, target in self.merged.items() if target in merged}
+        again = {pair for pair in self.evidence if pair[0] in parts}
+        for pair in again:
+            del self.evidence[pair]
+        return self.delete_without_evidence(touched), {episode_id for _, episode_id in again}
 
     def delete_without_evidence(self, ids: Iterable[UUID]) -> list[UUID]:
         going = [i for i in ids if i in self.patterns and not any(pair[0] == i for pair in self.evidence)]

@@ -12,7 +12,7 @@ from given import NOW, SCOPE, episode, filed, knowledge, message, stored
 
 from app.learning.signatures import pattern
 from app.ports import EpisodicMemory, Extraction, LearningStatus, Lesson, PatternQuery, StaleScope
-from app.records import Episode, EpisodeKind, Pattern, PatternKind, PatternState, RecordKind, Scope
+from app.records import Episode, EpisodeKind, Origin, Pattern, PatternKind, PatternState, RecordKind, Scope
 
 MINUTE = timedelta(minutes=1)
 WHOLE = Scope("acme", project_id="move")
@@ -256,6 +256,48 @@ async def test_deleting_an_episode_takes_back_what_it_taught(episodic: EpisodicM
     assert [p.supporting_episodes for p in await taken(episodic) or ()] == [(shared.id,)]
 
 
+async def test_deleting_an_episode_dissolves_what_others_were_merged_into(episodic: EpisodicMemory) -> None:
+    """Whose words a merged pattern says is not known: it goes, and who is left is learned from again, in their own."""
+    first, second = task(), task()
+    worded, reworded = seen(first, "see Dr. Ana"), seen(second, "see a doctor")
+    await taught(episodic, first, worded)
+    await taught(episodic, second, reworded)
+    await weighed(episodic)
+    async with episodic.writing() as tx:
+        await tx.merge_pattern(reworded, worded)
+    await stored(episodic, knowledge(id=worded.id))
+    async with episodic.writing() as tx:
+        await tx.delete_records(RecordKind.EPISODE, "acme", [first.id])
+    async with episodic.reading() as reader:
+        assert await reader.list_patterns(PatternQuery(WHOLE)) == ()
+        assert await reader.existing(RecordKind.KNOWLEDGE, "acme", [worded.id]) == set()
+    (again,) = await claimed(episodic)
+    assert again.episode_id == second.id
+    assert await learned(episodic, Lesson(again, [reworded])) == {second.id}
+    await weighed(episodic)
+    async with episodic.reading() as reader:
+        (left,) = await reader.list_patterns(PatternQuery(WHOLE))
+    assert (left.id, left.description, left.supporting_episodes) == (reworded.id, reworded.description, (second.id,))
+
+
+async def test_deleting_episodes_takes_what_was_learned_from_them_alone(episodic: EpisodicMemory) -> None:
+    """Learned knowledge without other evidence goes, and its point is owed; what people said stays."""
+    alone, other = task(), task()
+    await stored(episodic, alone, other)
+    theirs = knowledge(origin=Origin.LEARNED, supporting_episodes=(alone.id,))
+    shared = knowledge(origin=Origin.LEARNED, supporting_episodes=(alone.id,), contradicting_episodes=(other.id,))
+    said = knowledge(supporting_episodes=(alone.id,))
+    await stored(episodic, theirs, shared, said)
+    async with episodic.writing() as tx:
+        await tx.delete_records(RecordKind.EPISODE, "acme", [alone.id])
+    async with episodic.reading() as reader:
+        ids = [theirs.id, shared.id, said.id]
+        assert await reader.existing(RecordKind.KNOWLEDGE, "acme", ids) == {shared.id, said.id}
+        assert await reader.owed_deletions(RecordKind.KNOWLEDGE, "acme", 10) == (theirs.id,)
+        assert await reader.owed_deletions(RecordKind.KNOWLEDGE, "acme", 0) == ()
+        assert await reader.owed_deletions(RecordKind.KNOWLEDGE, "rival", 10) == ()
+
+
 async def test_forgetting_a_namespace_forgets_its_patterns(episodic: EpisodicMemory) -> None:
     """Nothing learned from what was forgotten can be seen any more; what others have stays, and nothing of it waits."""
     event, foreign = task(), task(scope=Scope("rival"))
@@ -287,12 +329,15 @@ async def test_first_steps_of_several_episodes(episodic: EpisodicMemory) -> None
 
 
 async def test_emptied_conversations_are_learned_from_again(episodic: EpisodicMemory) -> None:
-    """When a message is forgotten, what its episode says is emptied: what it taught has to be looked at again."""
+    """When a message is forgotten, what its episode says is emptied: what it taught goes, and is looked at again."""
     said = [message(1), message(2)]
     home = await filed(episodic, said)
     async with episodic.writing() as tx:
         await tx.append_steps(home.id, [{"tool": "search"}], NOW)
-    await learned(episodic, *(Lesson(e, ()) for e in await claimed(episodic)))
+    await learned(episodic, *(Lesson(e, [seen(home)]) for e in await claimed(episodic)))
+    await weighed(episodic)
     async with episodic.writing() as tx:
         await tx.delete_records(RecordKind.MESSAGE, "acme", [said[0].uid])
     assert [e.episode_id for e in await claimed(episodic)] == [home.id]
+    async with episodic.reading() as reader:
+        assert await reader.list_patterns(PatternQuery(SCOPE)) == ()

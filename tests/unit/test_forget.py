@@ -31,6 +31,7 @@ from app.records import (
     EpisodeKind,
     ForgetReceipt,
     LoggedEpisode,
+    Origin,
     Query,
     Scope,
     Selection,
@@ -158,6 +159,22 @@ async def test_records_are_forgotten_by_name() -> None:
     assert (await found(given), [m.id for m in await history_of(given)]) == ({"kept key"}, [kept_id])
     assert await found(given, Scope("elsewhere")) == {"their key", "their key is there"}
     assert other_id not in {m.id for m in await given.working.read(OTHER, after=0, limit=9)}
+
+
+@pytest.mark.parametrize("by", ["scope", "name"])
+async def test_what_was_learned_from_the_forgotten_leaves_the_index_at_once(by: str) -> None:
+    """Its owner is the namespace, not whose episode it was: it is not found any more when the receipt is there."""
+    given = tiers()
+    home = episode(kind=EpisodeKind.TASK, scope=Scope("acme", user_id="ana"), summary="lupus")
+    lesson = knowledge("with lupus, rest", scope=Scope("acme"), origin=Origin.LEARNED, supporting_episodes=(home.id,))
+    await stored(given.episodic, home, lesson)
+    await queued(given.episodic, upsert(lesson))
+    await consolidation_of(given).run()
+    assert await given.semantic.present([lesson.id]) == 1
+    forgetting, named = forgetting_of(given), Selection("acme", episodes=(home.id,))
+    receipt = await (forgetting.forget(home.scope) if by == "scope" else forgetting.forget_records(named))
+    assert (receipt.tiers[Tier.SEMANTIC].remaining, receipt.pending) == (0, ())
+    assert await given.semantic.present([lesson.id]) == 0
 
 
 async def test_vectors_of_what_was_forgotten_leave_the_cache() -> None:
