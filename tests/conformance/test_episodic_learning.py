@@ -273,7 +273,7 @@ async def test_deleting_an_episode_dissolves_what_others_were_merged_into(episod
         assert await reader.existing(RecordKind.KNOWLEDGE, "acme", [worded.id]) == set()
     (again,) = await claimed(episodic)
     assert again.episode_id == second.id
-    assert await learned(episodic, Lesson(again, [reworded])) == {second.id}
+    assert await learned(episodic, Lesson(again, (reworded,))) == {second.id}
     await weighed(episodic)
     async with episodic.reading() as reader:
         (left,) = await reader.list_patterns(PatternQuery(WHOLE))
@@ -334,7 +334,7 @@ async def test_emptied_conversations_are_learned_from_again(episodic: EpisodicMe
     home = await filed(episodic, said)
     async with episodic.writing() as tx:
         await tx.append_steps(home.id, [{"tool": "search"}], NOW)
-    await learned(episodic, *(Lesson(e, [seen(home)]) for e in await claimed(episodic)))
+    await learned(episodic, *(Lesson(e, (seen(home),)) for e in await claimed(episodic)))
     await weighed(episodic)
     async with episodic.writing() as tx:
         await tx.delete_records(RecordKind.MESSAGE, "acme", [said[0].uid])
