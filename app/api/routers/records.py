@@ -171,12 +171,20 @@ async def list_outcomes(
 @once
 async def record_feedback(body: FeedbackIn, service: Service, access: MayWrite, attempt: Once) -> FeedbackOut:
     """The record ranks higher (`useful`) or lower (`wrong`, `outdated`, `harmful`) at once, within bounds, and less so as time
-    goes by: `components.feedback` of a hit says how much."""
+    goes by: `components.feedback` of a hit says how much. If its search took part in an experiment, `search_id` has the
+    feedback count there as well."""
     access.check(body.namespace)
     scope = body.scope(body.session_id)
     return FeedbackOut.of(
         await service.record_feedback(
-            scope, body.record_id, body.verdict, kind=body.kind, query=body.query, note=body.note, call=attempt.effect
+            scope,
+            body.record_id,
+            body.verdict,
+            kind=body.kind,
+            query=body.query,
+            note=body.note,
+            search_id=body.search_id,
+            call=attempt.effect,
         )
     )
 
