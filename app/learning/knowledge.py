@@ -5,11 +5,13 @@ Each change is one transaction: the row, its revision, its place in the outbox.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from app.errors import Conflict, InvalidInput, NotFound, VersionMismatch
 from app.ingestion.limits import Limits, check_label, check_time
@@ -39,6 +41,8 @@ class KnowledgeKeeping:
         self._limits = limits
         self._clock = clock
         self._policy = policy
+        # Everybody applies the piece that works. Who waits for its row keeps a connection: one waits here, not all of a pool.
+        self._turns: WeakValueDictionary[tuple[str, UUID], asyncio.Lock] = WeakValueDictionary()
 
     async def store(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
         """Store a piece of knowledge, replacing one with the same id in the same namespace.
@@ -101,7 +105,8 @@ class KnowledgeKeeping:
             NotFound: no such piece, or no such episode, in this namespace.
         """
         check_label("namespace", namespace, self._limits)
-        async with self._episodic.writing() as tx:
+        turn = self._turns.setdefault((namespace, knowledge_id), asyncio.Lock())
+        async with turn, self._episodic.writing() as tx:
             before = await _one(tx, namespace, knowledge_id)
             if await self._noted(tx, call, knowledge_id):
                 return before

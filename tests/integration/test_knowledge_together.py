@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from uuid import UUID
 
@@ -12,11 +13,12 @@ import pytest
 from given import NOW, SCOPE, knowledge, stored
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.episodic.engine import create_engine
 from app.episodic.repository import PostgresRepository
 from app.errors import InvalidInput
 from app.ingestion.limits import Limits
 from app.learning.knowledge import KnowledgeKeeping
-from app.records import Knowledge
+from app.records import Knowledge, Success
 from app.testing.clock import FixedClock
 
 NAMESPACE = SCOPE.namespace
@@ -59,3 +61,20 @@ async def test_links_that_would_close_a_ring_are_refused(memory: PostgresReposit
         linked = {(piece.id, piece.superseded_by) for piece in kept.values() if piece.superseded_by is not None}
         assert linked == {(piece.supersedes, piece.id) for piece in kept.values() if piece.supersedes is not None}
         assert len(linked) == lines * length - 1
+
+
+async def test_a_piece_that_all_apply_leaves_others_their_connections(memory: PostgresRepository, database_url: str) -> None:
+    """While somebody holds it, those who apply it wait for it and not for each other's connections; no count is lost."""
+    piece = knowledge("ask first")
+    await stored(memory, piece)
+    small = create_engine(database_url, pool_size=2, connect_timeout=timedelta(seconds=3))
+    crowded = PostgresRepository(small)
+    keeper = keeping(crowded)
+    async with asyncio.TaskGroup() as applying, memory.writing() as tx:
+        await tx.knowledge(NAMESPACE, piece.id)
+        tasks = [applying.create_task(keeper.apply(NAMESPACE, piece.id, Success.SUCCESS)) for _ in range(20)]
+        await asyncio.sleep(0)  # they have asked for their connections before the reader does
+        async with crowded.reading() as reader:
+            assert await reader.knowledge(NAMESPACE, piece.id) == piece
+    assert sorted(task.result().times_applied for task in tasks) == list(range(1, 21))
+    await small.dispose()
