@@ -173,10 +173,11 @@ class ConfigurationError(StartupError):
 
 
 class DataDirectoryInUse(StartupError):
-    """Another process owns the data directory; `address` is where it answers over HTTP, if it does."""
+    """Another process owns the data directory; `pid` is its id, if that is known, and `address` where it answers over HTTP."""
 
-    def __init__(self, data_dir: str, owner: str, address: str | None = None) -> None:
+    def __init__(self, data_dir: str, owner: str, address: str | None = None, pid: int | None = None) -> None:
         super().__init__(f"{data_dir} is in use by {owner}")
         self.data_dir: Final = data_dir
         self.owner: Final = owner
         self.address: Final = address
+        self.pid: Final = pid

@@ -155,7 +155,7 @@ class _BodyTooLarge(BaseException):
 
 
 def _account(scope: Scope, status: int, seconds: float) -> None:
-    route = getattr(scope.get("route"), "path", "unmatched")
+    route = getattr(scope.get("route"), "path_format", "unmatched")
     method = scope["method"] if scope["method"] in _METHODS else "other"  # callers must not be able to invent labels
     HTTP_LATENCY.labels(method, route, str(status)).observe(seconds)
     if scope["path"] not in _QUIET:

@@ -61,7 +61,9 @@ async def restore(settings: Settings, path: Path, console: Console) -> None:
         async with open_installation(settings) as installation:
             await _restore(installation, path, console)
     except DataDirectoryInUse as error:
-        raise ConfigurationError(f"{error}: stop it first, a restore needs the installation to itself") from error
+        holder = "the process that has it" if error.pid is None else f"process {error.pid}"
+        problem = f"{error.data_dir} is in use: stop {holder}, then restore; it needs the installation to itself"
+        raise ConfigurationError(problem) from error
 
 
 async def _restore(installation: Installation, path: Path, console: Console) -> None:

@@ -161,12 +161,14 @@ class SituationFields(Owner, total=False):
 
 
 class FeedbackFields(Owner, total=False):
-    """`session_id`: of a message, its session. `query`: what the record was recalled for."""
+    """`session_id`: of a message, its session. `query`: what the record was recalled for. `search_id`: the search that took part
+    in an experiment, where the feedback counts as well."""
 
     session_id: str | None
     kind: RecordKind | str | None
     query: str | None
     note: str | None
+    search_id: UUID | None
 
 
 class PatternsAsked(TypedDict, total=False):

@@ -84,7 +84,7 @@ class DataDirectory:
             owner = Owner(**orjson.loads(self._owner_file.read_bytes()))
         except (OSError, ValueError, TypeError):  # it has only just taken the lock, or is just giving it up
             return DataDirectoryInUse(str(self.path), "another process that is starting or stopping: try again")
-        return DataDirectoryInUse(str(self.path), str(owner), owner.address)
+        return DataDirectoryInUse(str(self.path), str(owner), owner.address, owner.pid)
 
 
 def _make(path: Path) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, MetaData, Table, func, select, text
+from sqlalchemy import Column, Connection, MetaData, Table, delete, func, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,6 +24,10 @@ from app.errors import Conflict, InvalidInput
 DERIVED: Final = frozenset({"outbox", "reconciliations", "erasures", "episode_generations"})
 """What a backup does not carry: after a restore everything is owed to the index anew, nothing was compared with it, the
 buffers are empty: they owe nothing, and nothing was recalled from it yet that could be cached."""
+
+NOTED: Final = frozenset({"consolidation_runs", "episode_generations", "learning_marks", "memory_metrics", "reconciliations"})
+"""What an installation notes of its own running, a search or a job being enough: it is no memory, so that who has nothing else is
+empty, and gives way to what a backup has of it. What is owed to the index or the buffers, keys and switches are not among it."""
 
 _PAGE_ROWS: Final = 200
 _STALL: Final = timedelta(minutes=10)
@@ -121,10 +125,10 @@ def _insert(table: Table) -> str:
 
 
 async def _own(session: Session) -> None:
-    """Keep everybody else out until the transaction ends, and make sure that there is nothing.
+    """Keep everybody else out until the transaction ends, and make sure that there is nothing. What is only noted goes.
 
     Raises:
-        Conflict: a table has rows.
+        Conflict: a table has rows that count.
     """
     # Filling takes its time; waiting for whoever holds a table does not.
     for setting in ("statement_timeout", "idle_in_transaction_session_timeout"):
@@ -132,10 +136,13 @@ async def _own(session: Session) -> None:
     found = await session.work("restore", _tables)
     names = ", ".join(_quote(table.name) for table in found)
     await session.run("restore", text(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE"))
-    counts = {table.name: await _count(session, table) for table in found}
+    counts = {table.name: await _count(session, table) for table in found if table.name not in NOTED}
     held = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
     if held:
         raise Conflict("installation", f"is not empty (rows: {held}); a backup is restored into an empty one only")
+    for table in found:
+        if table.name in NOTED:
+            await session.run("restore", delete(table))
 
 
 async def _count(session: Session, table: Table) -> int:

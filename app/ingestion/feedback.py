@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypedDict
 from uuid import UUID
 
 import structlog
@@ -28,6 +28,14 @@ log = structlog.get_logger(__name__)
 
 _UNINDEXED: Final = 10_000
 """Messages that are looked through for one that was just said, the newest first."""
+
+
+class FeedbackFields(TypedDict, total=False):
+    """What may be said beside a verdict: of what kind the record is, what it was recalled for, and why."""
+
+    kind: RecordKind | None
+    query: str | None
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ Each change is one transaction: the row, its revision, its place in the outbox.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from app.errors import Conflict, InvalidInput, NotFound, VersionMismatch
 from app.ingestion.limits import Limits, check_label, check_time
@@ -39,6 +41,8 @@ class KnowledgeKeeping:
         self._limits = limits
         self._clock = clock
         self._policy = policy
+        # Everybody applies the piece that works. Who waits for its row keeps a connection: one waits here, not all of a pool.
+        self._turns: WeakValueDictionary[tuple[str, UUID], asyncio.Lock] = WeakValueDictionary()
 
     async def store(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:
         """Store a piece of knowledge, replacing one with the same id in the same namespace.
@@ -61,7 +65,8 @@ class KnowledgeKeeping:
     ) -> Knowledge:  # fmt: skip
         """Store what `change` makes of the piece as it is now, and have it indexed again; nobody comes in between.
 
-        What supersedes it has to be another piece of knowledge in the same namespace, and is linked back.
+        What supersedes it has to be another piece of knowledge in the same namespace, and is linked back. `change` is asked
+        again when others that it links were changed meanwhile.
 
         Raises:
             InvalidInput: what the piece is, or what was counted, was changed; or a field breaks a limit.
@@ -70,14 +75,23 @@ class KnowledgeKeeping:
             VersionMismatch: the piece is not at `expected_version`.
         """
         check_label("namespace", namespace, self._limits)
-        async with self._episodic.writing() as tx:
-            before = _at_version(await _one(tx, namespace, knowledge_id), expected_version)
-            if (changed := change(before)) == before:
-                return before
-            _refuse_another(before, changed)
-            changed = admit_change(before, changed, self._limits)
-            changed = await self._relinked(tx, before, changed)
-            return await self._save(tx, before, changed, Cause.CHANGED)
+        held = concerned = frozenset({knowledge_id})
+        while True:
+            # What a change links is known once it was made: then all of it is locked anew, in the order of ids, as two that link
+            # the same pieces the other way round would wait for each other forever. The more is held the less can be missing.
+            async with self._episodic.writing() as tx:
+                for one in sorted(held):
+                    await tx.knowledge(namespace, one)
+                before = _at_version(await _one(tx, namespace, knowledge_id), expected_version)
+                if (changed := change(before)) == before:
+                    return before
+                _refuse_another(before, changed)
+                changed = admit_change(before, changed, self._limits)
+                concerned = await _concerned(tx, before, changed)
+                if concerned <= held:
+                    changed = await self._relinked(tx, before, changed)
+                    return await self._save(tx, before, changed, Cause.CHANGED)
+            held |= concerned
 
     async def apply(
         self, namespace: str, knowledge_id: UUID, success: Success, *, episode_id: UUID | None = None, call: UUID | None = None
@@ -91,7 +105,8 @@ class KnowledgeKeeping:
             NotFound: no such piece, or no such episode, in this namespace.
         """
         check_label("namespace", namespace, self._limits)
-        async with self._episodic.writing() as tx:
+        turn = self._turns.setdefault((namespace, knowledge_id), asyncio.Lock())
+        async with turn, self._episodic.writing() as tx:
             before = await _one(tx, namespace, knowledge_id)
             if await self._noted(tx, call, knowledge_id):
                 return before
@@ -248,8 +263,16 @@ async def _refuse_taken(tx: EpisodicWriter, superseded: Knowledge, successor: Kn
     raise Conflict("id", "is taken by another piece of knowledge")
 
 
+async def _concerned(tx: EpisodicWriter, before: Knowledge, changed: Knowledge) -> frozenset[UUID]:
+    """The pieces that a change reads or writes as things are: with its links, those along the line that it joins as well."""
+    if changed.superseded_by == before.superseded_by:
+        return frozenset({before.id})
+    former = () if before.superseded_by is None else (before.superseded_by,)
+    return frozenset({*await _line(tx, changed, lambda piece: piece.superseded_by), *former})
+
+
 async def _successor(tx: EpisodicWriter, before: Knowledge, successor_id: UUID) -> Knowledge:
-    """The piece that may supersede this one; nobody links either of them until the transaction ends."""
+    """The piece that may supersede this one; the line that it is in is held, so that nobody links any of it meanwhile."""
     if successor_id == before.id:
         raise InvalidInput("superseded_by", "must be another piece of knowledge")
     successor = await tx.knowledge(before.scope.namespace, successor_id)
@@ -262,13 +285,13 @@ async def _successor(tx: EpisodicWriter, before: Knowledge, successor_id: UUID) 
     return successor
 
 
-async def _line(tx: EpisodicWriter, start: Knowledge, link: Callable[[Knowledge], UUID | None]) -> set[UUID]:
-    """The ids that one comes to from a piece by following a link, and its own; each of them locked."""
+async def _line(tx: EpisodicReader, start: Knowledge, link: Callable[[Knowledge], UUID | None]) -> set[UUID]:
+    """The ids that one comes to from a piece by following a link, and its own; none of them is locked here."""
     seen, following = {start.id}, link(start)
     while following is not None and following not in seen:
         seen.add(following)
-        piece = await tx.knowledge(start.scope.namespace, following)
-        following = None if piece is None else link(piece)
+        found = await tx.knowledge_by_uid([following])
+        following = next((link(piece) for piece in found if piece.scope.namespace == start.scope.namespace), None)
     return seen
 
 

@@ -50,7 +50,8 @@ class TableStore(Protocol):
     def filling(self, revision: str) -> AbstractAsyncContextManager[TableFilling]:
         """Fill with rows of that revision: all of it is there when the context ends, or after an error nothing.
 
-        What was filled in is brought to this program's revision, and every record is owed to the vector index.
+        What was filled in is brought to this program's revision, and every record is owed to the vector index. What the
+        store has only noted of its own running (usage, runs of jobs) gives way to it.
 
         Raises:
             Conflict: something is there already.

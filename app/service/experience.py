@@ -10,7 +10,7 @@ from uuid import UUID
 
 from app.errors import HybridMemoryError, InvalidInput
 from app.ingestion.episode_fields import EpisodeFields, episode_of
-from app.ingestion.feedback import FeedbackDraft
+from app.ingestion.feedback import FeedbackDraft, FeedbackFields
 from app.ingestion.limits import check_count, check_label, check_time
 from app.learning.quality import Quality, assess, is_learnable
 from app.records import (
@@ -162,17 +162,21 @@ class Experience(Side):
 
     async def record_feedback(
         self, scope: Scope, record_id: UUID, verdict: Verdict, *,
-        kind: RecordKind | None = None, query: str | None = None, note: str | None = None, call: UUID | None = None,
+        search_id: UUID | None = None, call: UUID | None = None, **fields: Unpack[FeedbackFields],
     ) -> Feedback:  # fmt: skip
         """Say what a recalled record was worth: it ranks higher or lower at once, and less so as time goes by.
 
         `scope` is whose feedback it is; a message's id is its session's, so that a session says which message is meant.
-        `query` is what the record was recalled for.
+        `query` is what the record was recalled for, `search_id` the search: if that took part in an experiment, its subject
+        has been given a value of the metric `feedback`; any other search is let be.
 
         Raises:
             NotFound: no such record in the namespace.
         """
-        return await self._parts.feedback.record(FeedbackDraft(scope, record_id, verdict, kind, query, note), call=call)
+        feedback = await self._parts.feedback.record(FeedbackDraft(scope, record_id, verdict, **fields), call=call)
+        if search_id is not None:
+            await self._parts.experiments.observe_feedback(search_id, feedback)
+        return feedback
 
     async def append_steps(
         self, namespace: str, episode_id: UUID, steps: Sequence[Json], *, call: UUID | None = None

@@ -24,8 +24,8 @@ async def test_an_installation_moves_with_two_commands(tmp_path: Path) -> None:
         backed_up = await old.run("backup", str(file))
         assert (backed_up.status, backed_up.stderr) == (0, "")
         refused = await old.run("restore", str(file))
-        assert refused.status == 1
-        assert "stop it first, a restore needs the installation to itself" in refused.stderr
+        stop = f"stop process {serving.process.pid}, then restore; it needs the installation to itself"
+        assert (refused.status, refused.stderr) == (1, f"error: {old.data} is in use: {stop}\n")
         await serving.stop(signal.SIGTERM)
     restored = await new.run("restore", str(file))
     assert (restored.status, restored.stderr) == (0, "")

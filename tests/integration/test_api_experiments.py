@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -11,7 +13,7 @@ from talking import append, created, said, search
 
 from app.cli.trending import trends_table
 from app.client import SyncMemoryClient
-from app.records import new_id
+from app.records import Scope, Verdict, new_id
 
 VARIANTS = [
     {"name": "control"},
@@ -142,6 +144,46 @@ def test_feedback_on_a_search_reaches_its_subject(api: Served, namespace: str) -
     assert api.portal.call(service.observe_search, namespace, arm["search_id"], 1.0) == 1
     assert api.portal.call(service.observe_search, f"{namespace}-other", arm["search_id"], 1.0) == 0
     assert sum(v["subjects"] for v in analysis(api, namespace)["variants"]) == 1
+
+
+def test_feedback_that_names_its_search_counts_in_the_experiment(api: Served, namespace: str) -> None:
+    """Useful is 1, anything else 0; after the stop as well; and once a call, also where its answer was lost."""
+    make(api, namespace, metric="feedback", metric_kind="binary")
+    fact = created(api.http.post("/v1/knowledge", json={"namespace": namespace, "description": "the cat sleeps"}))["id"]
+    ((control,), (words,)) = (assigned(api, namespace, variant, 1) for variant in ("control", "words"))
+    searches = {s: search(api, namespace, "cat", experiment="words-first", subject=s)["experiment"] for s in (control, words)}
+    for subject, verdict in ((control, "useful"), (words, "outdated")):
+        said = {"namespace": namespace, "record_id": fact, "verdict": verdict, "search_id": searches[subject]["search_id"]}
+        headers = {"Idempotency-Key": str(new_id())}
+        first, again = (created(api.http.post("/v1/feedback", json=said, headers=headers)) for _ in range(2))
+        assert first == again
+    assert subject_means(api, namespace) == {"control": (1, 1.0), "words": (1, 0.0)}
+    move(api, namespace, "stop")
+    repeated = partial(api.installation.service.record_feedback, search_id=UUID(searches[words]["search_id"]), call=new_id())
+    for _ in range(2):
+        api.portal.call(repeated, Scope(namespace), UUID(fact), Verdict.USEFUL)
+    assert subject_means(api, namespace) == {"control": (1, 1.0), "words": (1, 0.5)}
+
+
+def test_feedback_on_a_search_that_exposed_nobody_is_feedback(api: Served, namespace: str) -> None:
+    """Unknown, of another namespace, or without an experiment: it is stored as it always was, and nothing is observed."""
+    make(api, namespace, metric="feedback")
+    arm = search(api, namespace, "cat", experiment="words-first", subject="s1")["experiment"]
+    other = f"{namespace}-other"
+    facts = [created(api.http.post("/v1/knowledge", json={"namespace": n, "description": "x"}))["id"] for n in (namespace, other)]
+    for where, fact, search_id in ((namespace, facts[0], str(new_id())), (other, facts[1], arm["search_id"])):
+        said = {"namespace": where, "record_id": fact, "verdict": "useful", "search_id": search_id}
+        assert created(api.http.post("/v1/feedback", json=said))["verdict"] == "useful"
+    assert subject_means(api, namespace) == {}
+    malformed = api.http.post(
+        "/v1/feedback", json={"namespace": namespace, "record_id": facts[0], "verdict": "useful", "search_id": "s"}
+    )
+    assert (malformed.status_code, malformed.json()["errors"][0]["field"]) == (422, "search_id")
+
+
+def subject_means(api: Served, namespace: str) -> dict[str, tuple[int, float]]:
+    """Of each variant of which something was observed: how many subjects there are, and their mean."""
+    return {v["variant"]: (v["subjects"], v["mean"]) for v in analysis(api, namespace)["variants"] if v["subjects"]}
 
 
 def test_nothing_is_found_from_another_namespace(api: Served, namespace: str) -> None:

@@ -440,6 +440,15 @@ def test_a_refused_method_names_those_that_are_known(api: Served) -> None:
     assert api.http.options(SESSION).headers["allow"] == "DELETE, GET, PATCH, PUT"
 
 
+@pytest.mark.parametrize("path", ["/v1/episodes/similar", "/v1/knowledge/strategies"])
+@pytest.mark.parametrize("verb", ["GET", "PATCH", "DELETE", "PUT", "OPTIONS"])
+def test_a_name_beside_ids_is_no_id(api: Served, verb: str, path: str) -> None:
+    """Whatever comes along, it is the method that is refused: for no other request would the id be right."""
+    response = api.http.request(verb, path, params={"unknown": 1}, headers=JSON, content=b"{")
+    assert refusal_without_fields(response, 405)
+    assert response.headers["allow"] == "POST"
+
+
 @pytest.mark.parametrize("what", ["episodes", "knowledge"])
 def test_an_unknown_record_is_not_found(api: Served, namespace: str, what: str) -> None:
     """An id that stands for nothing is 404, one that is no id 422."""

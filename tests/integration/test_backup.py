@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -22,10 +23,24 @@ from app.episodic.engine import create_engine
 from app.episodic.keys import PostgresKeyStore
 from app.episodic.migrations import is_current, is_known, upgrade
 from app.episodic.repository import PostgresRepository
-from app.episodic.whole import DERIVED, PostgresTables
+from app.episodic.trends import PostgresTrends
+from app.episodic.whole import DERIVED, NOTED, PostgresTables
 from app.errors import Conflict, InvalidInput, TierUnavailable
 from app.ports import Erasure, OutboxOp, OutboxQuery
-from app.records import ApiKey, Feedback, Permission, RecordKind, Scope, SessionKey, SessionState, Tier, Verdict, new_id
+from app.records import (
+    ApiKey,
+    Feedback,
+    Permission,
+    RecordKind,
+    RunReport,
+    Scope,
+    SearchUsage,
+    SessionKey,
+    SessionState,
+    Tier,
+    Verdict,
+    new_id,
+)
 from app.testing.clock import FixedClock
 from app.testing.faults import away
 from app.testing.working import InMemoryWorkingMemory
@@ -220,6 +235,69 @@ async def test_only_an_empty_installation_is_restored_into(old: Site, new: Site,
     with pytest.raises(Conflict, match="installation: is not empty"):
         await new.backups.restore(path)
     assert await new.content() == content
+
+
+async def test_an_installation_that_only_ran_is_empty(old: Site, new: Site, tmp_path: Path) -> None:
+    """Its searches, runs of jobs and comparisons are noted in tables; they give way to those of the backup."""
+    await live(old)
+    await note(old, new_id())
+    path = await old.backup(tmp_path / "file")
+    for process in (new_id(), new_id()):
+        await note(new, process)
+    assert await noted(new) == NOTED
+    await new.backups.restore(path)
+    assert await new.content() == await old.content()
+    assert await noted(new) == {"consolidation_runs", "learning_marks", "memory_metrics"}
+    await note(new, new_id())  # numbers that the database gives go on
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "INSERT INTO outbox (op, kind, namespace, record_uid) VALUES ('delete', 'message', 'acme', gen_random_uuid())",
+        "INSERT INTO erasures (namespace, requested_at) VALUES ('acme', now())",
+        "INSERT INTO features (name, is_on, changed_at) VALUES ('retrieval', false, now())",
+        "INSERT INTO api_keys (id, key_sha256, name, scopes, namespaces) "
+        "VALUES (gen_random_uuid(), sha256('k'), 'a', '{memory:read}', '{acme}')",
+        "INSERT INTO idempotency_keys VALUES (gen_random_uuid(), gen_random_uuid(), now())",
+    ],
+    ids=["outbox", "erasures", "features", "api_keys", "idempotency_keys"],
+)
+async def test_what_is_owed_or_decided_is_not_dropped(old: Site, new: Site, tmp_path: Path, row: str) -> None:
+    """A deletion that the index still waits for, a key, a switch: none of them is a memory, and none of them may be lost."""
+    path = await old.backup(tmp_path / "file")
+    async with new.engine.begin() as connection:
+        await connection.execute(text(row))
+    await note(new, new_id())
+    table = row.split()[2]
+    with pytest.raises(Conflict, match=rf"^installation: is not empty \(rows: {table} 1\); a backup is restored"):
+        await new.backups.restore(path)
+    assert await noted(new) == NOTED
+
+
+async def note(site: Site, process: UUID) -> None:
+    """What running leaves behind: a search, jobs, a comparison, a recall that could be cached, an episode to learn from."""
+    await PostgresTrends(site.engine).save_usage(process, [SearchUsage("acme", NOW.date(), searches=1)])
+    async with site.tiers.episodic.writing() as tx:
+        await tx.record_run(RunReport(process, NOW, NOW, {"drained": 0}))
+        await tx.renew_episode_generation("acme")
+    async with site.engine.begin() as connection:
+        await connection.execute(text("INSERT INTO learning_marks (namespace) VALUES ('acme')"))
+        await connection.execute(text(_RECONCILIATION), {"id": process})
+
+
+_RECONCILIATION: Final = """
+    INSERT INTO reconciliations
+        (id, is_repair, space, started_at, total, checked, findings, examples, pending, dead_letters, state, generation)
+    VALUES (:id, false, 'hashing', now(), 0, 0, '{}', '{}', 0, 0, 'done', 1)
+"""
+
+
+async def noted(site: Site) -> set[str]:
+    """The tables of `NOTED` that have rows."""
+    async with site.engine.connect() as connection:
+        counts = {name: await connection.execute(text(f"SELECT count(*) FROM {name}")) for name in NOTED}  # noqa: S608
+    return {name for name, count in counts.items() if count.scalar_one()}
 
 
 async def test_a_damaged_file_changes_nothing(old: Site, new: Site, tmp_path: Path) -> None:

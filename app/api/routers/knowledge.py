@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
 from app.api.idempotency import Once, once
+from app.api.naming import KNOWLEDGE
 from app.api.openapi import ANY, BODY, CHANGED, NOT_FOUND, NOT_MODIFIED, ONCE
 from app.api.versions import IfMatch, IfNoneMatch, shown, tag
 from app.api.wire.base import Moment
@@ -83,7 +84,7 @@ async def get_learned_strategies(body: StrategiesIn, service: Service, access: M
     )
 
 
-@router.get("/knowledge/{knowledge_id}", tags=["knowledge"], summary="One piece of knowledge", responses=NOT_FOUND | NOT_MODIFIED)
+@router.get(KNOWLEDGE, tags=["knowledge"], summary="One piece of knowledge", responses=NOT_FOUND | NOT_MODIFIED)
 async def get_knowledge(
     knowledge_id: UUID, service: Service, access: MayRead, response: Response, held: IfNoneMatch,
     namespace: Namespace = DEFAULT_NAMESPACE,
@@ -94,7 +95,7 @@ async def get_knowledge(
 
 
 @router.patch(
-    "/knowledge/{knowledge_id}", tags=["knowledge"], summary="Change fields of a piece of knowledge",
+    KNOWLEDGE, tags=["knowledge"], summary="Change fields of a piece of knowledge",
     responses=BODY | NOT_FOUND | CHANGED,
 )  # fmt: skip
 async def change_knowledge(
@@ -123,7 +124,7 @@ async def apply_knowledge(
 
 
 @router.delete(
-    "/knowledge/{knowledge_id}", tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge",
+    KNOWLEDGE, tags=["knowledge"], status_code=204, summary="Delete a piece of knowledge",
     responses=NOT_FOUND | CHANGED,
 )  # fmt: skip
 async def delete_knowledge(

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from app.api.dependencies import MayRead, MayWrite, ReadScope, Service
 from app.api.idempotency import Once, once
+from app.api.naming import EPISODE
 from app.api.openapi import ANY, BODY, CHANGED, NOT_FOUND, NOT_MODIFIED, ONCE
 from app.api.versions import IfMatch, IfNoneMatch, shown, tag
 from app.api.wire.base import Moment
@@ -100,7 +101,7 @@ async def list_episodes(
 
 
 @router.get(
-    "/episodes/{episode_id}", tags=["episodes"], summary="One episode with its first 100 steps",
+    EPISODE, tags=["episodes"], summary="One episode with its first 100 steps",
     responses=NOT_FOUND | NOT_MODIFIED,
 )  # fmt: skip
 async def get_episode(
@@ -119,9 +120,7 @@ async def get_episode(
     )
 
 
-@router.patch(
-    "/episodes/{episode_id}", tags=["episodes"], summary="Change fields of an episode", responses=BODY | NOT_FOUND | CHANGED
-)
+@router.patch(EPISODE, tags=["episodes"], summary="Change fields of an episode", responses=BODY | NOT_FOUND | CHANGED)
 async def change_episode(
     episode_id: UUID, body: EpisodePatch, service: Service, access: MayWrite, response: Response, expected: IfMatch
 ) -> EpisodeOut:
@@ -132,9 +131,7 @@ async def change_episode(
     return await _shown_episode(service, changed)
 
 
-@router.delete(
-    "/episodes/{episode_id}", tags=["episodes"], status_code=204, summary="Delete an episode", responses=NOT_FOUND | CHANGED
-)
+@router.delete(EPISODE, tags=["episodes"], status_code=204, summary="Delete an episode", responses=NOT_FOUND | CHANGED)
 async def delete_episode(
     episode_id: UUID, service: Service, access: MayWrite, expected: IfMatch, namespace: Namespace = DEFAULT_NAMESPACE
 ) -> None:
@@ -171,12 +168,20 @@ async def list_outcomes(
 @once
 async def record_feedback(body: FeedbackIn, service: Service, access: MayWrite, attempt: Once) -> FeedbackOut:
     """The record ranks higher (`useful`) or lower (`wrong`, `outdated`, `harmful`) at once, within bounds, and less so as time
-    goes by: `components.feedback` of a hit says how much."""
+    goes by: `components.feedback` of a hit says how much. If its search took part in an experiment, `search_id` has the
+    feedback count there as well."""
     access.check(body.namespace)
     scope = body.scope(body.session_id)
     return FeedbackOut.of(
         await service.record_feedback(
-            scope, body.record_id, body.verdict, kind=body.kind, query=body.query, note=body.note, call=attempt.effect
+            scope,
+            body.record_id,
+            body.verdict,
+            kind=body.kind,
+            query=body.query,
+            note=body.note,
+            search_id=body.search_id,
+            call=attempt.effect,
         )
     )
 

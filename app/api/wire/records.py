@@ -210,6 +210,10 @@ class FeedbackIn(Scoped):
     verdict: Verdict
     query: StrictStr | None = Field(default=None, description="What it was recalled for")
     note: StrictStr | None = None
+    search_id: UUID | None = Field(
+        default=None,
+        description="`experiment.search_id` of the answer it was in; its subject has `feedback` observed: 1 if useful, else 0",
+    )
 
 
 class FeedbackOut(BaseModel):

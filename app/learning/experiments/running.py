@@ -17,12 +17,14 @@ from app.learning.experiments.assignment import assigned
 from app.learning.experiments.exposures import ExposureLog
 from app.ports import Clock, ExperimentStore
 from app.records import (
+    FEEDBACK,
     Analysis,
     Arm,
     Enrolment,
     Experiment,
     ExperimentState,
     Exposure,
+    Feedback,
     Metric,
     MetricKind,
     Observation,
@@ -33,6 +35,7 @@ from app.records import (
     Recollection,
     Scope,
     Variant,
+    Verdict,
     derived_uuid,
     new_id,
 )
@@ -181,6 +184,11 @@ class Experiments:
             ]
         )
         return len(exposures)
+
+    async def observe_feedback(self, search_id: UUID, feedback: Feedback) -> int:
+        """Have feedback count for whoever the search it is about exposed, once by its id; returns how many there were."""
+        worth = 1.0 if feedback.verdict is Verdict.USEFUL else 0.0
+        return await self.observe_search(feedback.scope.namespace, search_id, FEEDBACK, worth, observation_id=feedback.id)
 
     async def analyse(self, namespace: str, name: str, metric: str | None = None) -> Analysis:
         """What the experiment says so far, by its own metric or another one that was observed."""
