@@ -78,10 +78,11 @@ class Backups:
 
     async def _refuse_unless_empty(self) -> None:
         """Of tiers 1 and 3; the table store sees to its own."""
-        waiting = (await self._working.backlog()).sessions + len(await self._working.unreleased_sessions(1))
+        backlog = await self._working.backlog()
+        sessions = backlog.sessions + len(await self._working.unreleased_sessions(1))
         points = await self._semantic.count()
-        if waiting or points:
-            found = f"{waiting} sessions in Redis, {points} points in the index"
+        if sessions or backlog.episodes or points:
+            found = f"{sessions} sessions and {backlog.episodes} episodes in Redis, {points} points in the index"
             raise Conflict("installation", f"is not empty ({found}); a backup is restored into an empty one only")
 
 

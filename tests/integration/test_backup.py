@@ -29,7 +29,9 @@ from app.errors import Conflict, InvalidInput, TierUnavailable
 from app.ports import Erasure, OutboxOp, OutboxQuery
 from app.records import (
     ApiKey,
+    EpisodeKind,
     Feedback,
+    LoggedEpisode,
     Permission,
     RecordKind,
     RunReport,
@@ -219,13 +221,15 @@ async def test_without_redis_there_is_no_backup(old: Site, tmp_path: Path) -> No
         await dark.backup(tmp_path / "file")
 
 
-@pytest.mark.parametrize("where", ["postgres", "redis", "index"])
+@pytest.mark.parametrize("where", ["postgres", "redis", "log", "index"])
 async def test_only_an_empty_installation_is_restored_into(old: Site, new: Site, tmp_path: Path, where: str) -> None:
-    """A row in Postgres, a session in Redis or a point in the index is enough to be refused, and is kept."""
+    """A row in Postgres, a session or an episode in Redis or a point in the index is enough to be refused, and is kept."""
     await live(old)
     path = await old.backup(tmp_path / "file")
     if where == "index":
         new = replace(new, tiers=replace(new.tiers, semantic=old.tiers.semantic))
+    elif where == "log":
+        await new.tiers.working.log_episode(LoggedEpisode(episode(kind=EpisodeKind.TASK), (), NOW))
     else:
         await append(new.tiers, "mine")
     if where == "postgres":
