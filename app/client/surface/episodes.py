@@ -54,7 +54,8 @@ class EpisodeCalls:
 
     @get(_EPISODE)
     def get_episode(self, episode_id: UUID, *, namespace: str = DEFAULT_NAMESPACE) -> Ask[Episode]:
-        """
+        """An episode with its first steps, and what the quality validator says of it.
+
         Raises:
             NotFound: there is none in this namespace.
         """

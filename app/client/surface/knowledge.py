@@ -41,7 +41,8 @@ class KnowledgeCalls:
 
     @get(_KNOWLEDGE)
     def get_knowledge(self, knowledge_id: UUID, *, namespace: str = DEFAULT_NAMESPACE) -> Ask[Knowledge]:
-        """
+        """A piece of knowledge.
+
         Raises:
             NotFound: there is none in this namespace.
         """
