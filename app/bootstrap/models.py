@@ -58,7 +58,7 @@ async def open_embedder(
     settings: Settings, local: SentenceTransformerEmbedder | None, redis: Client, guard: Guard, stack: AsyncExitStack
 ) -> tuple[Embedder, EmbedderChain]:
     providers = await _providers(settings, local, stack)
-    chain = EmbedderChain(providers, breaker=breaker_policy(settings), may_be_absent=not _names_ollama(settings))
+    chain = EmbedderChain(providers, breaker=breaker_policy(settings), may_be_absent=not names_ollama(settings))
     stack.push_async_callback(chain.close)
     if settings.embedder is EmbedderChoice.HASHING:
         return chain, chain  # hashing a text costs less than asking a cache for it
@@ -66,7 +66,7 @@ async def open_embedder(
     return CachedEmbedder(BatchingEmbedder(chain), RedisCache(redis, guard=guard), ttl=ttl), chain
 
 
-def _names_ollama(settings: Settings) -> bool:
+def names_ollama(settings: Settings) -> bool:
     """Whether somebody wants Ollama, and not just whatever is there. A copy of `.env.example` names the defaults."""
     defaults = Settings.model_fields
     names = ("ollama_url", "ollama_embedding_model", "ollama_summary_model")
