@@ -117,7 +117,7 @@ def test_episodes_without_outcome_are_listed(api: Served, namespace: str) -> Non
     ]
     decide(api, namespace, "wait", wait="stored")
     decide(api, namespace, "wait", wait="stored", ended_at="2026-03-01T09:30:00Z", outcome={})
-    asked = {"namespace": namespace, "lacks_outcome": True, "ended_before": "2026-03-03T00:00:00Z"}
+    asked: dict[str, Any] = {"namespace": namespace, "lacks_outcome": True, "ended_before": "2026-03-03T00:00:00Z"}
     page = api.http.get("/v1/episodes", params=asked | {"limit": 1}).json()
     assert ([e["id"] for e in page["episodes"]], page["next"]) == ([older], older)
     rest = api.http.get("/v1/episodes", params=asked | {"before": older}).json()
