@@ -57,12 +57,20 @@ def open_stages(
 async def open_embedder(
     settings: Settings, local: SentenceTransformerEmbedder | None, redis: Client, guard: Guard, stack: AsyncExitStack
 ) -> tuple[Embedder, EmbedderChain]:
-    chain = EmbedderChain(await _providers(settings, local, stack), breaker=breaker_policy(settings))
+    providers = await _providers(settings, local, stack)
+    chain = EmbedderChain(providers, breaker=breaker_policy(settings), may_be_absent=not names_ollama(settings))
     stack.push_async_callback(chain.close)
     if settings.embedder is EmbedderChoice.HASHING:
         return chain, chain  # hashing a text costs less than asking a cache for it
     ttl = timedelta(seconds=settings.embedding_cache_ttl_seconds)
     return CachedEmbedder(BatchingEmbedder(chain), RedisCache(redis, guard=guard), ttl=ttl), chain
+
+
+def names_ollama(settings: Settings) -> bool:
+    """Whether somebody wants Ollama, and not just whatever is there. A copy of `.env.example` names the defaults."""
+    defaults = Settings.model_fields
+    names = ("ollama_url", "ollama_embedding_model", "ollama_summary_model")
+    return settings.embedder is EmbedderChoice.OLLAMA or any(getattr(settings, n) != defaults[n].default for n in names)
 
 
 async def _providers(settings: Settings, local: SentenceTransformerEmbedder | None, stack: AsyncExitStack) -> list[Embedder]:

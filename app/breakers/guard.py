@@ -8,6 +8,7 @@ breaker opens, and whoever waits is told at once.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -61,6 +62,11 @@ class Guard:
     @property
     def is_closed(self) -> bool:
         return self._breaker.is_closed
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether it is worth a warning that it is away."""
+        return self._breaker.policy.is_missed or self._answers > 0
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
@@ -165,7 +171,8 @@ class Guard:
         before, self._breaker = self._breaker, breaker
         BREAKER_STATE.labels(self._engine).set(breaker.state)
         if before.is_closed and not breaker.is_closed:
-            log.warning("engine_left_alone", engine=self._engine, problem=breaker.problem)
+            level = logging.WARNING if self.is_missed else logging.DEBUG
+            log.log(level, "engine_left_alone", engine=self._engine, problem=breaker.problem)
             if self._probing is None or self._probing.done():
                 self._probing = asyncio.create_task(self._probe_until_back())
         elif breaker.is_closed and before.opened_at is not None:

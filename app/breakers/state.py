@@ -25,13 +25,15 @@ class BreakerPolicy:
 
     `failure_threshold` failures in a row open the breaker. A call without an answer after `late_after` has the engine
     pinged; a ping without an answer within `ping_deadline` opens it at once. While it is open there is a ping every
-    `probe_every`, and nothing else.
+    `probe_every`, and nothing else. `is_missed` False: nobody counts on the engine, so that its absence is no news before it
+    answered once.
     """
 
     failure_threshold: int = 3
     late_after: timedelta = timedelta(milliseconds=100)
     ping_deadline: timedelta = timedelta(seconds=1)
     probe_every: timedelta = timedelta(milliseconds=500)
+    is_missed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

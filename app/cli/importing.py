@@ -59,7 +59,7 @@ async def import_(reaching: Reaching, plan: ImportPlan, console: Console) -> Non
     """Take a file in, or only look at it, and print the report.
 
     Raises:
-        InvalidInput: the file is cut short or no such export; nothing was written.
+        InvalidInput: the file is cut short, or is no such export; nothing was written.
         Conflict: an id stands for something else already; nothing was written.
     """
     is_own = plan.source is None or (plan.source is Source.JSONL and is_portable(plan.path))
@@ -71,6 +71,8 @@ async def import_(reaching: Reaching, plan: ImportPlan, console: Console) -> Non
 
 
 async def _own(reaching: Reaching, plan: ImportPlan, console: Console) -> Report:
+    if plan.source is None and not is_portable(plan.path):
+        raise InvalidInput("file", f"is no export of our own: say with --from whose it is ({', '.join(Source)})")
     target = plan.namespace or namespace_of(plan.path)  # before anything is started
     if plan.is_dry:
         found = await asyncio.to_thread(_looked_at, plan.path, target)

@@ -19,11 +19,7 @@ from app.client.problems import Failure
 from app.client.reply import Reply
 from app.errors import UnexpectedAnswer
 from app.records import (
-    Episode,
-    EpisodeReceipt,
-    EpisodeStep,
     Hit,
-    Knowledge,
     Message,
     RecentContext,
     Recollection,
@@ -229,24 +225,6 @@ def valued(kind: type[T], value: object) -> T:
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
-
-
-def episode(document: Document) -> Episode:
-    return valued(Episode, scoped(document))
-
-
-def knowledge(document: Document) -> Knowledge:
-    return valued(Knowledge, scoped(document))
-
-
-def step(document: Document) -> EpisodeStep:
-    return valued(EpisodeStep, document)
-
-
-def stored_episode(reply: Reply) -> EpisodeReceipt:
-    answer = document(reply)
-    where = {name: answer.get(name) for name in ("stored_in", "degraded", "skipped")}
-    return valued(EpisodeReceipt, {"episode": scoped(answer), **where})
 
 
 def message_in(namespace: str, session_id: str | None) -> Callable[[Any], Message]:

@@ -12,13 +12,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import partial, update_wrapper
+from functools import partial
 from http import HTTPMethod, HTTPStatus
 from pathlib import Path
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 from urllib.parse import quote
 from uuid import UUID
 
+from app.client.methods import answer_of, bound, method_of, signature_of
 from app.client.problems import Failure, failure_of, refuse_other_version
 from app.client.reply import Reply
 from app.errors import InvalidInput
@@ -222,17 +223,47 @@ class Synchronous(ABC):
     def portions(self, request: Request[None]) -> Generator[bytes, None, None]: ...
 
 
-class Call(Generic[P, T]):
+class _Method(ABC):
+    """What is a method of either kind of client, and a description of one on a class that is none."""
+
+    def __init__(self, describe: Callable[..., Any]) -> None:
+        self.describe: Any = describe
+        self.__doc__ = describe.__doc__
+        self._made: dict[bool, Callable[..., Any]] = {}
+
+    def of(self, client: object | None, owner: type) -> Any:
+        is_awaited = issubclass(owner, Asynchronous)
+        if not (is_awaited or issubclass(owner, Synchronous)):
+            return self
+        if is_awaited not in self._made:
+            signature = signature_of(self.describe, lambda described: self.answer(described, is_awaited=is_awaited))
+            self._made[is_awaited] = method_of(self.function(is_awaited=is_awaited), self.describe, signature)
+        return bound(self._made[is_awaited], client)
+
+    @abstractmethod
+    def function(self, *, is_awaited: bool) -> Callable[..., Any]:
+        """A new function of a client and the parameters of the description."""
+
+    @abstractmethod
+    def answer(self, described: Any, *, is_awaited: bool) -> Any:
+        """The type of what it returns, of what the description returns."""
+
+
+class Call(_Method, Generic[P, T]):
     """A method that asks and answers."""
 
     def __init__(self, route: Route, describe: Callable[Concatenate[Any, P], Ask[T]]) -> None:
+        super().__init__(describe)
         self.route: Final = route
-        self.describe: Final = describe
-        self.__doc__ = describe.__doc__
+        self.describe = describe
 
     def request(self, *args: P.args, **kwargs: P.kwargs) -> Request[T]:
         return prepared(self.route, self.describe(None, *args, **kwargs))
 
+    @overload
+    def __get__(self, client: None, owner: type[Asynchronous]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]: ...
+    @overload
+    def __get__(self, client: None, owner: type[Synchronous]) -> Callable[Concatenate[Any, P], T]: ...
     @overload
     def __get__(self, client: None, owner: type) -> Call[P, T]: ...
     @overload
@@ -240,22 +271,32 @@ class Call(Generic[P, T]):
     @overload
     def __get__(self, client: Synchronous, owner: type) -> Callable[P, T]: ...
     def __get__(self, client: Asynchronous | Synchronous | None, owner: type) -> Any:
-        if client is None:
-            return self
+        return self.of(client, owner)
 
-        def asking(*args: P.args, **kwargs: P.kwargs) -> Any:
+    def function(self, *, is_awaited: bool) -> Callable[..., Any]:
+        async def awaited(client: Asynchronous, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return await client.ask(self.request(*args, **kwargs))
+
+        def waited(client: Synchronous, /, *args: P.args, **kwargs: P.kwargs) -> T:
             return client.ask(self.request(*args, **kwargs))
 
-        return update_wrapper(asking, self.describe)
+        return awaited if is_awaited else waited
+
+    def answer(self, described: Any, *, is_awaited: bool) -> Any:  # noqa: ARG002 - that it is awaited the function says itself
+        return answer_of(described)
 
 
-class Pages(Generic[P, T]):
+class Pages(_Method, Generic[P, T]):
     """A method that iterates over all pages of a list, item by item."""
 
     def __init__(self, describe: Callable[Concatenate[Any, P], Paging[T]]) -> None:
-        self.describe: Final = describe
-        self.__doc__ = describe.__doc__
+        super().__init__(describe)
+        self.describe = describe
 
+    @overload
+    def __get__(self, client: None, owner: type[Asynchronous]) -> Callable[Concatenate[Any, P], AsyncIterator[T]]: ...
+    @overload
+    def __get__(self, client: None, owner: type[Synchronous]) -> Callable[Concatenate[Any, P], Iterator[T]]: ...
     @overload
     def __get__(self, client: None, owner: type) -> Pages[P, T]: ...
     @overload
@@ -263,23 +304,30 @@ class Pages(Generic[P, T]):
     @overload
     def __get__(self, client: Synchronous, owner: type) -> Callable[P, Iterator[T]]: ...
     def __get__(self, client: Asynchronous | Synchronous | None, owner: type) -> Any:
-        if client is None:
-            return self
+        return self.of(client, owner)
 
-        def iterating(*args: P.args, **kwargs: P.kwargs) -> Any:
+    def function(self, *, is_awaited: bool) -> Callable[..., Any]:  # noqa: ARG002 - either returns what is iterated over
+        def iterating(client: Asynchronous | Synchronous, /, *args: P.args, **kwargs: P.kwargs) -> Any:
             return client.pages(self.describe(None, *args, **kwargs))
 
-        return update_wrapper(iterating, self.describe)
+        return iterating
+
+    def answer(self, described: Any, *, is_awaited: bool) -> Any:
+        return (AsyncIterator if is_awaited else Iterator)[answer_of(described)]
 
 
-class Download(Generic[P]):
+class Download(_Method, Generic[P]):
     """A method that receives a file, in portions."""
 
     def __init__(self, route: Route, describe: Callable[Concatenate[Any, P], Ask[None]]) -> None:
+        super().__init__(describe)
         self.route: Final = route
-        self.describe: Final = describe
-        self.__doc__ = describe.__doc__
+        self.describe = describe
 
+    @overload
+    def __get__(self, client: None, owner: type[Asynchronous]) -> Callable[Concatenate[Any, P], AsyncGenerator[bytes, None]]: ...
+    @overload
+    def __get__(self, client: None, owner: type[Synchronous]) -> Callable[Concatenate[Any, P], Generator[bytes, None, None]]: ...
     @overload
     def __get__(self, client: None, owner: type) -> Download[P]: ...
     @overload
@@ -287,13 +335,16 @@ class Download(Generic[P]):
     @overload
     def __get__(self, client: Synchronous, owner: type) -> Callable[P, Generator[bytes, None, None]]: ...
     def __get__(self, client: Asynchronous | Synchronous | None, owner: type) -> Any:
-        if client is None:
-            return self
+        return self.of(client, owner)
 
-        def receiving(*args: P.args, **kwargs: P.kwargs) -> Any:
+    def function(self, *, is_awaited: bool) -> Callable[..., Any]:  # noqa: ARG002 - either returns what is iterated over
+        def receiving(client: Asynchronous | Synchronous, /, *args: P.args, **kwargs: P.kwargs) -> Any:
             return client.portions(prepared(self.route, self.describe(None, *args, **kwargs)))
 
-        return update_wrapper(receiving, self.describe)
+        return receiving
+
+    def answer(self, described: Any, *, is_awaited: bool) -> Any:  # noqa: ARG002 - a file is bytes
+        return AsyncGenerator[bytes, None] if is_awaited else Generator[bytes, None, None]
 
 
 class Described:

@@ -99,7 +99,7 @@ class EpisodesAsked(Owner, total=False):
     session_id: str | None
     kind: EpisodeKind | str | None
     archived: bool
-    outcome: str
+    lacks_outcome: bool
     ended_before: datetime | str | None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from app.client.answers import Document, document, given, knowledge, scoped, valued
+from app.client.answers import Document, document, given, scoped, valued
 from app.client.reply import Reply
 from app.records import (
     Feedback,
@@ -42,11 +42,18 @@ class Estimate:
     upper: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKnowledge(Knowledge):
+    """A piece of knowledge as the service has it, with what is believed of its success rate."""
+
+    estimated_success: Estimate
+
+
 @dataclass(frozen=True, slots=True)
 class LearnedStrategy:
     """A piece of knowledge for a situation. `components` are the terms `score` is the sum of; `why` says it in words."""
 
-    knowledge: Knowledge
+    knowledge: StoredKnowledge
     score: float
     components: Mapping[str, float]
     matched_conditions: tuple[MetCondition, ...]
@@ -81,6 +88,14 @@ class FoundPattern:
     supporting_episodes: tuple[UUID, ...]
     contradicting_episodes: tuple[UUID, ...]
     first_seen_at: datetime
+
+
+def knowledge(found: Document) -> StoredKnowledge:
+    return valued(StoredKnowledge, scoped(found))
+
+
+def one_knowledge(reply: Reply) -> StoredKnowledge:
+    return knowledge(document(reply))
 
 
 def learned_strategies(reply: Reply) -> LearnedStrategies:

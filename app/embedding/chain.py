@@ -29,11 +29,15 @@ SAME_SPACE_COSINE: Final = 0.99
 
 @dataclass(slots=True)
 class _Link:
-    """A provider with its guard; `space` is set once its vectors proved to differ from the primary's."""
+    """A provider with its guard; `space` is set once its vectors proved to differ from the primary's.
+
+    `is_reported`: that it does not answer was logged before.
+    """
 
     provider: Embedder
     guard: Guard
     space: Space | None = None
+    is_reported: bool = False
 
 
 class EmbedderChain:
@@ -41,12 +45,16 @@ class EmbedderChain:
 
     When a fallback claims the primary's space, one sentence embedded by both, as soon as both are up, checks the claim;
     where they disagree the fallback's vectors are given a space of their own from then on.
+
+    `may_be_absent`: nobody asked for those before the last one; that such a one is not there is said once, as no trouble.
     """
 
     def __init__(
-        self, providers: Sequence[Embedder], *, breaker: BreakerPolicy | None = None, pause: Pause = asyncio.sleep
-    ) -> None:
-        self._links = [_Link(provider, _guard_of(provider, breaker, pause)) for provider in providers]
+        self, providers: Sequence[Embedder], *,
+        breaker: BreakerPolicy | None = None, pause: Pause = asyncio.sleep, may_be_absent: bool = False,
+    ) -> None:  # fmt: skip
+        missed = [not (may_be_absent and link < len(providers) - 1) for link in range(len(providers))]
+        self._links = [_Link(p, _guard_of(p, breaker, pause, is_missed=m)) for p, m in zip(providers, missed, strict=True)]
         self._comparison: asyncio.Task[None] | None = None
         self._to_compare = self._links[1:]
         self._in_use: str | None = None
@@ -124,9 +132,16 @@ class EmbedderChain:
                 await reached(FaultPoint.EMBED_ASKING)
                 answer = await link.provider.embed(texts)
             except EmbedderUnavailable as error:
-                log.warning("embedder_failed", provider=error.provider, problem=error.problem)
+                self._report(link, error)
                 raise
         return answer if link.space is None else replace(answer, space=link.space)
+
+    def _report(self, link: _Link, error: EmbedderUnavailable) -> None:
+        if link.guard.is_missed:
+            log.warning("embedder_failed", provider=error.provider, problem=error.problem)
+        elif not link.is_reported:
+            log.info("embedder_absent", provider=error.provider, problem=error.problem)
+        link.is_reported = True
 
     def _note(self, link: _Link, answer: Embedded) -> None:
         EMBEDDED_TEXTS.labels(answer.provider).inc(len(answer.vectors))
@@ -154,11 +169,11 @@ class EmbedderChain:
             log.warning("embedding_spaces_differ", primary=ours.provider, fallback=theirs.provider, cosine=round(cosine, 4))
 
 
-def _guard_of(provider: Embedder, policy: BreakerPolicy | None, pause: Pause) -> Guard:
+def _guard_of(provider: Embedder, policy: BreakerPolicy | None, pause: Pause, *, is_missed: bool) -> Guard:
     """A server that answers pings may still have no model that embeds, so only an embedding brings it back."""
 
     async def probe() -> None:
         await provider.embed([PROBE])
 
-    patient = replace(policy or BreakerPolicy(), ping_deadline=_PING_DEADLINE)
+    patient = replace(policy or BreakerPolicy(), ping_deadline=_PING_DEADLINE, is_missed=is_missed)
     return Guard(type(provider).__name__, provider.ping, probe=probe, outage=EmbedderUnavailable, policy=patient, pause=pause)

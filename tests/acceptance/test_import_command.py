@@ -46,6 +46,21 @@ async def test_a_cut_export_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not home.data.exists()
 
 
+async def test_a_file_of_another_source_is_refused(tmp_path: Path) -> None:
+    """Whoever names the wrong source, or none, is told what was expected, or which there are; nothing is started."""
+    home, file = Home.at(tmp_path / "home"), tmp_path / "talk.json"
+    file.write_text('[{"role": "user", "content": "hi"}]')
+    wrong = await home.run("import", "--from", "mem0", str(file))
+    none = await home.run("import", str(file))
+    assert (wrong.status, wrong.stderr.startswith("error: file: holds nothing that mem0 exports: expected memories")) == (1, True)
+    assert (none.status, none.stderr) == (
+        1,
+        "error: file: is no export of our own: say with --from whose it is (mem0, langgraph, zep, letta, redis-agent-memory, "
+        "openai-messages, jsonl)\n",
+    )
+    assert not home.data.exists()
+
+
 async def test_an_export_is_taken_in(tmp_path: Path) -> None:
     """By a command that finds the running service: the report as JSON, and the history there."""
     home = Home.at(tmp_path)

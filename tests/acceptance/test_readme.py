@@ -142,10 +142,20 @@ def test_the_page_on_mcp_keeps_its_word() -> None:
 
 
 async def test_the_client_and_the_commands_reach_the_service(reader: Reader) -> None:
-    """The second Python snippet prints what is shown; the commands find the service, and in it what the client said."""
-    await reader.type(README.snippets("In Python", "python")[1])
+    """The Python snippets of the client print what is shown; the commands find the service, and in it what the client said."""
+    for snippet in README.snippets("In Python", "python")[1:]:
+        await reader.type(snippet)
     (commands,) = README.snippets("On the command line", "sh")
-    assert "Ghent" in await reader.type(Snippet("sh", commands.code.replace("When does Miso see the vet?", "Which train?")))
+    printed = await reader.type(Snippet("sh", commands.code.replace("When does Miso see the vet?", "Which train?")))
+    assert "Ghent" in printed
+    assert commands.answer is not None
+    shown = commands.answer.code.partition("records ")[2]
+    assert labels(printed.partition("records ")[2]) == labels(shown)
+
+
+def labels(printed: str) -> list[str]:
+    """What a table of the command line tells of, without its numbers."""
+    return [re.sub(r" {2,}\S+ *$", "", line).strip() for line in printed.splitlines()]
 
 
 async def test_servers_are_named_migrated_and_given_keys(alone: Reader, valkey_url: str, empty_database_url: str) -> None:

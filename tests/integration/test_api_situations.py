@@ -117,7 +117,7 @@ def test_episodes_without_outcome_are_listed(api: Served, namespace: str) -> Non
     ]
     decide(api, namespace, "wait", wait="stored")
     decide(api, namespace, "wait", wait="stored", ended_at="2026-03-01T09:30:00Z", outcome={})
-    asked = {"namespace": namespace, "outcome": "missing", "ended_before": "2026-03-03T00:00:00Z"}
+    asked: dict[str, Any] = {"namespace": namespace, "lacks_outcome": True, "ended_before": "2026-03-03T00:00:00Z"}
     page = api.http.get("/v1/episodes", params=asked | {"limit": 1}).json()
     assert ([e["id"] for e in page["episodes"]], page["next"]) == ([older], older)
     rest = api.http.get("/v1/episodes", params=asked | {"before": older}).json()
@@ -193,11 +193,11 @@ def test_contradictory_listings_are_refused(api: Served, namespace: str) -> None
     """What would be ignored in silence is refused instead."""
     asked: list[dict[str, Any]] = [
         {"ended_before": "2026-03-03T00:00:00Z"},
-        {"outcome": "missing", "archived": True},
-        {"outcome": "missing", "ended_before": "2026-03-03T00:00:00"},
-        {"outcome": "lost"},
+        {"lacks_outcome": True, "archived": True},
+        {"lacks_outcome": True, "ended_before": "2026-03-03T00:00:00"},
+        {"lacks_outcome": "lost"},
     ]
     answers = [api.http.get("/v1/episodes", params={"namespace": namespace, **parameters}) for parameters in asked]
     assert [(a.status_code, a.json()["errors"][0]["field"]) for a in answers] == [
-        (422, "ended_before"), (422, "archived"), (422, "ended_before"), (422, "outcome"),
+        (422, "ended_before"), (422, "archived"), (422, "ended_before"), (422, "lacks_outcome"),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 from served import Served
 from talking import SAID_AT
 
-from app.client import IngestReport, MemoryClient, Said, Session, SyncMemoryClient
+from app.client import IngestReport, MemoryClient, Said, Session, StoredEpisode, Surface, SyncMemoryClient, as_json
 from app.errors import Forbidden, InvalidInput, NotFound, Unauthenticated, VersionMismatch
 from app.records import (
     Appended,
     AppendReceipt,
     Cause,
     Draft,
+    Episode,
     EpisodeKind,
     KnowledgeKind,
     Message,
@@ -118,22 +120,29 @@ def test_an_episode_lives_its_life(client: SyncMemoryClient, namespace: str) -> 
         EpisodeKind.DECISION,
         {"plan": 9},
     )
-    assert client.get_episode(episode.id, namespace=namespace) == episode
+    full = client.get_episode(episode.id, namespace=namespace)
+    assert {f.name: getattr(full, f.name) for f in fields(Episode)} == {f.name: getattr(episode, f.name) for f in fields(Episode)}
+    assert (full.is_learnable, full.requires_embedding, episode.is_learnable, episode.requires_embedding) == (False, True) * 2
+    assert ([s.content for s in full.steps], full.step_count, full.next) == ([{"did": "vote"}], 1, None)
+    said = client.ask(as_json(Surface.get_episode.request(episode.id, namespace=namespace)))
+    assert full.quality_reasons == tuple(said["quality_reasons"]) != ()
     assert client.refresh_episode(episode) is episode
     changed = client.change_episode(episode.id, namespace=namespace, if_version=episode.version, summary="nine")
-    assert client.refresh_episode(episode) == changed
+    assert client.refresh_episode(episode) == client.get_episode(episode.id, namespace=namespace)
+    assert (changed.summary, changed.version) == ("nine", 2)
     judged = client.record_outcome(episode.id, {"done": 8}, 0.9, namespace=namespace)
     assert (judged.summary, judged.outcome, judged.outcome_quality, judged.version) == ("nine", {"done": 8}, 0.9, 3)
     assert [s.index for s in client.append_steps(episode.id, [{"did": "count"}], namespace=namespace)] == [1]
     steps = list(client.iter_steps(episode.id, namespace=namespace, page_size=1))
+    assert client.list_steps(episode.id, namespace=namespace, limit=1).step_count == 2
     assert ([s.content for s in steps], client.list_steps(episode.id, namespace=namespace).items) == (
         [{"did": "vote"}, {"did": "count"}], tuple(steps),
     )  # fmt: skip
     other = client.store_episode("task", namespace=namespace, wait="none").episode
     assert {e.id for e in client.iter_episodes(namespace=namespace, page_size=1)} >= {episode.id}
-    assert client.list_episodes(namespace=namespace, kind="decision").items == (
-        client.get_episode(episode.id, namespace=namespace),
-    )
+    (listed,) = client.list_episodes(namespace=namespace, kind="decision").items
+    full = client.get_episode(episode.id, namespace=namespace)
+    assert listed == StoredEpisode(**{f.name: getattr(full, f.name) for f in fields(StoredEpisode)})
     client.delete_episode(episode.id, namespace=namespace)
     with pytest.raises(NotFound):
         client.get_episode(episode.id, namespace=namespace)

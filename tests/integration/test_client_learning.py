@@ -61,7 +61,7 @@ def test_a_situation_names_episodes_and_what_came_of_them(client: SyncMemoryClie
     assert [(o.index, o.outcome, o.outcome_quality) for o in outcomes] == [(0, {"done": 2.0}, 0.2), (1, {"done": 9.0}, 0.9)]
     assert client.list_outcomes(decided.id, namespace=namespace, after=0).items == (outcomes[1],)
     waiting = client.store_episode("task", namespace=namespace).episode
-    assert [e.id for e in client.iter_episodes(namespace=namespace, outcome="missing")] == [waiting.id]
+    assert [e.id for e in client.iter_episodes(namespace=namespace, lacks_outcome=True)] == [waiting.id]
 
 
 def test_feedback_is_a_record(client: SyncMemoryClient, namespace: str) -> None:

@@ -188,6 +188,27 @@ async def test_what_is_missing_or_wrong_is_named(
     assert stored_in(api, namespace) == []
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+@pytest.mark.parametrize(
+    ("tool", "field", "given"),
+    [
+        ("learn", "content", '{"description": "x", "content": {"a": [{"b": NUMBER}]}}'),
+        ("get_strategies", "context", '{"context": {"a": NUMBER}}'),
+        ("log_decision", "action", '{"perception": "x", "action": {"a": NUMBER}}'),
+        ("record_outcome", "outcome", f'{{"episode_id": "{NO_ID}", "outcome": {{"a": NUMBER}}}}'),
+    ],
+)
+def test_a_number_that_is_none_is_refused_by_its_argument(api: Served, tool: str, field: str, given: str, number: str) -> None:
+    """JSON has no such numbers, though parsers read them: the argument is named, as for any other that is wrong."""
+    call = f'{{"name": "{tool}", "arguments": {given.replace("NUMBER", number)}}}'
+    body = f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {call}}}'
+    headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    answer = api.http.post("/mcp", content=body, headers=headers).json()
+    problems = answer["result"]["structuredContent"]["error"]["problems"]
+    assert answer["result"]["isError"] is True
+    assert problems == [{"field": field, "problem": "must be JSON, whose numbers are finite: no Infinity, no NaN"}]
+
+
 @pytest.mark.parametrize("tool", ["remember", "recall", "get_context", "log_decision", "record_outcome", "learn", "forget"])
 async def test_an_argument_that_no_tool_knows_is_refused(plain: Client, api: Served, namespace: str, tool: str) -> None:
     """Ignored, it would widen an answer or lose what was meant; all that is known is named."""

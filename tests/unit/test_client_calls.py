@@ -239,7 +239,7 @@ def test_an_answer_without_what_it_must_hold_is_named() -> None:
 
 def test_a_newer_answer_is_read_as_far_as_it_is_known() -> None:
     """What a service says besides is passed over."""
-    content = json.dumps({"steps": [OK], "next": None, "new": 1}).encode()
+    content = json.dumps({"steps": [OK], "step_count": 1, "next": None, "new": 1}).encode()
     assert Surface.list_steps.request(ID).read(Reply(200, {}, content)).items == (EpisodeStep(0, {}, NOW),)
 
 

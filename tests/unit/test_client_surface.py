@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import pydoc
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Final, get_type_hints
 
+import pytest
 from served import document
 
 from app.client import MemoryClient, SyncMemoryClient
@@ -89,6 +92,59 @@ def test_every_method_says_what_it_does() -> None:
         if isinstance(found, Call | Download | Pages):
             for client in (MemoryClient("http://nowhere"), SyncMemoryClient("http://nowhere")):
                 assert (getattr(client, name).__doc__ or "").strip() == (found.describe.__doc__ or "").strip() != ""
+
+
+@pytest.mark.parametrize("client", [MemoryClient, SyncMemoryClient])
+def test_every_method_shows_what_it_takes(client: type[MemoryClient] | type[SyncMemoryClient]) -> None:
+    """`inspect.signature` of a method names each field and its type, and of the machinery behind it nothing."""
+    for name in dir(Surface):
+        described = getattr(Surface, name)
+        if not isinstance(described, Call | Download | Pages):
+            continue
+        signature = inspect.signature(getattr(client, name))
+        of_a_client = inspect.signature(getattr(client("http://nowhere"), name))
+        assert frozenset(signature.parameters) == parameters_of(described.describe)
+        assert list(of_a_client.parameters) == [parameter for parameter in signature.parameters if parameter != "self"]
+        assert not {"Ask", "Paging", "Unpack"} & set(re.findall(r"\w+", str(signature)))
+        assert all(p.annotation is not p.empty for p in of_a_client.parameters.values())
+        assert not any(p.kind is p.VAR_KEYWORD for p in of_a_client.parameters.values())
+
+
+def test_a_signature_reads_as_it_is_called() -> None:
+    """The whole of some, of each kind of method: awaited and not, with the type of the answer."""
+    shown = [
+        str(inspect.signature(getattr(client, name)))
+        for client in (MemoryClient, SyncMemoryClient)
+        for name in ("record_feedback", "iter_outcomes", "export")
+    ]
+    fields = (
+        "namespace: str = ..., user_id: str | None = ..., agent_id: str | None = ..., project_id: str | None = ..., "
+        "session_id: str | None = ..., kind: app.records.base.RecordKind | str | None = ..., query: str | None = ..., "
+        "note: str | None = ..."
+    )
+    verdict = "verdict: app.standing.Verdict | str, *, idempotency_key: str | None = None"
+    said = f"(self, record_id: uuid.UUID, {verdict}, {fields})"
+    listed = "(self, episode_id: uuid.UUID, *, namespace: str = 'default', page_size: int = 500) -> collections.abc."
+    assert shown == [
+        f"{said} -> app.records.feedback.Feedback",
+        f"{listed}AsyncIterator[app.records.feedback.OutcomeRevision]",
+        "(self, namespace: str) -> collections.abc.AsyncGenerator[bytes, None]",
+        f"{said} -> app.records.feedback.Feedback",
+        f"{listed}Iterator[app.records.feedback.OutcomeRevision]",
+        "(self, namespace: str) -> collections.abc.Generator[bytes, None, None]",
+    ]
+    assert inspect.iscoroutinefunction(MemoryClient.record_feedback)
+    assert not inspect.iscoroutinefunction(SyncMemoryClient.record_feedback)
+
+
+@pytest.mark.parametrize("client", [MemoryClient, SyncMemoryClient])
+def test_help_begins_each_method_with_a_sentence(client: type[MemoryClient] | type[SyncMemoryClient]) -> None:
+    """`help` of a client lists its calls as methods, and each docstring says first what the call does."""
+    text = pydoc.plain(pydoc.render_doc(client))
+    for name in dir(Surface):
+        if isinstance(getattr(Surface, name), Call | Download | Pages):
+            assert re.search(rf"^ \|  (async )?{name}\(self", text, re.MULTILINE), name
+            assert not (getattr(client, name).__doc__ or "").lstrip().startswith("Raises"), name
 
 
 def test_both_clients_have_the_same_methods() -> None:

@@ -146,6 +146,45 @@ async def test_one_claimed_space_becomes_two_when_the_vectors_differ() -> None:
     assert rig.chain.space == MINILM_SPACE
 
 
+async def logged_of_outages(chain: EmbedderChain) -> list[tuple[str, str]]:
+    """What is logged, and how loudly, while texts are embedded often enough for the breaker to open."""
+    with capture_logs() as logs:
+        for _ in range(4):
+            await chain.embed(["cat"])
+    return [(entry["log_level"], entry["event"]) for entry in logs]
+
+
+async def test_the_absence_of_a_provider_that_nobody_asked_for_is_said_once() -> None:
+    """As information: the fallback is there by design. Once it has answered, its outage is one like any other."""
+    ollama, pauses = StandIn("ollama"), Pauses()
+    ollama.is_up = False
+    optional = EmbedderChain([ollama, StandIn("local")], breaker=POLICY, pause=pauses, may_be_absent=True)
+    assert await logged_of_outages(optional) == [("info", "embedder_absent"), ("debug", "engine_left_alone")]
+    await optional.close()
+
+    ollama = StandIn("ollama")
+    optional = EmbedderChain([ollama, StandIn("local")], breaker=POLICY, pause=pauses, may_be_absent=True)
+    await optional.embed(["cat"])
+    ollama.is_up = False
+    assert await logged_of_outages(optional) == [*[("warning", "embedder_failed")] * 2, ("warning", "engine_left_alone")]
+    await optional.close()
+
+
+async def test_the_outage_of_a_provider_that_was_asked_for_is_a_warning() -> None:
+    """Each time it was asked in vain; the last provider is always one that is needed."""
+    rig = Rig()
+    rig.ollama.is_up = False
+    assert await logged_of_outages(rig.chain) == [*[("warning", "embedder_failed")] * 2, ("warning", "engine_left_alone")]
+    await rig.chain.close()
+    last = StandIn("local")
+    last.is_up = False
+    alone = EmbedderChain([last], breaker=POLICY, pause=Pauses(), may_be_absent=True)
+    with capture_logs() as logs, pytest.raises(EmbedderUnavailable):
+        await alone.embed(["cat"])
+    assert [(entry["log_level"], entry["event"]) for entry in logs] == [("warning", "embedder_failed")]
+    await alone.close()
+
+
 async def test_what_was_not_up_is_compared_later() -> None:
     """A fallback that is still away when the primary first answers is checked when it is there."""
     rig = Rig(local=StandIn("local", salt="entirely different weights"))

@@ -253,6 +253,39 @@ def messages_of(conversion: Conversion) -> set[str]:
     return {f"{line['id']} {line['sequence']}" for line in lines if line["type"] == "message"}
 
 
+@pytest.mark.parametrize(
+    ("source", "document", "problem"),
+    [
+        (
+            Source.MEM0,
+            [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}],
+            "file: holds nothing that mem0 exports: expected memories (`memory`, `text` or `data`) as a list or under "
+            "`results` or `memories`, or `relations`; of 2 left out the first: results[0]: has no memory or text or data",
+        ),
+        (
+            Source.OPENAI_MESSAGES,
+            [{"memory": "Nils keeps bees"}],
+            "file: holds nothing that openai-messages exports: expected chat messages (`role`, `content`), "
+            "`messages`, or ChatGPT's conversations; of 1 left out the first: [0]: has no role",
+        ),
+        (
+            Source.LETTA,
+            [{"role": "user", "content": "hi"}],
+            "file: holds nothing that letta exports: expected an agent file: `agents`, or one agent with blocks, "
+            "passages or `messages`; of 1 left out the first: agents[0]: must be an object",
+        ),
+    ],
+    ids=str,
+)
+def test_a_file_of_another_source_is_refused(source: Source, document: Any, problem: str, tmp_path: Path) -> None:
+    """A file of which nothing is understood is no import of nothing: the source, what it has, and what is there are named."""
+    path = tmp_path / "talk.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(InvalidInput) as refused:
+        converted(path, source, "acme", NOW)
+    assert str(refused.value) == problem
+
+
 @pytest.mark.parametrize("source", FILES, ids=str)
 def test_a_file_that_was_cut_is_refused(source: Source, tmp_path: Path) -> None:
     """Wherever it was cut, nothing of it is taken in, and the refusal says that it is cut short."""

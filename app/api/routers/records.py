@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, TypedDict
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
@@ -68,21 +68,21 @@ class _Page(TypedDict):
 class EpisodesAsked:
     """Which episodes: of one session or kind, and those in the archive or (without `archived`) the others.
 
-    `outcome=missing` asks for those in sight whose outcome is still waited for, `ended_before` how long for; conversations are
+    `lacks_outcome` asks for those in sight whose outcome is still waited for, `ended_before` how long for; conversations are
     among these only if `kind` asks for them.
     """
 
     session_id: Annotated[str | None, Query()] = None
     kind: Annotated[EpisodeKind | None, Query()] = None
     archived: Annotated[bool, Query()] = False
-    outcome: Annotated[Literal["any", "missing"], Query()] = "any"
-    ended_before: Annotated[Moment | None, Query(description="With `outcome=missing` only")] = None
+    lacks_outcome: Annotated[bool, Query(description="Only those whose outcome is still waited for")] = False
+    ended_before: Annotated[Moment | None, Query(description="With `lacks_outcome` only")] = None
 
     def refuse_contradictions(self) -> None:
-        if self.outcome == "missing" and self.archived:
-            raise InvalidInput("archived", "cannot be asked for together with outcome=missing")
-        if self.outcome == "any" and self.ended_before is not None:
-            raise InvalidInput("ended_before", "can only be asked for together with outcome=missing")
+        if self.lacks_outcome and self.archived:
+            raise InvalidInput("archived", "cannot be asked for together with lacks_outcome")
+        if not self.lacks_outcome and self.ended_before is not None:
+            raise InvalidInput("ended_before", "can only be asked for together with lacks_outcome")
 
 
 @router.get("/episodes", tags=["episodes"], summary="Episodes, newest first, paged")
@@ -93,7 +93,7 @@ async def list_episodes(
     access.check(params.namespace)
     asked.refuse_contradictions()
     scope, page = params.scope(asked.session_id), _Page(kind=asked.kind, before=before, limit=limit)
-    if asked.outcome == "missing":
+    if asked.lacks_outcome:
         found = await service.list_episodes_without_outcome(scope, ended_before=asked.ended_before, **page)
     else:
         found = await service.list_episodes(scope, archived=asked.archived, **page)

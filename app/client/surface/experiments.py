@@ -60,7 +60,8 @@ class ExperimentCalls:
 
     @get(_EXPERIMENT)
     def get_experiment(self, name: str, *, namespace: str = DEFAULT_NAMESPACE) -> Ask[Experiment]:
-        """
+        """An experiment.
+
         Raises:
             NotFound: there is none of this name in this namespace.
         """

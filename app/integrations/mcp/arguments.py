@@ -5,12 +5,15 @@ Types are strict and nothing may be left over: an argument that is misspelt and 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
 from app.integrations.mcp.bounds import DEFAULT_RESULTS, MOST_CONTEXT_TOKENS, MOST_RESULTS
+
+D = TypeVar("D", bound="str | dict[str, Any]")
 
 
 def _not_blank(text: str) -> str:
@@ -19,9 +22,19 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _finite(document: D) -> D:
+    """JSON has no infinities and no NaN, but the parser of the wire takes them, in other places than those of a type too."""
+    try:
+        json.dumps(document, allow_nan=False)
+    except ValueError as error:
+        raise PydanticCustomError("finite", "must be JSON, whose numbers are finite: no Infinity, no NaN") from error
+    return document
+
+
 Text = Annotated[StrictStr, AfterValidator(_not_blank)]
 Share = Annotated[StrictFloat, Field(ge=0, le=1)]
-Document = Annotated[Text | dict[str, Any], Field(union_mode="left_to_right")]
+Object = Annotated[dict[str, Any], AfterValidator(_finite)]
+Document = Annotated[Text | dict[str, Any], Field(union_mode="left_to_right"), AfterValidator(_finite)]
 """Text, or a JSON object where there is structure worth keeping."""
 RecordId = Annotated[StrictStr, Field(pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
 Results = Annotated[StrictInt, Field(ge=1, le=MOST_RESULTS, description="The most results to return")]
@@ -97,7 +110,7 @@ class Learn(Arguments):
         "or a heuristic (a rule of thumb)",
     )
     confidence: Share = Field(default=0.8, description="How sure it is, from 0 to 1")
-    content: dict[str, Any] = Field(
+    content: Object = Field(
         default_factory=dict,
         description="Details as a JSON object. Of anything but a fact, `conditions` may say when it applies: "
         '[{"field": "backlog", "op": "gt", "value": 20}]',
