@@ -28,6 +28,7 @@ from app.ports import (
     Embedder,
     EpisodicMemory,
     ExperimentStore,
+    Judge,
     SemanticMemory,
     SparseEncoder,
     Summarizer,
@@ -35,7 +36,7 @@ from app.ports import (
     TrendStore,
     WorkingMemory,
 )
-from app.records import Episode, Feature, new_id, utc_now
+from app.records import Feature, new_id, utc_now
 from app.retrieval.recall import Recall, RecallPolicy
 from app.retrieval.recent import SessionReader
 from app.retrieval.stages import Stages
@@ -65,7 +66,7 @@ class Trunk:
 
     limits: Limits
     quality: QualityPolicy
-    judge: Callable[[Episode], float]
+    judge: Judge
     context: ContextPolicy
     indexer: Indexer
     drain: Drain
@@ -102,7 +103,7 @@ def trunk_of(settings: Settings, tiers: Tiers, summarizer: Summarizer, answers: 
     )
 
 
-def _judge_of(policy: QualityPolicy) -> Callable[[Episode], float]:
+def _judge_of(policy: QualityPolicy) -> Judge:
     """The quality validator, for whoever has to judge episodes."""
     return lambda episode: assess(episode, policy).score
 

@@ -31,9 +31,9 @@ from app.records import (
     new_id,
 )
 
-_FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 """NUL cannot be stored by Postgres; lone surrogates are not text and cannot be encoded as UTF-8."""
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+CONTROL: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _INT64: Final = 2**63
 
@@ -72,7 +72,7 @@ def check_label(field: str, value: str, limits: Limits) -> None:
         raise InvalidInput(field, "must not be blank")
     if len(value) > limits.label_length:
         raise InvalidInput(field, f"must have at most {limits.label_length} characters, has {len(value)}")
-    if _CONTROL.search(value):
+    if CONTROL.search(value):
         raise InvalidInput(field, "must not contain control characters")
 
 
@@ -99,7 +99,7 @@ def check_text(field: str, text: str, max_bytes: int) -> None:
     """Free text: not blank, at most `max_bytes`, storable."""
     if not text.strip():
         raise InvalidInput(field, "must not be blank")
-    if forbidden := _FORBIDDEN.search(text):
+    if forbidden := UNSTORABLE.search(text):
         raise InvalidInput(field, f"must not contain {'NUL' if forbidden.group() == chr(0) else 'lone surrogate'} characters")
     size = len(text.encode())
     if size > max_bytes:
@@ -148,7 +148,7 @@ def check_episode_size(size: int, steps: int, limits: Limits) -> None:
 def _check_json(field: str, value: object, depth: int, max_depth: int) -> None:
     match value:
         case str():
-            if _FORBIDDEN.search(value):
+            if UNSTORABLE.search(value):
                 raise InvalidInput(field, "must not contain NUL or lone surrogate characters")
         case bool() | None:
             pass
