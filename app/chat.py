@@ -16,7 +16,8 @@ from app.observability import timed
 _THOUGHT: Final = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _OPTIONS: Final = {"temperature": 0, "seed": 0, "num_predict": 512, "num_ctx": 8192}
 """Repeatable answers, and room for an episode of four thousand tokens."""
-_CONNECT_TIMEOUT: Final = timedelta(seconds=2)
+CONNECT_TIMEOUT: Final = timedelta(seconds=2)
+"""A server that does not even accept a connection is away; how long a model may think is another matter."""
 
 
 class OllamaChat:
@@ -29,7 +30,7 @@ class OllamaChat:
         self._client = client
         self._url = f"{base_url.rstrip('/')}/api/chat"
         self._stage = stage
-        self._timeout = httpx.Timeout(timeout.total_seconds(), connect=min(timeout, _CONNECT_TIMEOUT).total_seconds())
+        self._timeout = httpx.Timeout(timeout.total_seconds(), connect=min(timeout, CONNECT_TIMEOUT).total_seconds())
 
     async def ask(self, instruction: str, material: str) -> str:
         """The model's answer without its thoughts; never empty.

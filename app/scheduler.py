@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -31,6 +31,10 @@ _RECONCILE_LOOK_EVERY: Final = timedelta(seconds=15)
 """How soon an interrupted run is gone on with, and a new embedding model answered."""
 _NEVER: Final = "never"
 _CANCEL_AGAIN_AFTER: Final = timedelta(milliseconds=100)
+
+_Job: TypeAlias = Callable[[], Awaitable[object]]
+_Timed: TypeAlias = tuple[_Job, timedelta]
+"""A job and how often it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +61,7 @@ async def running_jobs(
     """
     scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None})
     under_way: dict[str, asyncio.Task[object]] = {}
-    jobs: dict[str, tuple[Callable[[], Awaitable[object]], timedelta]] = {
-        "consolidate": (service.consolidate, consolidate_every),
-        "gauges": (service.status, _GAUGES_EVERY),
-        "learning_gauges": (service.learning_status, _GAUGES_EVERY),
-        "retain": (service.retain, _RETENTION_EVERY),
-        "retire_calls": (service.retire_calls, _RETENTION_EVERY),
-        "retire_usage": (service.retire_usage, _RETENTION_EVERY),
-        "sweep_items": (service.sweep_items, _SWEEP_EVERY),
-    }
-    if reconcile_every is not None:
-        # When it is due is written in Postgres: processes come and go more often than that, and share the work.
-        jobs["reconcile"] = (partial(service.reconcile_when_due, reconcile_every), _RECONCILE_LOOK_EVERY)
-    if learn_every is not None:
-        jobs["learn"] = (service.learn, learn_every)
+    jobs = _always(service, consolidate_every) | _where_asked(service, reconcile_every, learn_every)
     for name, (job, every) in jobs.items():
         timing = {"seconds": every.total_seconds(), "next_run_time": utc_now() + every}
         scheduler.add_job(_run_alone, "interval", (name, job, under_way), id=name, **timing)
@@ -84,6 +75,30 @@ async def running_jobs(
         tasks = list(under_way.values())
         scheduler.shutdown(wait=False)
         await cancelled(tasks)
+
+
+def _always(service: HybridMemoryService, consolidate_every: timedelta) -> dict[str, _Timed]:
+    return {
+        "consolidate": (service.consolidate, consolidate_every),
+        "gauges": (service.status, _GAUGES_EVERY),
+        "learning_gauges": (service.learning_status, _GAUGES_EVERY),
+        "retain": (service.retain, _RETENTION_EVERY),
+        "retire_calls": (service.retire_calls, _RETENTION_EVERY),
+        "retire_usage": (service.retire_usage, _RETENTION_EVERY),
+        "sweep_items": (service.sweep_items, _SWEEP_EVERY),
+    }
+
+
+def _where_asked(
+    service: HybridMemoryService, reconcile_every: timedelta | None, learn_every: timedelta | None
+) -> dict[str, _Timed]:
+    jobs: dict[str, _Timed] = {}
+    if reconcile_every is not None:
+        # When it is due is written in Postgres: processes come and go more often than that, and share the work.
+        jobs["reconcile"] = (partial(service.reconcile_when_due, reconcile_every), _RECONCILE_LOOK_EVERY)
+    if learn_every is not None:
+        jobs["learn"] = (service.learn, learn_every)
+    return jobs
 
 
 @asynccontextmanager
@@ -150,7 +165,7 @@ async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_AFTER.total_seconds())
 
 
-async def _run_alone(name: str, job: Callable[[], Awaitable[object]], under_way: dict[str, asyncio.Task[object]]) -> None:
+async def _run_alone(name: str, job: _Job, under_way: dict[str, asyncio.Task[object]]) -> None:
     """Run a job, unless its last run is still at work, as a task that is known: it has to end before the engines do."""
     task = asyncio.current_task()
     if task is None or name in under_way:

@@ -9,8 +9,8 @@ from typing import Any
 from factories import Tiers, consolidation_of, spaces_of
 from langgraph.store.base import GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp
 
-from app.bootstrap.composing import Tiers as Composed
 from app.bootstrap.composing import compose
+from app.bootstrap.trunk import Tiers as Composed
 from app.consolidation.summaries import ExtractiveSummarizer
 from app.features import Features
 from app.ingestion.items import ItemIngestion, ItemLimits

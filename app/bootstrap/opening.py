@@ -9,14 +9,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from app.access import AccessControl
-from app.bootstrap.composing import Tiers, compose
+from app.bootstrap.composing import compose
 from app.bootstrap.describing import describe
 from app.bootstrap.index import open_semantic
 from app.bootstrap.learning import phraser_of
 from app.bootstrap.models import open_embedder, open_http_client, open_local_model, open_stages, summarizer_of
 from app.bootstrap.policies import breaker_policy, call_ttl_of, features_of
 from app.bootstrap.servers import bring_schema_up_to_date, open_servers, postgres_of_keys
+from app.bootstrap.trunk import Tiers
+from app.breakers import BreakerState, Guard
 from app.consolidation.spaces import Spaces
+from app.embedding.chain import EmbedderChain
 from app.episodic.engine import create_engine, guarded
 from app.episodic.experiments import PostgresExperiments
 from app.episodic.features import PostgresFeatureStore
@@ -26,18 +29,23 @@ from app.episodic.trends import PostgresTrends
 from app.episodic.whole import PostgresTables
 from app.faultpoints import FaultPoint, reached
 from app.features import Features
-from app.ports import AnswerStore, Embedder
+from app.learning.phrasing import Phraser
+from app.ports import AnswerStore, Embedder, Summarizer
 from app.records import new_id, utc_now
+from app.retrieval.stages import Stages
 from app.semantic.bm25 import Bm25Encoder
-from app.service import HybridMemoryService
+from app.semantic.edge import EdgeRepository
+from app.service import HybridMemoryService, Parts
 from app.settings import Settings
 from app.working.answers import RedisAnswerStore
 from app.working.calls import guard_of
-from app.working.client import connect
+from app.working.client import Client, connect
 from app.working.repository import RedisRepository
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from app.semantic.qdrant import QdrantRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,28 @@ class Installation:
     provider_in_use: Callable[[], str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Redis:
+    client: Client
+    guard: Guard
+
+
+@dataclass(frozen=True, slots=True)
+class _Postgres:
+    engine: AsyncEngine
+    guard: Guard
+    repository: PostgresRepository
+
+
+@dataclass(frozen=True, slots=True)
+class _Models:
+    embedder: Embedder
+    chain: EmbedderChain
+    stages: Stages
+    summarizer: Summarizer
+    phraser: Phraser
+
+
 @asynccontextmanager
 async def open_installation(settings: Settings, *, address: str | None = None) -> AsyncIterator[Installation]:
     """Open everything the settings name, and close it again in reverse, whatever happens in between.
@@ -65,53 +95,28 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
     async with AsyncExitStack() as stack:
         urls = await open_servers(settings, address, stack)
         await reached(FaultPoint.START_SERVERS)
-        redis = await stack.enter_async_context(connect(urls.redis, deadline=timedelta(seconds=settings.redis_deadline_seconds)))
-        redis_guard = guard_of(redis, breaker_policy(settings))
-        stack.push_async_callback(redis_guard.close)
-        unguarded = create_engine(urls.postgres, statement_timeout=timedelta(seconds=settings.postgres_deadline_seconds))
-        stack.push_async_callback(unguarded.dispose)
-        await bring_schema_up_to_date(unguarded, is_ours=settings.postgres_url is None)
-        await reached(FaultPoint.START_MIGRATED)
-        engine, postgres_guard = guarded(unguarded, breaker_policy(settings))
-        stack.push_async_callback(postgres_guard.close)
-        episodic = PostgresRepository(engine)
-        if settings.postgres_url is None:
-            await episodic.void_leases()  # nobody else works here: whoever held them was killed
-        await reached(FaultPoint.START_LEASES_VOIDED)
+        redis = await _open_redis(settings, urls.redis, stack)
+        postgres = await _open_postgres(settings, urls.postgres, stack)
         encoder = Bm25Encoder(settings.language)
         semantic = await open_semantic(settings, encoder, stack)
         await reached(FaultPoint.START_INDEX_OPENED)
-        local = open_local_model(settings, stack)
-        embedder, chain = await open_embedder(settings, local, redis, redis_guard, stack)
-        breakers = {
-            "working": lambda: redis_guard.state,
-            "episodic": lambda: postgres_guard.state,
-            "semantic": lambda: semantic.guard.state,
-            "embedder": lambda: chain.state,
-        }
-        working = RedisRepository(redis, guard=redis_guard)
-        spaces = Spaces(semantic, chain.primary_space)
-        client = await open_http_client(stack)
-        stages = open_stages(settings, local, client, stack)
-        features = await _features(settings, engine, stack)
+        models = await _open_models(settings, redis, stack)
+        breakers = _breakers(redis, postgres, semantic, models)
+        features = await _features(settings, postgres.engine, stack)
         tiers = Tiers(
-            working, episodic, semantic, embedder, encoder, spaces, PostgresTables(engine), breakers, stages, features,
-            PostgresExperiments(engine), PostgresTrends(engine), phraser_of(settings, client),
+            RedisRepository(redis.client, guard=redis.guard), postgres.repository, semantic, models.embedder, encoder,
+            Spaces(semantic, models.chain.primary_space), PostgresTables(postgres.engine), breakers, models.stages, features,
+            PostgresExperiments(postgres.engine), PostgresTrends(postgres.engine), models.phraser,
         )  # fmt: skip
-        summarizer = summarizer_of(settings, embedder, client)
-        answers = RedisAnswerStore(redis, process=new_id(), is_alone=settings.redis_url is None, guard=redis_guard)
-        parts = compose(settings, tiers, summarizer, answers)
-        stack.push_async_callback(parts.experiments.close)
-        stack.push_async_callback(parts.search_log.close)
-        stack.push_async_callback(parts.consolidation.close)
+        answers = RedisAnswerStore(redis.client, process=new_id(), is_alone=settings.redis_url is None, guard=redis.guard)
         yield Installation(
-            service=HybridMemoryService(parts),
-            access=_access(settings, engine),
-            embedder=embedder,
+            service=_served(compose(settings, tiers, models.summarizer, answers), stack),
+            access=_access(settings, postgres.engine),
+            embedder=models.embedder,
             answers=answers,
             call_ttl=call_ttl_of(settings),
             engines=describe(settings),
-            provider_in_use=lambda: chain.provider_in_use,
+            provider_in_use=lambda: models.chain.provider_in_use,
         )
 
 
@@ -128,6 +133,59 @@ async def open_access(settings: Settings) -> AsyncIterator[AccessControl]:
         stack.push_async_callback(engine.dispose)
         await bring_schema_up_to_date(engine, is_ours=is_ours)
         yield _access(settings, engine)
+
+
+async def _open_redis(settings: Settings, url: str, stack: AsyncExitStack) -> _Redis:
+    client = await stack.enter_async_context(connect(url, deadline=timedelta(seconds=settings.redis_deadline_seconds)))
+    guard = guard_of(client, breaker_policy(settings))
+    stack.push_async_callback(guard.close)
+    return _Redis(client, guard)
+
+
+async def _open_postgres(settings: Settings, url: str, stack: AsyncExitStack) -> _Postgres:
+    unguarded = create_engine(url, statement_timeout=timedelta(seconds=settings.postgres_deadline_seconds))
+    stack.push_async_callback(unguarded.dispose)
+    await bring_schema_up_to_date(unguarded, is_ours=settings.postgres_url is None)
+    await reached(FaultPoint.START_MIGRATED)
+    engine, guard = guarded(unguarded, breaker_policy(settings))
+    stack.push_async_callback(guard.close)
+    repository = PostgresRepository(engine)
+    if settings.postgres_url is None:
+        await repository.void_leases()  # nobody else works here: whoever held them was killed
+    await reached(FaultPoint.START_LEASES_VOIDED)
+    return _Postgres(engine, guard, repository)
+
+
+async def _open_models(settings: Settings, redis: _Redis, stack: AsyncExitStack) -> _Models:
+    local = open_local_model(settings, stack)
+    embedder, chain = await open_embedder(settings, local, redis.client, redis.guard, stack)
+    client = await open_http_client(stack)
+    return _Models(
+        embedder,
+        chain,
+        open_stages(settings, local, client, stack),
+        summarizer_of(settings, embedder, client),
+        phraser_of(settings, client),
+    )
+
+
+def _breakers(
+    redis: _Redis, postgres: _Postgres, semantic: EdgeRepository | QdrantRepository, models: _Models
+) -> Mapping[str, Callable[[], BreakerState]]:
+    return {
+        "working": lambda: redis.guard.state,
+        "episodic": lambda: postgres.guard.state,
+        "semantic": lambda: semantic.guard.state,
+        "embedder": lambda: models.chain.state,
+    }
+
+
+def _served(parts: Parts, stack: AsyncExitStack) -> HybridMemoryService:
+    """The façade on its parts; those that still work when a call has ended are closed before the engines are."""
+    stack.push_async_callback(parts.experiments.close)
+    stack.push_async_callback(parts.search_log.close)
+    stack.push_async_callback(parts.consolidation.close)
+    return HybridMemoryService(parts)
 
 
 async def _features(settings: Settings, engine: AsyncEngine, stack: AsyncExitStack) -> Features:

@@ -23,12 +23,11 @@ import structlog
 from app.consolidation.indexing import Indexer
 from app.errors import TierUnavailable
 from app.observability import BACKFILL_LAST_RUN, BACKFILL_PENDING, BACKFILL_SECONDS, BACKFILLED, EPISODE_QUALITY
-from app.ports import Clock, EpisodePlace, EpisodicMemory, OutboxEntry, OutboxOp
+from app.ports import Clock, EpisodePlace, EpisodicMemory, Judge, OutboxEntry, OutboxOp
 from app.records import Backfill, BackfillPending, BackfillReport, Episode, RecordKind, RunReport, new_id
 
 log = structlog.get_logger(__name__)
 
-Judge: TypeAlias = Callable[[Episode], float]
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
 Progress: TypeAlias = Callable[[Counter[str]], None]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -37,14 +38,17 @@ from app.ports import (
     EpisodicMemory,
     EpisodicReader,
     EpisodicWriter,
+    MessageInContext,
     OutboxEntry,
     OutboxOp,
     SemanticMemory,
     Summarizer,
 )
-from app.records import Episode, EpisodeKind, Message, RecordKind, Space, utc_now
+from app.records import Episode, EpisodeKind, ItemText, Knowledge, Message, RecordKind, Space, utc_now
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,24 +172,17 @@ class Indexer:
         return embedded.space
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
-        uids: Mapping[RecordKind, list[UUID]] = defaultdict(list)
-        for entry in entries:
-            uids[entry.kind].append(entry.record_uid)
         async with self._episodic.reading() as reader:
-            messages = await reader.messages_in_context(uids[RecordKind.MESSAGE]) if uids[RecordKind.MESSAGE] else ()
-            episodes = await reader.episodes_by_uid(uids[RecordKind.EPISODE]) if uids[RecordKind.EPISODE] else ()
-            knowledge = await reader.knowledge_by_uid(uids[RecordKind.KNOWLEDGE]) if uids[RecordKind.KNOWLEDGE] else ()
-            items = await reader.item_texts(uids[RecordKind.ITEM]) if uids[RecordKind.ITEM] else ()
-            read = {*(m.message.uid for m in messages), *(e.uid for e in episodes), *(k.uid for k in knowledge)}
-            read |= {i.uid for i in items}
-            await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in read])
-            standings = await reader.standings(list(read), self._clock())
-        summarised = await self._summarised(episodes)
+            read = await _read(reader, entries)
+            uids = read.uids
+            await _refuse_unread(reader, [entry for entry in entries if entry.record_uid not in uids])
+            standings = await reader.standings(list(uids), self._clock())
+        summarised = await self._summarised(read.episodes)
         drafts = [
-            *(draft_message(m, self._context) for m in messages if not m.is_archived),
+            *(draft_message(m, self._context) for m in read.messages if not m.is_archived),
             *(draft_episode(e, self._context.rendering) for e in summarised),
-            *(draft_knowledge(k) for k in knowledge if k.is_active),
-            *(draft_item(i) for i in items),
+            *(draft_knowledge(k) for k in read.knowledge if k.is_active),
+            *(draft_item(i) for i in read.items),
         ]
         return [judged(draft, standings.get(draft.point.id)) for draft in drafts]
 
@@ -247,6 +244,38 @@ class Indexer:
     def _due_after(self, attempts: int) -> datetime:
         chance = random.random()  # noqa: S311 - jitter, not a secret
         return self._clock() + self._policy.retry_after(attempts, chance)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The records of a batch that are there and can be read."""
+
+    messages: Sequence[MessageInContext]
+    episodes: Sequence[Episode]
+    knowledge: Sequence[Knowledge]
+    items: Sequence[ItemText]
+
+    @property
+    def uids(self) -> set[UUID]:
+        found: list[Episode | Knowledge | ItemText] = [*self.episodes, *self.knowledge, *self.items]
+        return {*(m.message.uid for m in self.messages), *(record.uid for record in found)}
+
+
+async def _read(reader: EpisodicReader, entries: Sequence[OutboxEntry]) -> _Read:
+    uids: Mapping[RecordKind, list[UUID]] = defaultdict(list)
+    for entry in entries:
+        uids[entry.kind].append(entry.record_uid)
+    return _Read(
+        messages=await _if_any(reader.messages_in_context, uids[RecordKind.MESSAGE]),
+        episodes=await _if_any(reader.episodes_by_uid, uids[RecordKind.EPISODE]),
+        knowledge=await _if_any(reader.knowledge_by_uid, uids[RecordKind.KNOWLEDGE]),
+        items=await _if_any(reader.item_texts, uids[RecordKind.ITEM]),
+    )
+
+
+async def _if_any(read: Callable[[Sequence[UUID]], Awaitable[Sequence[T]]], uids: Sequence[UUID]) -> Sequence[T]:
+    """A kind that no entry names costs no round trip."""
+    return await read(uids) if uids else ()
 
 
 async def _refuse_unread(reader: EpisodicReader, entries: Sequence[OutboxEntry]) -> None:

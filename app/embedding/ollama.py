@@ -11,6 +11,7 @@ from typing import Any, Final
 import httpx
 import numpy as np
 
+from app.chat import CONNECT_TIMEOUT
 from app.embedding.spaces import canonical_model, known_space, nothing_embedded, unit_rows
 from app.errors import DimensionMismatch, EmbedderUnavailable
 from app.observability import timed
@@ -20,8 +21,6 @@ PROVIDER: Final = "ollama"
 
 _BATCH_TEXTS: Final = 64
 """Bounds a request's size and the work lost when it fails."""
-_CONNECT_TIMEOUT: Final = timedelta(seconds=2)
-"""A server that does not even accept a connection is away; how long a model may think is another matter."""
 
 
 class OllamaEmbedder:
@@ -33,7 +32,7 @@ class OllamaEmbedder:
         self._client = client
         self._base_url = base_url.rstrip("/")
         self._model = model
-        self._timeout = httpx.Timeout(timeout.total_seconds(), connect=min(timeout, _CONNECT_TIMEOUT).total_seconds())
+        self._timeout = httpx.Timeout(timeout.total_seconds(), connect=min(timeout, CONNECT_TIMEOUT).total_seconds())
         self._space = known_space(model)
 
     @property

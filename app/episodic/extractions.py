@@ -13,11 +13,11 @@ from sqlalchemy.types import BigInteger, Boolean, Uuid
 
 from app.episodic.engine import Session
 from app.episodic.learning_tables import extractions
+from app.episodic.outbox import MAX_ERROR_CHARACTERS
 from app.episodic.tables import episode_steps, episodes
 from app.ports import Extraction
 from app.records import EpisodeKind
 
-_MAX_ERROR_CHARACTERS: Final = 2000
 _MOMENT: Final = DateTime(timezone=True)
 _UIDS: Final = ARRAY(Uuid)
 
@@ -94,7 +94,7 @@ _RELEASE: Final = text(
 
 
 async def release(session: Session, given: Sequence[Extraction], *, error: str, **verdict: object) -> None:
-    await session.run("release_extractions", _RELEASE, _identified(given) | verdict | {"error": error[:_MAX_ERROR_CHARACTERS]})
+    await session.run("release_extractions", _RELEASE, _identified(given) | verdict | {"error": error[:MAX_ERROR_CHARACTERS]})
 
 
 async def retry(session: Session, now: datetime, *, namespace: str | None) -> int:

@@ -34,7 +34,7 @@ from app.episodic.tables import episodes, item_vectors, knowledge, messages, out
 from app.ports import OutboxEntry, OutboxOp, OutboxQuery, OutboxState, Queued
 from app.records import RecordKind, SessionKey
 
-_MAX_ERROR_CHARACTERS: Final = 2000
+MAX_ERROR_CHARACTERS: Final = 2000
 _MOMENT: Final = DateTime(timezone=True)
 ENTRIES: Final = tuple(c for c in outbox.c if c.name not in {"leased_until", "created_at"})
 RETURNED: Final = ", ".join(f"outbox.{c.name}" for c in ENTRIES)
@@ -246,7 +246,7 @@ async def delay(session: Session, entries: Sequence[OutboxEntry], *, error: str,
 
 
 async def _give_back(session: Session, entries: Sequence[OutboxEntry], *, error: str, **verdict: object) -> None:
-    parameters = _identified(entries) | verdict | {"error": error[:_MAX_ERROR_CHARACTERS]}
+    parameters = _identified(entries) | verdict | {"error": error[:MAX_ERROR_CHARACTERS]}
     await session.run("release_outbox", _RELEASE, parameters)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from app.errors import InvalidInput, NotFound, VersionMismatch
@@ -24,7 +24,7 @@ from app.ingestion.limits import (
     episode_bytes,
 )
 from app.observability import EPISODE_QUALITY
-from app.ports import Clock, EpisodicMemory, EpisodicWriter, OutboxEntry, OutboxOp
+from app.ports import Clock, EpisodicMemory, EpisodicWriter, Judge, OutboxEntry, OutboxOp
 from app.records import (
     Episode,
     EpisodeKind,
@@ -39,8 +39,6 @@ Record = TypeVar("Record", Episode, Knowledge)
 
 _EPISODE_IDENTITY: Final = ("id", "kind", "scope", "started_at", "ended_at", "is_open", "message_count", "token_count",
                             "first_sequence", "last_sequence", "schema_version", "archived_at")  # fmt: skip
-Judge: TypeAlias = Callable[[Episode], float]
-"""How good an episode is, in [0, 1]; no I/O."""
 
 _RETIRED_AT_ONCE: Final = 10_000
 _DOCUMENTS: Final = ("perception", "reasoning", "action", "metadata")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,12 +10,11 @@ from typing import Any, Final
 import orjson
 
 from app.errors import InvalidInput
-from app.ingestion.limits import Limits, check_count, check_document, check_label, check_text
+from app.ingestion.limits import UNSTORABLE, Limits, check_count, check_document, check_label, check_text
 from app.ingestion.paths import texts_at
 from app.ports import Clock, EpisodicMemory, FiledItem
 from app.records import ORDERING, Item, ItemDraft, ItemName, ItemQuery, ItemTerm, ItemText, LabelQuery, Operator
 
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 _OPERATORS: Final = {comparison.value: comparison for comparison in Operator if comparison is not Operator.OBJECT}
 
 
@@ -112,14 +110,14 @@ def check_name(name: ItemName, limits: ItemLimits) -> None:
     if not name.labels:
         raise InvalidInput("labels", "must not be empty")
     check_labels(name.labels, limits)
-    if len(name.key) > limits.key_length or _UNSTORABLE.search(name.key):
+    if len(name.key) > limits.key_length or UNSTORABLE.search(name.key):
         problem = f"must have at most {limits.key_length} characters, none of them NUL or a lone surrogate"
         raise InvalidInput("key", problem)
 
 
 def check_labels(labels: Sequence[str], limits: ItemLimits) -> None:
     check_count("labels", len(labels), limits.labels, least=0)
-    if any(not label or _UNSTORABLE.search(label) for label in labels):
+    if any(not label or UNSTORABLE.search(label) for label in labels):
         raise InvalidInput("labels", "must not hold an empty label, NUL or a lone surrogate")
     size = sum(len(label.encode()) for label in labels)
     if size > limits.labels_bytes:

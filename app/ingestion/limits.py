@@ -31,9 +31,9 @@ from app.records import (
     new_id,
 )
 
-_FORBIDDEN: Final = re.compile("[\x00\ud800-\udfff]")
+UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 """NUL cannot be stored by Postgres; lone surrogates are not text and cannot be encoded as UTF-8."""
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+CONTROL: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 _INT64: Final = 2**63
 
@@ -72,7 +72,7 @@ def check_label(field: str, value: str, limits: Limits) -> None:
         raise InvalidInput(field, "must not be blank")
     if len(value) > limits.label_length:
         raise InvalidInput(field, f"must have at most {limits.label_length} characters, has {len(value)}")
-    if _CONTROL.search(value):
+    if CONTROL.search(value):
         raise InvalidInput(field, "must not contain control characters")
 
 
@@ -99,7 +99,7 @@ def check_text(field: str, text: str, max_bytes: int) -> None:
     """Free text: not blank, at most `max_bytes`, storable."""
     if not text.strip():
         raise InvalidInput(field, "must not be blank")
-    if forbidden := _FORBIDDEN.search(text):
+    if forbidden := UNSTORABLE.search(text):
         raise InvalidInput(field, f"must not contain {'NUL' if forbidden.group() == chr(0) else 'lone surrogate'} characters")
     size = len(text.encode())
     if size > max_bytes:
@@ -148,7 +148,7 @@ def check_episode_size(size: int, steps: int, limits: Limits) -> None:
 def _check_json(field: str, value: object, depth: int, max_depth: int) -> None:
     match value:
         case str():
-            if _FORBIDDEN.search(value):
+            if UNSTORABLE.search(value):
                 raise InvalidInput(field, "must not contain NUL or lone surrogate characters")
         case bool() | None:
             pass
@@ -252,22 +252,26 @@ def check_query(query: Query, limits: Limits) -> Query:
     if not query.kinds:
         raise InvalidInput("kinds", "must name at least one kind")
     check_kinds("kinds", query.kinds)
-    if len(query.filter) > limits.filter_terms:
-        raise InvalidInput("filter", f"must have at most {limits.filter_terms} fields, has {len(query.filter)}")
-    for term in query.filter:
-        _check_term(term, limits)
-    since = None if query.since is None else check_time("since", query.since, limits, None)
-    until = None if query.until is None else check_time("until", query.until, limits, None)
-    now = None if query.now is None else check_time("now", query.now, limits, None)
-    as_of = None if query.as_of is None else check_time("as_of", query.as_of, limits, None)
-    if since is not None and until is not None and since > until:
-        raise InvalidInput("since", "must not be after until")
+    _check_filter(query.filter, limits)
+    timed = _in_utc(query, limits)
     for kind, most in query.kind_limits:
         check_count(f"kind_limits.{kind}", most, limits.results, least=0)
     check_count("neighbours", query.neighbours, limits.neighbours, least=0)
     if (problem := out_of_bounds(query.ranking)) is not None:
         raise InvalidInput(f"ranking.{problem[0]}", problem[1])
+    return timed
+
+
+def _in_utc(query: Query, limits: Limits) -> Query:
+    since, until = _time_or_none("since", query.since, limits), _time_or_none("until", query.until, limits)
+    now, as_of = _time_or_none("now", query.now, limits), _time_or_none("as_of", query.as_of, limits)
+    if since is not None and until is not None and since > until:
+        raise InvalidInput("since", "must not be after until")
     return replace(query, since=since, until=until, now=now, as_of=as_of)
+
+
+def _time_or_none(field: str, moment: datetime | None, limits: Limits) -> datetime | None:
+    return None if moment is None else check_time(field, moment, limits, None)
 
 
 def check_situation(asked: SituationQuery, limits: Limits) -> None:
@@ -292,6 +296,13 @@ def check_situation(asked: SituationQuery, limits: Limits) -> None:
 def check_ratio(field: str, value: float | None) -> None:
     if value is not None and not 0.0 <= value <= 1.0:
         raise InvalidInput(field, f"must be between 0 and 1, is {value}")
+
+
+def _check_filter(terms: Sequence[FilterTerm], limits: Limits) -> None:
+    if len(terms) > limits.filter_terms:
+        raise InvalidInput("filter", f"must have at most {limits.filter_terms} fields, has {len(terms)}")
+    for term in terms:
+        _check_term(term, limits)
 
 
 def _check_term(term: FilterTerm, limits: Limits) -> None:

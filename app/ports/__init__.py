@@ -8,7 +8,7 @@ Each port has one conformance exam (`tests/conformance`) that every implementati
 from __future__ import annotations
 
 from app.ports.answers import Answer, AnswerStore, Call, Claim
-from app.ports.engines import Clock, Pingable
+from app.ports.engines import Clock, Judge, Pingable
 from app.ports.episodic import EpisodicMemory, EpisodicReader, EpisodicWriter
 from app.ports.experiments import ExperimentStore, TrendStore
 from app.ports.filed import (
@@ -70,6 +70,7 @@ __all__ = [
     "ItemReader",
     "ItemSelection",
     "ItemWriter",
+    "Judge",
     "KeyStore",
     "LearningStatus",
     "Lesson",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from app.records import Episode
+
 
 class Pingable(Protocol):
     async def ping(self) -> str:
@@ -15,4 +17,10 @@ class Pingable(Protocol):
 class Clock(Protocol):
     def __call__(self) -> datetime:
         """The time now, aware UTC."""
+        ...
+
+
+class Judge(Protocol):
+    def __call__(self, episode: Episode, /) -> float:
+        """How good an episode is, in [0, 1]; no I/O."""
         ...

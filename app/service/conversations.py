@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Final
 
 from app.errors import HybridMemoryError, VersionMismatch
 from app.ingestion.limits import check_count
 from app.ports import SessionRecord
 from app.records import AppendReceipt, Draft, Message, RecentContext, Scope, SessionState, Tier, Wait
-from app.service.parts import Side, session_key
-
-_INDEX_WAIT: Final = timedelta(seconds=60)
+from app.service.parts import INDEX_WAIT, Side, session_key
 
 
 class Conversations(Side):
@@ -36,7 +32,7 @@ class Conversations(Side):
         try:
             await self._parts.consolidation.drain_session(session)
             receipt = replace(receipt, stored_in=Tier.EPISODIC)
-            if wait is Wait.INDEXED and await self._parts.consolidation.index_messages(session, receipt, _INDEX_WAIT):
+            if wait is Wait.INDEXED and await self._parts.consolidation.index_messages(session, receipt, INDEX_WAIT):
                 return replace(receipt, stored_in=Tier.SEMANTIC)
         except HybridMemoryError:
             # Acknowledged already: the caller learns from `stored_in` how far it came, and the jobs do the rest.

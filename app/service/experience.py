@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Final, Unpack
+from datetime import datetime
+from typing import Unpack
 from uuid import UUID
 
 from app.errors import HybridMemoryError, InvalidInput
@@ -32,9 +32,7 @@ from app.records import (
     utc_now,
 )
 from app.retrieval.episodes import awaiting_embedding
-from app.service.parts import Side
-
-_INDEX_WAIT: Final = timedelta(seconds=60)
+from app.service.parts import INDEX_WAIT, Side
 
 
 class Experience(Side):
@@ -76,7 +74,7 @@ class Experience(Side):
         if receipt.stored_in is not Tier.EPISODIC:
             return receipt
         try:
-            is_indexed = await self._parts.consolidation.index([receipt.episode.uid], _INDEX_WAIT)
+            is_indexed = await self._parts.consolidation.index([receipt.episode.uid], INDEX_WAIT)
         except HybridMemoryError:  # acknowledged already, as in `_carry_on`
             return replace(receipt, degraded=(*receipt.degraded, "consolidation"))
         return replace(receipt, stored_in=Tier.SEMANTIC) if is_indexed else receipt

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 from uuid import UUID
 
 from app.ingestion.limits import check_count, check_label
@@ -21,9 +20,7 @@ from app.records import (
     derived_uuid,
     utc_now,
 )
-from app.service.parts import Side, found, scope_parts
-
-_INDEX_WAIT: Final = timedelta(seconds=60)
+from app.service.parts import INDEX_WAIT, Side, found, scope_parts
 
 
 class Knowing(Side):
@@ -43,7 +40,7 @@ class Knowing(Side):
         identity = record_id or derived_uuid("knowledge", *(p or "" for p in scope_parts(scope)), text)
         knowledge = Knowledge(id=identity, kind=kind, scope=scope, description=text, created_at=utc_now(), content=content or {})
         stored = await self.store_knowledge(knowledge)
-        await self._parts.consolidation.index([stored.uid], _INDEX_WAIT)
+        await self._parts.consolidation.index([stored.uid], INDEX_WAIT)
         return stored
 
     async def store_knowledge(self, knowledge: Knowledge, *, call: UUID | None = None) -> Knowledge:

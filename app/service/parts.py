@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 from uuid import UUID
 
 from app.breakers import BreakerState
@@ -45,6 +45,9 @@ from app.transfer.exporting import Exporting
 from app.transfer.importing import Importing
 
 T = TypeVar("T")
+
+INDEX_WAIT: Final = timedelta(seconds=60)
+"""How long a call that promises to be indexed waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,12 +228,18 @@ def _is_wanted(point: Point, query: IndexQuery) -> bool:
     return (
         query.scope.admits(point.scope)
         and point.kind in query.kinds
-        and (query.since is None or point.created_at >= query.since)
+        and (query.ids is None or point.id in query.ids)
+        and _is_of_that_time(point, query)
+        and all(_holds(term, point) for term in query.filter)
+        and all(lies_within(bounds, point) for bounds in query.ranges)
+    )
+
+
+def _is_of_that_time(point: Point, query: IndexQuery) -> bool:
+    return (
+        (query.since is None or point.created_at >= query.since)
         and (query.until is None or point.created_at <= query.until)
         and (query.valid_at is None or _is_valid(point, query.valid_at))
-        and all(_holds(term, point) for term in query.filter)
-        and (query.ids is None or point.id in query.ids)
-        and all(lies_within(bounds, point) for bounds in query.ranges)
     )
 
 

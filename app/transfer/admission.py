@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
+from app.consolidation.rendering import DOCUMENTS
 from app.errors import InvalidInput
 from app.ingestion.items import ItemLimits, check_item
 from app.ingestion.limits import (
@@ -26,8 +26,6 @@ from app.ingestion.limits import (
 from app.ports import SessionRecord
 from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, SessionKey, SessionState
 from app.transfer.reading import ItemOf, MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
-
-_DOCUMENTS: Final = ("perception", "reasoning", "action", "outcome", "metadata")
 
 
 @dataclass(slots=True)
@@ -210,7 +208,7 @@ def _check_episode(episode: Episode, limits: Limits, now: datetime) -> None:
     check_scope(episode.scope, limits)
     if episode.kind is EpisodeKind.CONVERSATION and episode.scope.session_id is None:
         raise InvalidInput("session_id", "must be given for a conversation")
-    for name in _DOCUMENTS:
+    for name in DOCUMENTS:
         if (document := getattr(episode, name)) is not None:
             _check_object(name, document, limits)
     if episode.summary:

@@ -80,21 +80,23 @@ class Sink:
         """Write records that are all of one type."""
         match records[0]:
             case SessionRecord():
-                return await self._sessions([r for r in records if isinstance(r, SessionRecord)])
+                return await self._sessions(_all(SessionRecord, records))
             case Knowledge():
-                return await self._knowledge([r for r in records if isinstance(r, Knowledge)])
+                return await self._knowledge(_all(Knowledge, records))
             case RevisionOf():
-                return await self._revisions([r for r in records if isinstance(r, RevisionOf)])
+                return await self._revisions(_all(RevisionOf, records))
             case Episode():
-                return await self._episodes([r for r in records if isinstance(r, Episode)])
-            case StepOf() | OutcomeOf():
-                return await self._parts_of_episodes(records)
+                return await self._episodes(_all(Episode, records))
+            case StepOf():
+                return await self._steps(_all(StepOf, records))
+            case OutcomeOf():
+                return await self._outcomes(_all(OutcomeOf, records))
             case MessageOf():
-                return await self._messages([r for r in records if isinstance(r, MessageOf)])
+                return await self._messages(_all(MessageOf, records))
             case ItemOf():
-                return await self._items([r for r in records if isinstance(r, ItemOf)])
+                return await self._items(_all(ItemOf, records))
             case Feedback():
-                return await self._feedback([r for r in records if isinstance(r, Feedback)])
+                return await self._feedback(_all(Feedback, records))
 
     async def _sessions(self, records: Sequence[SessionRecord]) -> int:
         async with self._episodic.writing() as tx:
@@ -154,11 +156,6 @@ class Sink:
             fresh = [record for name, record in named.items() if name not in known]
             await tx.save_items([file_item(record.item, record.fields, ItemLimits()) for record in fresh])
         return len(fresh)
-
-    async def _parts_of_episodes(self, records: Sequence[Record]) -> int:
-        if isinstance(records[0], StepOf):
-            return await self._steps([r for r in records if isinstance(r, StepOf)])
-        return await self._outcomes([r for r in records if isinstance(r, OutcomeOf)])
 
     async def _outcomes(self, records: Sequence[OutcomeOf]) -> int:
         async with self._episodic.writing() as tx:
@@ -272,6 +269,10 @@ async def _other_content(reader: EpisodicReader, session: SessionKey, messages: 
 def _by_session(records: Iterable[MessageOf]) -> Iterator[tuple[SessionKey, list[MessageOf]]]:
     for session, group in groupby(records, key=lambda record: record.message.session):
         yield session, list(group)
+
+
+def _all(kind: type[R], records: Sequence[Record]) -> list[R]:
+    return [record for record in records if isinstance(record, kind)]
 
 
 def _of(placed: Sequence[Placed], kind: type[R]) -> list[tuple[int, R]]:

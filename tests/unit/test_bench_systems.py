@@ -47,7 +47,6 @@ def test_what_is_no_system_is_refused(given: str, problem: str) -> None:
     assert problem in refused.value.problem
 
 
-@pytest.mark.skipif("ranking" not in SearchIn.model_fields, reason="searches take no ranking yet")
 @pytest.mark.parametrize("name", BODIES)
 def test_the_api_takes_every_system(name: str) -> None:
     """No body has a field or a value that the wire refuses."""

@@ -57,9 +57,7 @@ class RankingIn(Body):
     session: Weight = DEFAULT_RANKING.session
     assistant: Weight = DEFAULT_RANKING.assistant
     recency: Weight = DEFAULT_RANKING.recency
-    half_life_days: Annotated[StrictFloat, Field(ge=LEAST_HALF_LIFE_DAYS, le=LONGEST_HALF_LIFE_DAYS)] = (
-        DEFAULT_RANKING.half_life_days
-    )
+    half_life_days: HalfLife = DEFAULT_RANKING.half_life_days
     quality: Weight = DEFAULT_RANKING.quality
     outcome: Weight = DEFAULT_RANKING.outcome
     feedback: Weight = DEFAULT_RANKING.feedback

@@ -7,13 +7,13 @@ memory itself put in is one of them.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
+from app.ingestion.limits import CONTROL, UNSTORABLE
 from app.records import Draft, Role, derived_uuid, sha256_hex
 
 _ROLES: Final = {"human": Role.USER, "ai": Role.ASSISTANT, "tool": Role.TOOL}
@@ -24,8 +24,6 @@ _MOST_CALLS_BYTES: Final = 6000
 _LONGEST_LABEL: Final = 255
 _LONGEST_QUESTION: Final = 4000
 """Characters: what an embedding model reads of a question is shorter still."""
-_UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def drafts_of(messages: Sequence[BaseMessage]) -> list[Draft]:
@@ -64,7 +62,7 @@ def _text(message: BaseMessage) -> str:
     parts = [_content(message.content)]
     if isinstance(message, AIMessage):
         parts += [f"{call['name']}({_json(call['args'])})" for call in message.tool_calls]
-    return _bounded(_UNSTORABLE.sub("\ufffd", "\n".join(filter(None, parts))))
+    return _bounded(UNSTORABLE.sub("\ufffd", "\n".join(filter(None, parts))))
 
 
 def _content(content: str | list[str | dict[str, Any]]) -> str:
@@ -109,7 +107,7 @@ def _calls(message: AIMessage) -> Iterator[dict[str, str | None]]:
 
 
 def _label(text: str | None) -> str | None:
-    cleaned = _CONTROL.sub(" ", text or "").strip()[:_LONGEST_LABEL]
+    cleaned = CONTROL.sub(" ", text or "").strip()[:_LONGEST_LABEL]
     return cleaned or None
 
 

@@ -23,7 +23,7 @@ _RETRY: Final = RetryPolicy(max_attempts=3, initial_interval=0.2, retry_on=TierU
 
 
 def add_memory(
-    builder: StateGraph[Any, Any, Any, Any], memory: HybridMemoryService, *, entry: str, exit: str | None = None,  # noqa: A002
+    builder: StateGraph[Any, Any, Any, Any], memory: HybridMemoryService, *, entry: str, exit: str | None = None,  # noqa: A002 - pairs with `entry`
     budget_tokens: int = 1000, context_key: str | None = None, scoping: Scoping = scope_of,
 ) -> StateGraph[Any, Any, Any, Any]:  # fmt: skip
     """Add memory around the nodes of `builder`: recall before `entry`, remember after `exit`, and return the builder.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Final, TypeAlias
 
@@ -42,45 +43,57 @@ _INSTRUCTIONS: Final = (
 
 def create_server(api: Api, connecting: Connecting) -> Server[Any]:
     """A server that calls `api` on behalf of whoever `connecting` says is there."""
+    answering = _Answering(api, connecting)
+    return Server(
+        "hybrid-memory",
+        version=version("hybrid-memory"),
+        title="Hybrid memory",
+        instructions=_INSTRUCTIONS,
+        on_list_tools=_list_tools,
+        on_call_tool=answering.call_tool,
+        on_list_resources=_list_resources,
+        on_list_resource_templates=_list_templates,
+        on_read_resource=answering.read_resource,
+    )
 
-    async def list_tools(_context: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
-        return ListToolsResult(tools=[tool.listed for tool in TOOLS])
 
-    async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
+async def _list_tools(_context: Context, _params: PaginatedRequestParams | None) -> ListToolsResult:
+    return ListToolsResult(tools=[tool.listed for tool in TOOLS])
+
+
+async def _list_resources(_context: Context, _params: PaginatedRequestParams | None) -> ListResourcesResult:
+    return ListResourcesResult(resources=[])
+
+
+async def _list_templates(_context: Context, _params: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
+    return ListResourceTemplatesResult(resource_templates=[resources.TEMPLATE])
+
+
+@dataclass(frozen=True, slots=True)
+class _Answering:
+    """What depends on who calls."""
+
+    api: Api
+    connecting: Connecting
+
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
         tool = BY_NAME.get(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, f"no tool {params.name!r}; known are {', '.join(BY_NAME)}")
         try:
-            answer = await tool.call(api, connecting(context), params.arguments or {})
+            answer = await tool.call(self.api, self.connecting(context), params.arguments or {})
         except Refused as refused:
             log.info("tool_refused", tool=tool.name, kind=refused.kind)
             return _refused(refused)
         log.info("tool_called", tool=tool.name)
         return _result(answer.model_dump(mode="json"))
 
-    async def list_resources(_context: Context, _params: PaginatedRequestParams | None) -> ListResourcesResult:
-        return ListResourcesResult(resources=[])
-
-    async def list_templates(_context: Context, _params: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
-        return ListResourceTemplatesResult(resource_templates=[resources.TEMPLATE])
-
-    async def read_resource(context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
+    async def read_resource(self, context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
+        uri = str(params.uri)
         try:
-            return ReadResourceResult(contents=[await resources.read(api, connecting(context), str(params.uri))])
+            return ReadResourceResult(contents=[await resources.read(self.api, self.connecting(context), uri)])
         except Refused as refused:
-            raise MCPError(INVALID_PARAMS, str(refused), {"kind": refused.kind, "uri": str(params.uri)}) from refused
-
-    return Server(
-        "hybrid-memory",
-        version=version("hybrid-memory"),
-        title="Hybrid memory",
-        instructions=_INSTRUCTIONS,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-        on_list_resources=list_resources,
-        on_list_resource_templates=list_templates,
-        on_read_resource=read_resource,
-    )
+            raise MCPError(INVALID_PARAMS, str(refused), {"kind": refused.kind, "uri": uri}) from refused
 
 
 def _result(structured: dict[str, Any]) -> CallToolResult:

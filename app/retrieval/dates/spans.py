@@ -6,7 +6,7 @@ Every function raises ValueError or OverflowError for a day that no calendar has
 from __future__ import annotations
 
 from calendar import monthrange
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -181,23 +181,26 @@ def half(span: DateRange, number: int) -> DateRange:
 
 def chosen(spans: Iterable[DateRange], today: date, which: Which) -> DateRange:
     """The one of `spans`, in order, that `which` means today."""
-    candidates = list(spans)
-    found: list[DateRange]
-    match which:
-        case Which.LAST:
-            found = [s for s in candidates if s.until < today][-1:]
-        case Which.RECENT:
-            found = [s for s in candidates if s.since <= today][-1:]
-        case Which.COMING:
-            found = [s for s in candidates if s.until >= today]
-        case Which.NEXT:
-            found = [s for s in candidates if s.since > today]
-        case Which.THIS:
-            found = [s for s in candidates if s.since <= today <= s.until]
-            found = found or [s for s in candidates if s.since.year == today.year]
+    found = _meant(list(spans), today, which)
     if not found:
         raise ValueError(f"none of them is {which.name} on {today}")
     return found[0]
+
+
+def _meant(spans: Sequence[DateRange], today: date, which: Which) -> list[DateRange]:
+    """Those of `spans` that `which` may mean today, the likeliest first."""
+    match which:
+        case Which.LAST:
+            return [s for s in spans if s.until < today][-1:]
+        case Which.RECENT:
+            return [s for s in spans if s.since <= today][-1:]
+        case Which.COMING:
+            return [s for s in spans if s.until >= today]
+        case Which.NEXT:
+            return [s for s in spans if s.since > today]
+        case Which.THIS:
+            now = [s for s in spans if s.since <= today <= s.until]
+            return now or [s for s in spans if s.since.year == today.year]
 
 
 def yearly(occurs: Occurs, today: date) -> Iterator[DateRange]:
