@@ -89,14 +89,8 @@ def timed(store: str, operation: str) -> Iterator[None]:
 
 def configure_logging(level: str, form: Literal["json", "console"]) -> None:
     """Send structlog and the standard library's loggers to stderr in one form. Called by doors only."""
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    # Not the default traceback: it prints the local variables, and with them memories.
-    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if form == "json" else console
+    shared = _shared()
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if form == "json" else _console()
     tail: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, renderer] if form == "json" else [renderer]
     structlog.configure(
         processors=[*shared, *tail],
@@ -116,6 +110,20 @@ def quiet_unless_configured() -> None:
     """For use as a library: structlog's own default prints every event to stdout; this leaves warnings, on stderr."""
     if not structlog.is_configured():
         structlog.configure(
+            processors=[*_shared(), _console()],
             wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
+
+
+def _shared() -> list[structlog.typing.Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+def _console() -> structlog.typing.Processor:
+    """Not with the default traceback: it prints the local variables, and with them memories, for half a minute if need be."""
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)

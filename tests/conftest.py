@@ -13,9 +13,13 @@ import redis
 from sqlalchemy.engine import make_url
 
 from app.embedded import start_postgres, start_valkey
+from app.observability import quiet_unless_configured
 
 pytest.register_assert_rewrite("fault_checks", "fault_run", "factories")
 pytest_plugins = ["databases", "served"]
+
+
+quiet_unless_configured()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -17,12 +17,12 @@ from app.records import new_id
 
 FAILING = """
 import structlog
-from app.observability import configure_logging
+from app.observability import configure_logging, quiet_unless_configured
 
 def remember(memory):
     raise KeyError("the store is broken")
 
-configure_logging("DEBUG", {form!r})
+{configuration}
 try:
     remember("a memory of " + "mine")
 except KeyError:
@@ -30,10 +30,12 @@ except KeyError:
 """
 
 
-@pytest.mark.parametrize("form", ["json", "console"])
-async def test_a_logged_traceback_shows_no_variables(form: str) -> None:
-    """A failure is logged with the lines it passed through, and without the values they worked on."""
-    program = (sys.executable, "-c", FAILING.format(form=form))
+@pytest.mark.parametrize(
+    "configuration", ["configure_logging('DEBUG', 'json')", "configure_logging('DEBUG', 'console')", "quiet_unless_configured()"]
+)
+async def test_a_logged_traceback_shows_no_variables(configuration: str) -> None:
+    """A failure is logged with the lines it passed through, and without the values they worked on: by doors, and in a library."""
+    program = (sys.executable, "-c", FAILING.format(configuration=configuration))
     variables = environment_of_child(os.environ, {})
     said = await finished(await create_subprocess_exec(*program, env=variables, stdout=PIPE, stderr=PIPE))
     assert "remembering_failed" in said.stderr

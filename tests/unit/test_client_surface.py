@@ -120,7 +120,7 @@ def test_a_signature_reads_as_it_is_called() -> None:
     fields = (
         "namespace: str = ..., user_id: str | None = ..., agent_id: str | None = ..., project_id: str | None = ..., "
         "session_id: str | None = ..., kind: app.records.base.RecordKind | str | None = ..., query: str | None = ..., "
-        "note: str | None = ..."
+        "note: str | None = ..., search_id: uuid.UUID | None = ..."
     )
     verdict = "verdict: app.standing.Verdict | str, *, idempotency_key: str | None = None"
     said = f"(self, record_id: uuid.UUID, {verdict}, {fields})"
