@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeGuard
 from typing import TypeVar
 from uuid import UUID
 
@@ -198,9 +199,7 @@ class Indexer:
         await reached(FaultPoint.INDEX_SUMMARISED)
         changed = await self._save_summaries([e for e in unsummarised if e.id in made], made)
         await reached(FaultPoint.INDEX_SUMMARIES_SAVED)
-        settled = [made.get(e.id, e) for e in closed if e.id not in changed]
-        still_there = [now for now in changed.values() if now is not None]
-        return settled + await self._summarised(still_there)
+        return [made.get(e.id, e) for e in closed if e.id not in changed] + [e for e in changed.values() if _is_ready(e)]
 
     async def _summarize(self, episode: Episode, messages: Sequence[Message]) -> Episode:
         summary = await self._summarizer.summarize(messages)
@@ -276,6 +275,11 @@ async def _read(reader: EpisodicReader, entries: Sequence[OutboxEntry]) -> _Read
 async def _if_any(read: Callable[[Sequence[UUID]], Awaitable[Sequence[T]]], uids: Sequence[UUID]) -> Sequence[T]:
     """A kind that no entry names costs no round trip."""
     return await read(uids) if uids else ()
+
+
+def _is_ready(changed: Episode | None) -> TypeGuard[Episode]:
+    """Whether an episode that changed under the summary has another worker's; if not, its change has queued it again."""
+    return changed is not None and bool(changed.summary) and not changed.is_open and changed.archived_at is None
 
 
 async def _refuse_unread(reader: EpisodicReader, entries: Sequence[OutboxEntry]) -> None:
