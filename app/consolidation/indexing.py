@@ -14,8 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeGuard
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 from uuid import UUID
 
 import structlog
