@@ -19,6 +19,7 @@ from app.client.problems import Failure
 from app.client.reply import Reply
 from app.errors import UnexpectedAnswer
 from app.records import (
+    Episode,
     Hit,
     Message,
     RecentContext,
@@ -258,7 +259,9 @@ def recollection(namespace: str) -> Callable[[Reply], Recollection]:
 def hit_in(namespace: str, hit: Document) -> Hit:
     session_id = hit.get("session_id")
     around = tuple(map(message_in(namespace, session_id), hit.get("neighbours", ())))
-    return valued(Hit, {**hit, "scope": {"namespace": namespace, "session_id": session_id}, "neighbours": around})
+    episode = hit.get("episode") and valued(Episode, scoped(hit["episode"]))
+    scope = {"namespace": namespace, "session_id": session_id}
+    return valued(Hit, {**hit, "scope": scope, "neighbours": around, "episode": episode})
 
 
 def session(reply: Reply) -> Session:

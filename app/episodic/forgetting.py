@@ -60,13 +60,10 @@ async def forget(session: Session, scope: Scope) -> Mapping[RecordKind, int]:
     row = await _delete_returning(session, RecordKind.MESSAGE, and_(*admitted(messages, scope)), messages.c.episode_id)
     homes = row.extras or ()
     affected = await _lock_episodes(session, or_(and_(*admitted(episodes, scope)), among(episodes.c.id, homes)))
-    emptied = await _delete_emptied(session, affected, is_forgotten=and_(*admitted(episodes, scope)))
-    await _clear(session, affected, scope)
-    return {
-        RecordKind.MESSAGE: row.removed,
-        RecordKind.EPISODE: emptied,
-        RecordKind.KNOWLEDGE: await delete_kind(session, RecordKind.KNOWLEDGE, and_(*admitted(knowledge, scope))),
-    }
+    emptied, lessons = await _delete_emptied(session, affected, is_forgotten=and_(*admitted(episodes, scope)))
+    lessons += await _clear(session, affected, scope)
+    known = await delete_kind(session, RecordKind.KNOWLEDGE, and_(*admitted(knowledge, scope)))
+    return {RecordKind.MESSAGE: row.removed, RecordKind.EPISODE: emptied, RecordKind.KNOWLEDGE: lessons + known}
 
 
 async def _forget_sessions(session: Session, scope: Scope) -> None:
@@ -91,15 +88,19 @@ async def _lock_episodes(session: Session, condition: ColumnElement[bool]) -> Se
     return [row.id for row in await session.run("lock_episodes", statement)]
 
 
-async def _delete_emptied(session: Session, episode_ids: Collection[UUID], *, is_forgotten: ColumnElement[bool]) -> int:
+async def _delete_emptied(
+    session: Session, episode_ids: Collection[UUID], *, is_forgotten: ColumnElement[bool]
+) -> tuple[int, int]:
+    """How many there were, and how many pieces of knowledge went with them."""
     is_conversation = episodes.c.kind == EpisodeKind.CONVERSATION.value
     is_empty = and_(among(episodes.c.id, episode_ids), ~_HAS_MESSAGES, or_(is_forgotten, is_conversation))
-    return await delete_kind(session, RecordKind.EPISODE, is_empty)
+    lessons = await _unlearn(session, is_empty)
+    return await _delete(session, RecordKind.EPISODE, is_empty), lessons
 
 
-async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Scope | None) -> None:
-    """Count these episodes anew and empty what was made from messages that are gone."""
-    await _unlearn(session, and_(among(episodes.c.id, episode_ids), _HAS_MESSAGES))
+async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Scope | None) -> int:
+    """Count these episodes anew and empty what was made from messages that are gone; how much knowledge went with it."""
+    lessons = await _unlearn(session, and_(among(episodes.c.id, episode_ids), _HAS_MESSAGES))
     owners = dict(narrowings(forgotten)) if forgotten else {}
     left = _what_is_left(episode_ids).subquery()
     statement = (
@@ -119,6 +120,7 @@ async def _clear(session: Session, episode_ids: Collection[UUID], forgotten: Sco
     closed = [row for row in cleared if not row.is_open]
     await extractions.open_(session, [row.id for row in closed])
     await outbox.enqueue(session, [OutboxEntry(OutboxOp.UPSERT, RecordKind.EPISODE, row.namespace, row.id) for row in closed])
+    return lessons
 
 
 async def recount(session: Session, episode_ids: Collection[UUID]) -> None:
@@ -158,13 +160,18 @@ async def delete_kind(session: Session, kind: RecordKind, condition: ColumnEleme
     """
     if kind is RecordKind.EPISODE:
         await _unlearn(session, condition)
+    return await _delete(session, kind, condition)
+
+
+async def _unlearn(session: Session, condition: ColumnElement[bool]) -> int:
+    """Take back what these episodes taught; how many pieces of knowledge that were."""
+    forgotten = await unlearning.unlearn(session, condition)
+    return await _delete(session, RecordKind.KNOWLEDGE, among(knowledge.c.id, forgotten)) if forgotten else 0
+
+
+async def _delete(session: Session, kind: RecordKind, condition: ColumnElement[bool]) -> int:
     row = await _delete_returning(session, kind, condition, KEYS[kind])
     return int(row.removed)
-
-
-async def _unlearn(session: Session, condition: ColumnElement[bool]) -> None:
-    if forgotten := await unlearning.unlearn(session, condition):
-        await delete_kind(session, RecordKind.KNOWLEDGE, among(knowledge.c.id, forgotten))
 
 
 async def _delete_returning(

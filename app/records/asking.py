@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.ranking import DEFAULT_RANKING, Ranking
 from app.records.base import RECALLED_KINDS, Json, RecordKind, Scope, Tier
+from app.records.episodes import Episode
 from app.records.messages import Message
 
 
@@ -99,7 +100,8 @@ class Hit:
     """One thing recalled. `components` are the terms `score` is the sum of; `tier` is where it was found.
 
     `duplicates` are other records that say exactly the same. `episode_id` is given where hits are grouped, and the messages
-    around it as `neighbours` where they are asked for. `why` says in words what speaks for it, where a situation was asked about.
+    around it as `neighbours` where they are asked for. Where a situation was asked about, `why` says in words what speaks for it
+    and `episode` is what is stored: None when PostgreSQL did not say in time.
     """
 
     id: UUID
@@ -120,6 +122,7 @@ class Hit:
     quality: float | None = None
     outcome_quality: float | None = None
     why: tuple[str, ...] = ()
+    episode: Episode | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -14,12 +14,14 @@ import structlog
 
 from app.errors import TierUnavailable
 from app.ports import EpisodicMemory
-from app.records import FilterTerm, OutcomeAsked, Query, Range, Recollection, RecordKind, SituationQuery
+from app.records import Episode, FilterTerm, Hit, OutcomeAsked, Query, Range, Recollection, RecordKind, SituationQuery
 from app.records.situations import GOOD_OUTCOME
+from app.retrieval.attempt import Attempt
 from app.retrieval.reasons import reasons
 from app.retrieval.recall import Recall
 from app.retrieval.rendering import render
 from app.retrieval.situation_cache import SituationCache
+from app.retrieval.surroundings import EPISODES
 
 log = structlog.get_logger(__name__)
 
@@ -52,8 +54,11 @@ class Situations:
             return replace(cached, latency_ms=(time.perf_counter() - started) * 1e3, is_cached=True)
         left = max(deadline - timedelta(seconds=time.perf_counter() - started), timedelta())
         found = await self._recall.recall(query, deadline=left)
-        hits = tuple(replace(hit, why=reasons(hit)) for hit in found.hits)
-        answer = Recollection(hits, found.degraded, (time.perf_counter() - started) * 1e3)
+        attempt = Attempt(max(deadline - timedelta(seconds=time.perf_counter() - started), timedelta()))
+        episodes = await attempt.stage(EPISODES, self._episodes(found.hits)) or {}
+        hits = tuple(replace(hit, why=reasons(hit), episode=episodes.get(hit.id)) for hit in found.hits)
+        degraded = (*found.degraded, *attempt.degraded)
+        answer = Recollection(hits, degraded, (time.perf_counter() - started) * 1e3)
         if is_known:
             self._cache.put(query, generation, answer)
         return answer
@@ -61,6 +66,13 @@ class Situations:
     def forget(self, namespace: str) -> None:
         """Drop what is kept of the namespace between recalls."""
         self._cache.forget(namespace)
+
+    async def _episodes(self, hits: Sequence[Hit]) -> dict[UUID, Episode]:
+        """What was perceived, done and came of it, as it is stored: who acts on a hit need not read its text."""
+        if not hits:
+            return {}
+        async with self._episodic.reading() as reader:
+            return {episode.id: episode for episode in await reader.episodes_by_uid([hit.id for hit in hits])}
 
     async def _generation(self, namespace: str, deadline: timedelta) -> tuple[bool, UUID | None]:
         """Whether it is known what holds now, and that; if it is not, nothing is taken from the cache or put there."""

@@ -733,10 +733,12 @@ def _forget(books: Books, scope: Scope) -> Mapping[RecordKind, int]:
     admitted = _admitted(books.records(RecordKind.MESSAGE), scope)
     homes, removed = books.homes_of(admitted), books.delete(RecordKind.MESSAGE, admitted)
     affected = homes | set(_admitted(books.records(RecordKind.EPISODE), scope))
+    known, emptied = len(books.knowledge), _mend(books, affected, forgotten=scope)
+    books.delete(RecordKind.KNOWLEDGE, _admitted(books.records(RecordKind.KNOWLEDGE), scope))
     return {
         RecordKind.MESSAGE: removed,
-        RecordKind.EPISODE: _mend(books, affected, forgotten=scope),
-        RecordKind.KNOWLEDGE: books.delete(RecordKind.KNOWLEDGE, _admitted(books.records(RecordKind.KNOWLEDGE), scope)),
+        RecordKind.EPISODE: emptied,
+        RecordKind.KNOWLEDGE: known - len(books.knowledge),
         RecordKind.ITEM: books.delete_items([uid for uid, item in books.items.items() if scope == Scope(item.namespace)]),
     }
 

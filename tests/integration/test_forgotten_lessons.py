@@ -34,8 +34,10 @@ def test_a_heuristic_goes_with_the_episodes_it_was_counted_from(api: Served) -> 
         decided(api, namespace, "none", "work", 1.0)
     assert post(api, "/v1/admin/learn", {"namespace": namespace})["counts"]["heuristics"] > 0
     asked: dict[str, str | bool] = {"namespace": namespace, "include_inactive": True, "include_superseded": True}
-    assert any("lupus" in k["description"] for k in api.http.get("/v1/knowledge", params=asked).json()["knowledge"])
-    post(api, "/v1/admin/forget", {"namespace": namespace, "user_id": "ana"})
+    learned = api.http.get("/v1/knowledge", params={**asked, "limit": 1000}).json()["knowledge"]
+    assert any("lupus" in k["description"] for k in learned)
+    receipt = post(api, "/v1/admin/forget", {"namespace": namespace, "user_id": "ana"})
+    assert (receipt["removed"], receipt["remaining"]) == ({"episode": 80, "knowledge": len(learned)}, 0)
     assert api.http.get("/v1/knowledge", params=asked).json()["knowledge"] == []
     assert api.http.get("/v1/patterns", params={"namespace": namespace}).json()["patterns"] == []
 

@@ -174,6 +174,8 @@ async def test_what_was_learned_from_the_forgotten_leaves_the_index_at_once(by: 
     forgetting, named = forgetting_of(given), Selection("acme", episodes=(home.id,))
     receipt = await (forgetting.forget(home.scope) if by == "scope" else forgetting.forget_records(named))
     assert (receipt.tiers[Tier.SEMANTIC].remaining, receipt.pending) == (0, ())
+    if by == "scope":
+        assert receipt.tiers[Tier.EPISODIC].removed == {"episode": 1, "knowledge": 1}
     assert await given.semantic.present([lesson.id]) == 0
 
 

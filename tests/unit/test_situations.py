@@ -70,6 +70,21 @@ def ids(found: Recollection) -> list[UUID]:
     return [hit.id for hit in found.hits]
 
 
+# ── what is answered ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_hit_holds_the_episode_as_it_is_stored() -> None:
+    """Whoever acts on it has what was perceived, done and came of it; without Postgres the hit alone, and that is said."""
+    given = tiers()
+    made = await decided(given, "hire", perception={"backlog": 12}, action={"choice": "hire"}, outcome={"done": True})
+    found = await situations_of(given).similar(ASKED)
+    async with given.episodic.reading() as reader:
+        assert [hit.episode for hit in found.hits] == list(await reader.episodes_by_uid([made.id]))
+    dark = replace(given, episodic=away(given.episodic, Tier.EPISODIC))
+    without = await situations_of(dark).similar(ASKED)
+    assert ([hit.episode for hit in without.hits], "episodes" in without.degraded) == ([None], True)
+
+
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -234,16 +249,18 @@ async def test_a_degraded_answer_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble", [Fault(TierUnavailable(Tier.EPISODIC, "away")), Hang("episode_generation")], ids=["away", "hangs"]
+    ("trouble", "missing"),
+    [(Fault(TierUnavailable(Tier.EPISODIC, "away")), ("episodes",)), (Hang("episode_generation"), ())],
+    ids=["away", "hangs"],
 )
-async def test_without_postgres_nothing_is_kept_and_all_is_answered(trouble: Any) -> None:
-    """Who cannot know whether an answer still holds makes a new one, which is no less whole."""
+async def test_without_postgres_nothing_is_kept_and_all_is_found(trouble: Any, missing: tuple[str, ...]) -> None:
+    """Who cannot know whether an answer still holds makes a new one."""
     given = tiers()
     made = await decided(given, "nine")
     dark = replace(given, episodic=troubled(given.episodic, trouble))
     situations = Situations(recall_of(given), dark.episodic, SituationCache(CachePolicy()), deadline=timedelta(milliseconds=500))
     answers = [await situations.similar(ASKED, PLENTY if isinstance(trouble, Fault) else None) for _ in range(2)]
-    assert [(ids(found), found.degraded, found.is_cached) for found in answers] == [([made.id], (), False)] * 2
+    assert [(ids(found), found.degraded, found.is_cached) for found in answers] == [([made.id], missing, False)] * 2
 
 
 async def test_where_nobody_answers_nothing_found_is_not_said() -> None:

@@ -256,6 +256,7 @@ def test_hits_are_written_with_what_made_their_score() -> None:
             "id": str(ID), "kind": "message", "text": "hi", "score": 0.75, "components": {"dense": 0.5, "bm25": 0.25},
             "tier": "working", "session_id": "s1", "created_at": "2026-05-04T12:00:00Z", "author": "Ana", "role": "user",
             "sequence": 4, "metadata": {"n": 1}, "duplicates": [str(ID)], "episode_id": None, "neighbours": [],
+            "outcome_quality": None,
         }],
         "degraded": ["embedder"],
         "latency_ms": 1.235,

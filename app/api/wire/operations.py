@@ -301,8 +301,11 @@ class ForgetOut(BaseModel):
 
 
 def _removed(receipt: ForgetReceipt) -> dict[str, int]:
-    buffered = receipt.tiers[Tier.WORKING].removed.get("message")
-    return {**receipt.tiers[Tier.EPISODIC].removed, **({"buffered": buffered} if buffered else {})}
+    """Episodes that were only logged are episodes; of messages some are stored and buffered at once."""
+    waiting, stored = receipt.tiers[Tier.WORKING].removed, receipt.tiers[Tier.EPISODIC].removed
+    episodes = stored.get("episode", 0) + waiting.get("episode", 0)
+    buffered = waiting.get("message", 0)
+    return {**stored, **({"episode": episodes} if episodes else {}), **({"buffered": buffered} if buffered else {})}
 
 
 class ImportOut(BaseModel):

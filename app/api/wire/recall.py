@@ -161,6 +161,7 @@ class HitOut(BaseModel):
     duplicates: list[UUID] = Field(description="Other records that say exactly the same")
     episode_id: UUID | None = Field(description="Where hits are grouped by episode")
     neighbours: list[MessageOut] = Field(description="The messages around it, where they were asked for")
+    outcome_quality: float | None = Field(description="How an episode turned out, in [0, 1]; null where that is not known")
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
@@ -180,6 +181,7 @@ class HitOut(BaseModel):
             duplicates=list(hit.duplicates),
             episode_id=hit.episode_id,
             neighbours=[MessageOut.of(m) for m in hit.neighbours],
+            outcome_quality=hit.outcome_quality,
         )
 
 

@@ -90,7 +90,9 @@ class EpisodeIn(Scoped):
         )
 
 
-class EpisodeOut(BaseModel):
+class EpisodeRecordOut(BaseModel):
+    """An episode as it is stored."""
+
     id: UUID
     kind: EpisodeKind
     namespace: str
@@ -124,6 +126,13 @@ class EpisodeOut(BaseModel):
     chronicle_note_id: str | None
     patterns: list[str]
     is_quality_given: bool = Field(description="A caller said how good it is; otherwise the quality validator does")
+
+    @classmethod
+    def of_record(cls, episode: Episode) -> Self:
+        return cls.model_validate(flat(episode))
+
+
+class EpisodeOut(EpisodeRecordOut):
     is_learnable: bool = Field(description="Its quality is known and not below the threshold; otherwise nothing is learned of it")
     requires_embedding: bool = Field(description="The index has yet to learn of it, or of its last change")
 

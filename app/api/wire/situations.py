@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api.wire.base import FilterValue, JsonObject, Moment, Scoped, example
 from app.api.wire.recall import HitOut, RankingIn, Weight, filter_terms
+from app.api.wire.records import EpisodeRecordOut
 from app.ranking import SITUATION_RANKING
 from app.records import EpisodeKind, Hit, OutcomeAsked, Recollection, SituationTerms
 
@@ -85,13 +86,14 @@ class SituationIn(Scoped):
 
 class SituationOut(HitOut):
     quality: float | None
-    outcome_quality: float | None = Field(description="How it turned out, in [0, 1]; null where that is not known")
     why: list[str] = Field(description="What speaks for it and against it, the weightiest first")
+    episode: EpisodeRecordOut | None = Field(description="What is stored; null when PostgreSQL did not say in time")
 
     @classmethod
     def of(cls, hit: Hit) -> Self:
         known = HitOut.of(hit).model_dump()
-        return cls(**known, quality=hit.quality, outcome_quality=hit.outcome_quality, why=list(hit.why))
+        episode = None if hit.episode is None else EpisodeRecordOut.of_record(hit.episode)
+        return cls(**known, quality=hit.quality, why=list(hit.why), episode=episode)
 
 
 class SituationsOut(BaseModel):

@@ -28,12 +28,13 @@ class Recalled(BaseModel):
     session_id: str | None
     created_at: str
     score: float = Field(description="Higher fits better; comparable within one answer")
+    outcome_quality: float | None = Field(description="How a decision turned out, from 0 (bad) to 1; null: not known")
 
     @classmethod
     def of(cls, hit: Mapping[str, Any], text: str) -> Self:
         return cls(
             id=hit["id"], kind=hit["kind"], text=text, author=hit["author"], session_id=hit["session_id"],
-            created_at=hit["created_at"], score=round(hit["score"], 3),
+            created_at=hit["created_at"], score=round(hit["score"], 3), outcome_quality=hit["outcome_quality"],
         )  # fmt: skip
 
 
