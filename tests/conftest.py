@@ -10,16 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 import asyncpg
 import pytest
 import redis
+import structlog
 from sqlalchemy.engine import make_url
 
 from app.embedded import start_postgres, start_valkey
-from app.observability import quiet_unless_configured
 
 pytest.register_assert_rewrite("fault_checks", "fault_run", "factories")
 pytest_plugins = ["databases", "served"]
 
 
-quiet_unless_configured()
+# structlog's own default prints the variables of every frame of a traceback: gigabytes, of a twin's books.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
