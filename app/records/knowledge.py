@@ -117,6 +117,8 @@ class KnowledgeCriteria:
 
 CONDITIONS: Final = "conditions"
 """Where the content says under which conditions the knowledge applies; see `app.learning.conditions`."""
+P_VALUE: Final = "p_value"
+"""Where the content of a heuristic that was learned says how likely chance alone would have it counted so."""
 ANY_KNOWLEDGE: Final = KnowledgeCriteria()
 
 
