@@ -153,6 +153,10 @@ def test_what_was_compared_is_advised_first(api: Served, namespace: str) -> None
     assert answer[0]["knowledge"]["description"] == said
     assert {s["components"]["conditions"] for s in answer} == {0.5}
     assert answer[0]["components"]["comparison"] == pytest.approx(0.5)
+    asked = {**scope, "text": "risk is high: cut scope or ship?", "kinds": ["knowledge"], "budget_tokens": 300}
+    heading, first, *rest = api.http.post("/v1/context", json=asked).json()["text"].splitlines()
+    assert (heading, first.partition("] ")[2]) == ("## Knowledge", said)
+    assert [line for line in rest if not re.fullmatch(r"- \[.{11}\] When .*'(cut scope|ship)' ends (well|badly)\.", line)] == []
 
 
 def test_steps_teach_sequences_and_recoveries(api: Served, namespace: str) -> None:
