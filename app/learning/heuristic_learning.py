@@ -26,9 +26,8 @@ from app.learning.perceived import as_json, in_words
 from app.learning.phrasing import Phraser
 from app.learning.teaching import is_ours, teach, withdraw
 from app.ports import Clock, EpisodicMemory, EpisodicReader, StaleScope
-from app.records import Episode, Knowledge, KnowledgeCriteria, KnowledgeKind, Origin, Scope, derived_uuid
+from app.records import COUNTED, P_VALUE, Episode, Knowledge, KnowledgeCriteria, KnowledgeKind, Origin, Scope, derived_uuid
 
-COUNTED: Final = "counted"
 _PAGE: Final = 500
 _BOUNDS: Final = frozenset({Op.LT, Op.LTE, Op.GT, Op.GTE})
 
@@ -136,7 +135,7 @@ def _content(heuristic: Heuristic) -> dict[str, object]:
         "tried": heuristic.tried,
         "others_well": heuristic.others_well,
         "others_tried": heuristic.others_tried,
-        "p_value": heuristic.p_value,
+        P_VALUE: heuristic.p_value,
         COUNTED: str(heuristic),
     }
 

@@ -18,12 +18,14 @@ from app.learning.conditions import Met, conditions_of, met
 from app.learning.success import DEFAULT_SUCCESS, Estimate, estimate
 from app.ports import Clock, EpisodicMemory
 from app.records import (
+    P_VALUE,
     FilterTerm,
     Hit,
     Json,
     Knowledge,
     KnowledgeCriteria,
     KnowledgeKind,
+    Origin,
     Query,
     RecordKind,
     Scope,
@@ -48,6 +50,7 @@ class StrategyPolicy:
 
     conditions: float = 1.0
     meaning: float = 1.0
+    comparison: float = 0.5
     success: float = 0.5
     confidence: float = 0.25
     similar: int = 100
@@ -210,28 +213,48 @@ def _judged(piece: Knowledge, context: str | Json, meaning: float, policy: Strat
     if conditions is None:
         return None
     success = estimate(piece.success_count, piece.failure_count, DEFAULT_SUCCESS)
+    by_chance = _by_chance(piece)
     components = {
-        "conditions": policy.conditions * _specificity(len(conditions)),
+        "conditions": policy.conditions * _specificity(conditions),
         "meaning": policy.meaning * meaning,
+        "comparison": policy.comparison * (0.0 if by_chance is None else 1.0 - by_chance),
         "success": policy.success * success.mean,
         "confidence": policy.confidence * piece.confidence,
     }
-    why = _why(piece, conditions, meaning)
+    why = _why(piece, conditions, meaning, by_chance)
     return LearnedStrategy(piece, sum(components.values()), components, conditions, success, why)
 
 
-def _specificity(conditions: int) -> float:
-    """The more conditions hold, the more is the piece made for the situation: 0, 1/2, 2/3, 3/4 …"""
-    return conditions / (conditions + 1)
+def _specificity(conditions: Sequence[Met]) -> float:
+    """The more fields have to be as they are, the more is the piece made for the situation: 0, 1/2, 2/3, 3/4 …
+
+    Of fields, not of conditions: the two bounds of an interval say one thing about the situation.
+    """
+    fields = len({one.condition.field for one in conditions})
+    return fields / (fields + 1)
 
 
-def _why(piece: Knowledge, conditions: Sequence[Met], meaning: float) -> tuple[str, ...]:
+def _by_chance(piece: Knowledge) -> float | None:
+    """How likely chance alone makes the action go so much better than the others; None where it was not compared with any.
+
+    Learning alone is asked: what somebody states as a p-value may be that of anything.
+    """
+    if piece.kind is not KnowledgeKind.HEURISTIC or piece.origin is not Origin.LEARNED:
+        return None
+    p_value = piece.content.get(P_VALUE)
+    if isinstance(p_value, bool) or not isinstance(p_value, int | float):
+        return None
+    return p_value if 0.0 <= p_value <= 1.0 else None
+
+
+def _why(piece: Knowledge, conditions: Sequence[Met], meaning: float, by_chance: float | None) -> tuple[str, ...]:
     applied = piece.success_count + piece.failure_count
     tried = f"succeeded in {piece.success_count} of {applied} applications" if applied else "was not applied yet"
+    better = () if by_chance is None else (f"went better than the other actions there (p = {by_chance:.2g})",)
     close = (f"is close in meaning ({meaning:.2f})",) if meaning > 0.0 else ()
     sides = len(piece.supporting_episodes), len(piece.contradicting_episodes)
     backing = f"confidence {piece.confidence:.2f}: {sides[0]} episodes support it, {sides[1]} contradict it"
-    return (*(_held(one) for one in conditions), *close, tried, backing)
+    return (*(_held(one) for one in conditions), *close, *better, tried, backing)
 
 
 def _held(one: Met) -> str:

@@ -18,7 +18,7 @@ from app.learning.evidence import LEAST_SUPPORTERS, confidence_from
 from app.learning.signatures import similarity
 from app.learning.teaching import forget_taught, teach, withdraw
 from app.ports import Clock, EpisodicMemory, EpisodicWriter
-from app.records import Knowledge, KnowledgeKind, Origin, Pattern, PatternState
+from app.records import PATTERN, Knowledge, KnowledgeKind, Origin, Pattern, PatternState
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def knowledge_of(pattern: Pattern) -> Knowledge:
         scope=pattern.scope,
         description=pattern.description,
         created_at=pattern.weighed_at or pattern.first_seen_at,
-        content={"pattern": pattern.kind.value, **pattern.content},
+        content={PATTERN: pattern.kind.value, **pattern.content},
         confidence=pattern.confidence,
         supporting_episodes=_oldest_first(pattern.supporting_episodes),
         contradicting_episodes=_oldest_first(pattern.contradicting_episodes),

@@ -87,6 +87,11 @@ class Knowledge:
             return self.valid_from or BEGINNING
         return self.valid_to
 
+    @property
+    def is_told_whole(self) -> bool:
+        """Whether the description says all that the content holds: where learning wrote both, the one is the other in words."""
+        return self.origin is Origin.LEARNED and not self.content.keys().isdisjoint({PATTERN, COUNTED})
+
     def holds_at(self, moment: datetime) -> bool:
         """Whether `moment` lies within its validity, the end excluded: at the change from one to the next one holds."""
         has_begun = self.valid_from is None or self.valid_from <= moment
@@ -117,6 +122,12 @@ class KnowledgeCriteria:
 
 CONDITIONS: Final = "conditions"
 """Where the content says under which conditions the knowledge applies; see `app.learning.conditions`."""
+PATTERN: Final = "pattern"
+"""Where the content of a pattern that was learned says what it is a pattern of."""
+COUNTED: Final = "counted"
+"""Where the content of a heuristic that was learned says in a plain sentence what was counted."""
+P_VALUE: Final = "p_value"
+"""Where it says how likely chance alone would have it counted so."""
 ANY_KNOWLEDGE: Final = KnowledgeCriteria()
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from app.errors import NewerRelease, TierUnavailable
 from app.records import AssembledContext, Query, RecentContext, Recollection, RecordKind, SessionKey, SessionState, Tier
-from app.retrieval.context import ContextShares, hit_section, pack, recent_section, split_hits, state_section
+from app.retrieval.context import ContextShares, heuristics_first, hit_section, pack, recent_section, split_hits, state_section
 from app.retrieval.recall import Recall
 from app.retrieval.recent import SessionReader
 
@@ -38,7 +38,7 @@ class ContextAssembly:
         shares = self._shares
         sections = [
             state_section(state, shares.state),
-            hit_section("knowledge", "## Knowledge", shares.knowledge, by_kind[RecordKind.KNOWLEDGE]),
+            hit_section("knowledge", "## Knowledge", shares.knowledge, heuristics_first(by_kind[RecordKind.KNOWLEDGE])),
             hit_section("episodes", "## Earlier episodes", shares.episodes, by_kind[RecordKind.EPISODE]),
             hit_section("recalled", "## Recalled messages", shares.recalled, by_kind[RecordKind.MESSAGE]),
             recent_section(recent.messages, shares.recent, shown),

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from app.records import AssembledContext, Hit, Message, RecordKind, Role, SectionAccount, SessionState
+from app.records import AssembledContext, Hit, KnowledgeKind, Message, RecordKind, Role, SectionAccount, SessionState
 from app.tokens import estimate_tokens
 
 
@@ -112,6 +112,17 @@ def split_hits(hits: Sequence[Hit], recent: Sequence[Message], shown: Collection
     printed = {m.id for m in recent}.union(shown)
     fresh = [h for h in hits if h.id not in printed]
     return {kind: [h for h in fresh if h.kind is kind] for kind in RecordKind}
+
+
+def heuristics_first(hits: Sequence[Hit]) -> list[Hit]:
+    """The hits with their heuristics in the first places of those that heuristics and patterns have; the others keep theirs.
+
+    A heuristic was compared with what else was done; a pattern was seen, and who reads it first may take it for advice.
+    """
+    kinds = {KnowledgeKind.HEURISTIC, KnowledgeKind.PATTERN}
+    learned = [h for h in hits if h.metadata.get("kind") in kinds]
+    ordered = iter(sorted(learned, key=lambda h: h.metadata["kind"] != KnowledgeKind.HEURISTIC))
+    return [next(ordered) if h.metadata.get("kind") in kinds else h for h in hits]
 
 
 def _fill(section: Section, budget_tokens: int) -> Section:

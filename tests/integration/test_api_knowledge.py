@@ -174,7 +174,7 @@ def test_strategies_for_a_situation(api: Served, namespace: str) -> None:
     first = answer["strategies"][0]
     assert first["knowledge"] == split
     assert first["matched_conditions"] == [{"field": "backlog", "op": "gt", "value": 20, "found": 25}]
-    assert set(first["components"]) == {"conditions", "meaning", "success", "confidence"}
+    assert set(first["components"]) == {"conditions", "meaning", "comparison", "success", "confidence"}
     assert first["score"] == pytest.approx(sum(first["components"].values()))
     assert first["why"][0] == "backlog gt 20: it is 25"
     few = made(post(api, namespace, "/strategies", context={"backlog": 5}, min_confidence=0.7))

@@ -6,6 +6,7 @@ import io
 import re
 from dataclasses import replace
 from functools import partial
+from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -133,6 +134,29 @@ def test_a_heuristic_says_what_tells_good_from_bad(api: Served, namespace: str) 
     (second,) = knowledge(api, namespace, "heuristic")
     assert (second["id"], second["content"]["well"], len(second["supporting_episodes"])) == (first["id"], 11, 11)
     assert learn(api, namespace)["counts"]["heuristics"] == 0
+
+
+def test_what_was_compared_is_advised_first(api: Served, namespace: str) -> None:
+    """A heuristic comes before the patterns that hold in the same situation, however many episodes support them."""
+    random = Random(1)
+    for _ in range(60):
+        risk, choice = random.choice(["high", "low"]), random.choice(["cut scope", "ship"])
+        perception = {"risk": risk, "backlog": random.randint(5, 40), "team": {"size": random.randint(3, 8)}}
+        decide(api, namespace, perception, choice, 0.2 if (risk, choice) == ("high", "ship") else 0.9, project_id="apollo")
+    learn(api, namespace)
+    api.http.post("/v1/admin/consolidate", json={"namespace": namespace}).raise_for_status()
+    said = "When risk is 'high', choose 'cut scope': 14 of 14 went well, against 0 of 18 otherwise."
+    scope = {"namespace": namespace, "project_id": "apollo"}
+    situation = {"risk": "high", "backlog": 20, "team": {"size": 5}}
+    answer = api.http.post("/v1/knowledge/strategies", json={**scope, "context": situation}).json()["strategies"]
+    assert [s["knowledge"]["kind"] for s in answer] == ["heuristic", *["pattern"] * 4]
+    assert answer[0]["knowledge"]["description"] == said
+    assert {s["components"]["conditions"] for s in answer} == {0.5}
+    assert answer[0]["components"]["comparison"] == pytest.approx(0.5)
+    asked = {**scope, "text": "risk is high: cut scope or ship?", "kinds": ["knowledge"], "budget_tokens": 300}
+    heading, first, *rest = api.http.post("/v1/context", json=asked).json()["text"].splitlines()
+    assert (heading, first.partition("] ")[2]) == ("## Knowledge", said)
+    assert [line for line in rest if not re.fullmatch(r"- \[.{11}\] When .*'(cut scope|ship)' ends (well|badly)\.", line)] == []
 
 
 def test_steps_teach_sequences_and_recoveries(api: Served, namespace: str) -> None:

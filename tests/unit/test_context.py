@@ -8,8 +8,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.records import Hit, Message, RecordKind, Role, Scope, SectionAccount, SessionState, Tier
-from app.retrieval.context import Block, Section, hit_section, pack, recent_section, split_hits, state_section
+from app.records import Hit, Json, Message, RecordKind, Role, Scope, SectionAccount, SessionState, Tier
+from app.retrieval.context import Block, Section, heuristics_first, hit_section, pack, recent_section, split_hits, state_section
 from app.tokens import estimate_tokens
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -19,8 +19,8 @@ def said(number: int, content: str, role: Role = Role.USER) -> Message:
     return Message(UUID(int=number), Scope(session_id="s"), role, content, AT, sequence=number)
 
 
-def hit(number: int, text: str, kind: RecordKind = RecordKind.MESSAGE) -> Hit:
-    return Hit(UUID(int=number), kind, text, 1.0, {"dense": 1.0}, Tier.SEMANTIC, Scope(), AT, author="Ana")
+def hit(number: int, text: str, kind: RecordKind = RecordKind.MESSAGE, metadata: Json | None = None) -> Hit:
+    return Hit(UUID(int=number), kind, text, 1.0, {"dense": 1.0}, Tier.SEMANTIC, Scope(), AT, metadata or {}, author="Ana")
 
 
 def test_sections_are_printed_in_order_with_citations() -> None:
@@ -67,6 +67,13 @@ def test_recent_messages_are_not_recalled_twice() -> None:
     by_kind = split_hits([hit(1, "Hi"), hit(9, "Fact", RecordKind.KNOWLEDGE)], [said(1, "Hi")])
     assert [h.id.int for h in by_kind[RecordKind.MESSAGE]] == []
     assert [h.id.int for h in by_kind[RecordKind.KNOWLEDGE]] == [9]
+
+
+def test_heuristics_take_the_places_before_patterns() -> None:
+    """Among themselves, both stay in the order they were found in; whatever is neither stays where it is."""
+    kinds = ["pattern", "fact", "pattern", "heuristic", "strategy", "heuristic"]
+    found = [hit(n, "x", RecordKind.KNOWLEDGE, {"kind": kind}) for n, kind in enumerate(kinds)]
+    assert [h.id.int for h in heuristics_first([*found, hit(9, "x")])] == [3, 1, 5, 0, 4, 2, 9]
 
 
 def test_what_the_prompt_shows_already_is_left_out() -> None:

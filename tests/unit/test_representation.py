@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import numpy as np
+import pytest
 from given import message
 
 from app.consolidation.representation import ContextPolicy, draft_episode, draft_knowledge, draft_message, sum_rows
 from app.ports import MessageInContext
-from app.records import Episode, EpisodeKind, Knowledge, KnowledgeKind, RecordKind, Scope
+from app.records import Episode, EpisodeKind, Json, Knowledge, KnowledgeKind, Origin, RecordKind, Scope
 
 POLICY = ContextPolicy(short_words=5, before_words=3)
 AT = datetime(2026, 5, 8, 9, 30, tzinfo=UTC)
@@ -54,6 +55,21 @@ def test_knowledge_is_its_description_and_content() -> None:
     """A fact reads as its description and content, and weighs as much as a message."""
     fact = Knowledge(UUID(int=2), KnowledgeKind.FACT, Scope("ns"), "Mara is allergic", AT, content={"to": "walnuts"})
     assert draft_knowledge(fact).texts == ("Mara is allergic\nto walnuts",) * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (KnowledgeKind.PATTERN, {"pattern": "context_outcome", "conditions": [], "action": "ship"}),
+        (KnowledgeKind.HEURISTIC, {"conditions": [], "action": "ship", "p_value": 1e-9, "counted": "Choose 'ship'."}),
+    ],
+)
+def test_what_learning_put_into_words_is_its_description(kind: KnowledgeKind, content: Json) -> None:
+    """The content says the same for programs, and would only be repeated; of what somebody stated nobody knows that."""
+    learned = Knowledge(UUID(int=2), kind, Scope("ns"), "Choose 'ship'.", AT, content=content, origin=Origin.LEARNED)
+    assert draft_knowledge(learned).texts == ("Choose 'ship'.",) * 2
+    for other in (replace(learned, origin=Origin.STATED), replace(learned, content={"action": "ship"})):
+        assert draft_knowledge(other).texts[0].startswith("Choose 'ship'.\n")
 
 
 def test_rows_are_summed_draft_by_draft() -> None:

@@ -25,7 +25,7 @@ from app.learning.strategies import (
     ranked,
 )
 from app.learning.success import estimate
-from app.records import Json, Knowledge, KnowledgeKind, Scope, Tier
+from app.records import P_VALUE, Json, Knowledge, KnowledgeKind, Origin, Scope, Tier
 from app.testing.faults import away
 
 ACME = Scope("acme")
@@ -142,12 +142,55 @@ async def test_each_answer_says_why() -> None:
     piece = strategy("split", ("backlog", "gt", 20), confidence=0.75, times_applied=4, success_count=3, failure_count=1,
                      supporting_episodes=(UUID(int=1),))  # fmt: skip
     (found,) = ranked([piece], Situation({"backlog": 25}, ACME), {piece.id: 0.5}, StrategyPolicy())
-    components = {"conditions": 0.5, "meaning": 0.5, "success": 0.5 * 4 / 6, "confidence": 0.25 * 0.75}
+    components = {"conditions": 0.5, "meaning": 0.5, "comparison": 0.0, "success": 0.5 * 4 / 6, "confidence": 0.25 * 0.75}
     assert found == LearnedStrategy(
         piece, sum(components.values()), components, (Met(Condition("backlog", Op.GT, 20), 25),), estimate(3, 1),
         ("backlog gt 20: it is 25", "is close in meaning (0.50)", "succeeded in 3 of 4 applications",
          "confidence 0.75: 1 episodes support it, 0 contradict it"),
     )  # fmt: skip
+
+
+def heuristic(p_value: object, **fields: Any) -> Knowledge:
+    """What learning found by comparing, as it keeps it."""
+    content = {"conditions": [{"field": "risk", "op": "eq", "value": "high"}], "action": "cut scope", P_VALUE: p_value}
+    learned = {"kind": KnowledgeKind.HEURISTIC, "content": content, "confidence": 0.71, "origin": Origin.LEARNED}
+    return knowledge("choose", **(learned | fields))
+
+
+def test_an_interval_is_one_condition() -> None:
+    """Both bounds of a field say one thing about a situation; two fields say two."""
+    interval = strategy("within", ("backlog", "gte", 20), ("backlog", "lt", 50))
+    fields = strategy("both", ("backlog", "gte", 20), ("risk", "eq", "high"))
+    found = ranked([interval, fields], Situation({"backlog": 20, "risk": "high"}, ACME), {}, StrategyPolicy())
+    assert [(s.knowledge.description, s.components["conditions"]) for s in found] == [("both", 2 / 3), ("within", 0.5)]
+
+
+def test_what_was_compared_comes_before_what_only_occurred_together() -> None:
+    """Of two that fit alike, a heuristic that just reached its level stands before a pattern that nothing contradicts."""
+    pattern = strategy("ends well", ("team.size", "gte", 5), ("team.size", "lt", 10), kind=KnowledgeKind.PATTERN)
+    given = Situation({"risk": "high", "team": {"size": 5}}, ACME)
+    found = ranked([heuristic(0.05), pattern], given, {}, StrategyPolicy())
+    assert [(s.knowledge.description, s.components["comparison"]) for s in found] == [("choose", 0.5 * 0.95), ("ends well", 0.0)]
+    assert found[0].why == (
+        "risk eq high: it is high", "went better than the other actions there (p = 0.05)", "was not applied yet",
+        "confidence 0.71: 0 episodes support it, 0 contradict it",
+    )  # fmt: skip
+    assert len(found[1].why) == 4
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        heuristic(0.01, origin=Origin.STATED),
+        heuristic(0.01, kind=KnowledgeKind.PATTERN),
+        *map(heuristic, ["0.01", True, None, -0.01, 1.01]),
+    ],
+)
+def test_a_comparison_that_learning_did_not_make_counts_for_nothing(claimed: Knowledge) -> None:
+    """What somebody states as a p-value may be that of anything; what is none is none."""
+    (found,) = ranked([claimed], Situation("x", ACME), {}, StrategyPolicy())
+    assert found.components["comparison"] == 0.0
+    assert not any("p =" in reason for reason in found.why)
 
 
 def test_what_works_comes_first() -> None:
