@@ -13,6 +13,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from app.bootstrap import Installation, Nightly, nightly, open_installation
+from app.errors import TierUnavailable
 from app.observability import BACKGROUND_ERRORS, quiet_unless_configured
 from app.records import utc_now
 from app.service import HybridMemoryService
@@ -143,6 +144,8 @@ async def _run_alone(name: str, job: _Job, under_way: dict[str, asyncio.Task[obj
         await job()
     except asyncio.CancelledError:
         log.info("job_cancelled", job=name)
+    except TierUnavailable as error:  # no fault of the job's, nor of ours: it comes round again
+        log.warning("job_delayed", job=name, tier=error.tier, problem=error.problem)
     except Exception:  # the next run may fare better
         BACKGROUND_ERRORS.labels(name).inc()
         log.exception("job_failed", job=name)
