@@ -6,6 +6,7 @@ setting need not wait for.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
@@ -22,11 +23,7 @@ from app.ports import OutboxState
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
 from app.transfer.sources import Source
 
-app = typer.Typer(
-    help="The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 keys_app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 outbox_app = typer.Typer(help="Records waiting to be indexed, and dead letters: list, retry, drop.", no_args_is_help=True)
@@ -38,6 +35,21 @@ _console: Final = Console()
 Namespace = Annotated[str, typer.Option(help="Whose memory")]
 OneNamespace = Annotated[str | None, typer.Option("--namespace", help="Only of this one")]
 Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine", envvar="MEMORY_URL")]
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"hybrid-memory {version('hybrid-memory')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    _: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning."""
 
 
 @app.command()
