@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.cron import CronTrigger
 
-from app.bootstrap import Installation, open_installation
-from app.errors import ConfigurationError
+from app.bootstrap import Installation, Nightly, nightly, open_installation
+from app.errors import TierUnavailable
 from app.observability import BACKGROUND_ERRORS, quiet_unless_configured
-from app.records import Backfill, utc_now
+from app.records import utc_now
 from app.service import HybridMemoryService
 from app.settings import Settings, load_settings
 
@@ -29,20 +27,11 @@ _SWEEP_EVERY: Final = timedelta(minutes=1)
 """The unit in which items' lives are counted; until then they are only not seen."""
 _RECONCILE_LOOK_EVERY: Final = timedelta(seconds=15)
 """How soon an interrupted run is gone on with, and a new embedding model answered."""
-_NEVER: Final = "never"
 _CANCEL_AGAIN_AFTER: Final = timedelta(milliseconds=100)
 
 _Job: TypeAlias = Callable[[], Awaitable[object]]
 _Timed: TypeAlias = tuple[_Job, timedelta]
 """A job and how often it runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Nightly:
-    """When to backfill, and what."""
-
-    trigger: CronTrigger
-    asked: Backfill
 
 
 @asynccontextmanager
@@ -132,26 +121,6 @@ async def jobs_of(installation: Installation, settings: Settings) -> AsyncIterat
         yield
 
 
-def nightly(settings: Settings) -> Nightly | None:
-    """The scheduled backfill; None where there is to be none.
-
-    Raises:
-        ConfigurationError: the schedule is no cron expression.
-    """
-    if settings.backfill_cron.strip().casefold() == _NEVER:
-        return None
-    try:
-        trigger = CronTrigger.from_crontab(settings.backfill_cron, timezone="UTC")
-    except ValueError as error:
-        raise ConfigurationError(f"MEMORY_BACKFILL_CRON: {error}; write five fields, such as 0 2 * * *, or {_NEVER}") from error
-    asked = Backfill(
-        batch_size=settings.backfill_batch_size,
-        max_episodes=settings.backfill_max_episodes,
-        per_second=settings.backfill_per_second,
-    )
-    return Nightly(trigger, asked)
-
-
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks until they have ended.
 
@@ -175,6 +144,8 @@ async def _run_alone(name: str, job: _Job, under_way: dict[str, asyncio.Task[obj
         await job()
     except asyncio.CancelledError:
         log.info("job_cancelled", job=name)
+    except TierUnavailable as error:  # no fault of the job's, nor of ours: it comes round again
+        log.warning("job_delayed", job=name, tier=error.tier, problem=error.problem)
     except Exception:  # the next run may fare better
         BACKGROUND_ERRORS.labels(name).inc()
         log.exception("job_failed", job=name)

@@ -5,18 +5,24 @@ Defaults that belong to a policy live on the policy's own dataclass; a setting o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, DirectoryPath, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from app.errors import ConfigurationError
 from app.faultpoints import parse_plan
 from app.records import ReadPreference
+
+_PREFIX: Final = "MEMORY_"
+_OF_COMMANDS: Final = frozenset({"api_key", "url"})
+"""Read by commands that ask a service, and by no service."""
 
 
 class EmbedderChoice(StrEnum):
@@ -46,7 +52,7 @@ def _plan(text: str | None) -> str | None:
 class Settings(BaseSettings):
     """All settings with their defaults; see `.env.example` for a commented copy."""
 
-    model_config = SettingsConfigDict(env_prefix="MEMORY_", env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -172,5 +178,18 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(f"MEMORY_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(f"{_PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         raise ConfigurationError(problems) from error
+
+
+def unknown_variables() -> Mapping[str, str | None]:
+    """What the environment (and `.env`) sets under our prefix and nobody reads, each with the variable it may have meant."""
+    known = Settings.model_fields.keys() | _OF_COMMANDS
+    given = {**DotEnvSettingsSource(Settings).env_vars, **EnvSettingsSource(Settings).env_vars}  # names in lower case
+    prefix = _PREFIX.casefold()
+    names = sorted({name.removeprefix(prefix) for name in given if name.startswith(prefix)} - known)
+    return {_variable(name): next(map(_variable, get_close_matches(name, sorted(known), n=1)), None) for name in names}
+
+
+def _variable(name: str) -> str:
+    return f"{_PREFIX}{name.upper()}"

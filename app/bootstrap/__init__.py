@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from app.bootstrap.opening import Installation, open_access, open_installation
 from app.bootstrap.servers import migrate
+from app.bootstrap.timetable import Nightly, nightly
 
-__all__ = ["Installation", "migrate", "open_access", "open_installation"]
+__all__ = ["Installation", "Nightly", "migrate", "nightly", "open_access", "open_installation"]

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from app.access import AccessControl
+from app.bootstrap.checking import check_settings
 from app.bootstrap.composing import compose
 from app.bootstrap.describing import describe
 from app.bootstrap.index import open_semantic
@@ -92,6 +93,7 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
     Raises:
         StartupError: what to change is in the message; nothing is left running.
     """
+    await check_settings(settings)
     async with AsyncExitStack() as stack:
         urls = await open_servers(settings, address, stack)
         await reached(FaultPoint.START_SERVERS)

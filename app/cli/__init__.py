@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from contextlib import suppress
+from typing import NoReturn
 
 from rich.console import Console
 from rich.text import Text
@@ -22,6 +26,16 @@ def main() -> None:
         hint = "; commands send what MEMORY_API_KEY holds" if isinstance(error, Unauthenticated) else ""
         said = Text.assemble(("error:", "bold red"), f" {error}{hint}")
         Console(stderr=True).print(said, soft_wrap=True)
-        sys.exit(1)
+        _leave(1)
     except KeyboardInterrupt:
-        sys.exit(130)
+        _leave(130)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit now. All that was opened is closed; only a model may still be loading, and Python would wait for its thread."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # whoever read it is gone
+            stream.flush()
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        os._exit(status)
+    sys.exit(status)

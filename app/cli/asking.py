@@ -8,7 +8,7 @@ from typing import TypeAlias
 from rich.console import Console
 from rich.text import Text
 
-from app.cli.showing import hits_grid, pairs_table, status_table
+from app.cli.showing import hits_grid, hits_line, pairs_table, status_table
 from app.client import MemoryClient
 
 Connecting: TypeAlias = AbstractAsyncContextManager[MemoryClient]
@@ -27,7 +27,7 @@ async def search(connecting: Connecting, text: str, namespace: str, limit: int, 
     async with connecting as client:
         answer = await client.search(text, namespace=namespace, limit=limit)
     console.print(hits_grid(answer.hits))
-    console.print(f"[dim]{len(answer.hits)} hits in {answer.latency_ms:.1f} ms[/]", highlight=False)
+    console.print(hits_line(answer))
     if answer.degraded:
         console.print(f"[yellow]did not answer:[/] {', '.join(answer.degraded)}")
 

@@ -68,9 +68,12 @@ def _switch(text: str) -> tuple[str, bool]:
     """`retrieval=off` as a feature and whether it is to be on.
 
     Raises:
-        InvalidInput: it is not of that form.
+        InvalidInput: it is not of that form, or names no feature.
     """
     name, _, state = text.partition("=")
+    known = [feature.value for feature in Feature]
+    if name not in known:
+        raise InvalidInput(text, f"must name a feature: {' or '.join(known)}")
     if state not in _STATES:
         raise InvalidInput(text, "must be a feature and its state, such as retrieval=off or episode_logging=on")
     return name, _STATES[state]

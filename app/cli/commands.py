@@ -6,6 +6,7 @@ setting need not wait for.
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 from uuid import UUID
@@ -14,19 +15,15 @@ import typer
 from rich.console import Console
 
 from app.cli.bench.commands import bench_app
+from app.cli.configuring import configured
 from app.cli.knowledge import knowledge_app
 from app.cli.signals import run
 from app.observability import configure_logging
 from app.ports import OutboxState
 from app.records import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission
-from app.settings import Settings, load_settings
 from app.transfer.sources import Source
 
-app = typer.Typer(
-    help="The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 keys_app = typer.Typer(help="API keys: make, list, revoke.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 outbox_app = typer.Typer(help="Records waiting to be indexed, and dead letters: list, retry, drop.", no_args_is_help=True)
@@ -40,6 +37,21 @@ OneNamespace = Annotated[str | None, typer.Option("--namespace", help="Only of t
 Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine", envvar="MEMORY_URL")]
 
 
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"hybrid-memory {version('hybrid-memory')}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    _: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The memory that agents keep: Redis for now, PostgreSQL for the truth, Qdrant for meaning."""
+
+
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Overrides MEMORY_HOST")] = None,
@@ -47,7 +59,7 @@ def serve(
 ) -> None:
     """Serve the API; starts the engines that have no URL."""
     given = {"host": host, "port": port}
-    settings = _settings().model_copy(update={k: v for k, v in given.items() if v is not None})
+    settings = configured().model_copy(update={k: v for k, v in given.items() if v is not None})
     from app.cli.serving import serve as serve_until_stopped
 
     run(serve_until_stopped(settings, _console))
@@ -56,7 +68,7 @@ def serve(
 @app.command()
 def worker() -> None:
     """Run the background jobs (with engines on servers; embedded, `serve` runs them)."""
-    settings = _settings()
+    settings = configured()
     from app.cli.serving import work
 
     run(work(settings, _console))
@@ -65,7 +77,7 @@ def worker() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the schema of the PostgreSQL at MEMORY_POSTGRES_URL up to date."""
-    settings = _settings()
+    settings = configured()
     from app.bootstrap import migrate as migrate_schema
 
     run(migrate_schema(settings))
@@ -84,7 +96,7 @@ def demo() -> None:
 @app.command()
 def consolidate(namespace: Annotated[str | None, typer.Option(help="All, if left out")] = None, url: Url = None) -> None:
     """Consolidate until nothing is left to do."""
-    settings = _settings()
+    settings = configured()
     from app.cli import asking
     from app.cli.connecting import connected
 
@@ -100,7 +112,7 @@ def reconcile(
     url: Url = None,
 ) -> None:
     """Compare the vector index with PostgreSQL, record by record; changes nothing unless told to repair."""
-    settings = _settings()
+    settings = configured()
     from app.cli import reconciling
     from app.cli.connecting import connected
 
@@ -114,7 +126,7 @@ def learn(
     url: Url = None,
 ) -> None:
     """Learn patterns and heuristics from the episodes that are due."""
-    settings = _settings()
+    settings = configured()
     from app.cli import learning
     from app.cli.connecting import connected
 
@@ -129,7 +141,7 @@ def search(
     url: Url = None,
 ) -> None:
     """Ask memory; prints the hits with where each came from."""
-    settings = _settings()
+    settings = configured()
     from app.cli import asking
     from app.cli.connecting import connected
 
@@ -139,7 +151,7 @@ def search(
 @app.command()
 def stats(url: Url = None) -> None:
     """What waits where, and how far the index is from the truth."""
-    settings = _settings()
+    settings = configured()
     from app.cli import asking
     from app.cli.connecting import connected
 
@@ -153,7 +165,7 @@ def trends(
     url: Url = None,
 ) -> None:
     """Show where quality, recall latency and error rate have been going."""
-    settings = _settings()
+    settings = configured()
     from app.cli import trending
     from app.cli.connecting import connected
 
@@ -166,7 +178,7 @@ def retain(
     url: Url = None,
 ) -> None:
     """Retire, archive and delete what has outlived its retention."""
-    settings = _settings()
+    settings = configured()
     from app.cli import operating
     from app.cli.connecting import connected
 
@@ -182,7 +194,7 @@ def backfill(
     url: Url = None,
 ) -> None:
     """Score episodes without a quality, and embed those that the index lacks, oldest and best first."""
-    settings = _settings()
+    settings = configured()
     from app.cli import backfilling
     from app.cli.connecting import connected
 
@@ -196,7 +208,7 @@ def features(
     url: Url = None,
 ) -> None:
     """Show what is switched on, or switch episode_logging and retrieval on or off without a restart."""
-    settings = _settings()
+    settings = configured()
     from app.cli import backfilling
     from app.cli.connecting import connected
 
@@ -212,7 +224,7 @@ def list_outbox(
     url: Url = None,
 ) -> None:
     """List what waits, is being worked on, or was given up on, with its last error."""
-    settings = _settings()
+    settings = configured()
     from app.cli import operating
     from app.cli.connecting import connected
 
@@ -227,7 +239,7 @@ def retry_outbox(
     url: Url = None,
 ) -> None:
     """Make dead letters due again."""
-    settings = _settings()
+    settings = configured()
     from app.cli import operating
     from app.cli.connecting import connected
 
@@ -241,7 +253,7 @@ def drop_outbox(
     url: Url = None,
 ) -> None:
     """Give up on dead letters for good; their records stay in PostgreSQL as they are."""
-    settings = _settings()
+    settings = configured()
     from app.cli import operating
     from app.cli.connecting import connected
 
@@ -253,7 +265,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="Replaced when the backup is whole, and not before")], url: Url = None
 ) -> None:
     """Write everything into one file, also while a service runs."""
-    settings = _settings()
+    settings = configured()
     from app.cli import moving
     from app.cli.connecting import reached
 
@@ -265,7 +277,7 @@ def restore(
     file: Annotated[Path, typer.Argument(help="What `backup` wrote", exists=True, dir_okay=False, readable=True)],
 ) -> None:
     """Fill an empty installation with a backup; no service may run on it."""
-    settings = _settings()
+    settings = configured()
     from app.cli import moving
 
     run(moving.restore(settings, file, _console))
@@ -278,7 +290,7 @@ def export(
     url: Url = None,
 ) -> None:
     """Write a namespace as JSON Lines, also while a service runs."""
-    settings = _settings()
+    settings = configured()
     from app.cli import moving
     from app.cli.connecting import reached
 
@@ -297,7 +309,7 @@ def import_(
     url: Url = None,
 ) -> None:
     """Take a file into a namespace: our own export, or that of another memory. What is there already is left as it is."""
-    settings = _settings()
+    settings = configured()
     from app.cli import importing
     from app.cli.connecting import reached
 
@@ -322,7 +334,7 @@ def mcp(
         serve(host=host, port=port)
         return
     stdio.refuse_on_stdio(host, port)
-    run(stdio.serve_stdio(_settings(), url, namespace or DEFAULT_NAMESPACE))
+    run(stdio.serve_stdio(configured(), url, namespace or DEFAULT_NAMESPACE))
 
 
 @keys_app.command("create")
@@ -333,7 +345,7 @@ def create_key(
     days: Annotated[int | None, typer.Option(help="Valid for this long; for ever, if left out", min=1)] = None,
 ) -> None:
     """Make a key, also while a service runs. It is shown once and kept only as a hash."""
-    settings = _settings()
+    settings = configured()
     from app.bootstrap import open_access
     from app.cli import keys
 
@@ -344,7 +356,7 @@ def create_key(
 @keys_app.command("list")
 def list_keys() -> None:
     """List keys: what they may do, where, and until when."""
-    settings = _settings()
+    settings = configured()
     from app.bootstrap import open_access
     from app.cli import keys
 
@@ -354,14 +366,8 @@ def list_keys() -> None:
 @keys_app.command("revoke")
 def revoke_key(key_id: Annotated[UUID, typer.Argument(help="As `keys list` shows it")]) -> None:
     """Revoke a key; running services notice within seconds."""
-    settings = _settings()
+    settings = configured()
     from app.bootstrap import open_access
     from app.cli import keys
 
     run(keys.revoke(open_access(settings), key_id, _console))
-
-
-def _settings() -> Settings:
-    settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
-    return settings

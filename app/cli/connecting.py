@@ -6,23 +6,19 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
 import httpx
 
 from app.access import UnguardedAccess
 from app.api import create_app
 from app.bootstrap import Installation, open_installation
+from app.cli.addresses import check_listens
 from app.client import MemoryClient
-from app.client.problems import SERVICE
-from app.errors import DataDirectoryInUse, InvalidInput, TierUnavailable
+from app.errors import DataDirectoryInUse
 from app.records import ImportReport
 from app.settings import Settings
-
-_REACHED_WITHIN: Final = timedelta(seconds=5)
-"""On any network where commands make sense a connection is made within this."""
 
 
 class Mover(Protocol):
@@ -60,30 +56,9 @@ async def _reached(settings: Settings, url: str | None) -> AsyncIterator[MemoryC
             yield found
             return
         if url is not None:
-            await _check_listens(url)
+            await check_listens(url)
         async with MemoryClient(found, api_key=os.environ.get("MEMORY_API_KEY")) as client:
             yield client
-
-
-async def _check_listens(url: str) -> None:
-    """The client's retries are for a service that is away for a moment; a wrong address is told at once, and which it is.
-
-    Raises:
-        TierUnavailable: nobody listens at `url`.
-        InvalidInput: it is no URL of a service.
-    """
-    problem = InvalidInput("--url", f"must begin with http:// or https:// and name a host, is {url!r}")
-    try:
-        if not httpx.URL(url).host:
-            raise problem
-        async with httpx.AsyncClient(base_url=url, timeout=_REACHED_WITHIN.total_seconds(), trust_env=False) as http:
-            await http.head("/")
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        raise TierUnavailable(SERVICE, f"nobody listens at {url}: {error or type(error).__name__}") from error
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise problem from error
-    except httpx.TransportError:
-        return  # somebody is there: what they do with the call is the call's to say
 
 
 @asynccontextmanager

@@ -16,11 +16,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from app.cli.configuring import configured
 from app.cli.signals import run
 from app.client import MemoryClient, Surface, as_json
-from app.observability import configure_logging
 from app.records import DEFAULT_NAMESPACE, Knowledge, KnowledgeKind, Revision
-from app.settings import load_settings
 
 Connecting: TypeAlias = AbstractAsyncContextManager[MemoryClient]
 
@@ -73,8 +72,7 @@ def supersede(
 
 
 def _connected(url: str | None) -> Connecting:
-    settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format)
+    settings = configured()
     from app.cli.connecting import connected  # takes a second, which `--help` need not wait for
 
     return connected(settings, url)

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.client.answers import Backlog, EmbeddingInUse, OutboxDepth, QueuedRecord, Status
-from app.records import ApiKey, Hit
+from app.records import ApiKey, Hit, Recollection
 
 _INDENT: Final = (0, 0, 1, 0)
 
@@ -27,6 +27,12 @@ def hits_grid(hits: Sequence[Hit]) -> Table:
         grid.add_row(f"{hit.score:.2f}", Text(hit.text))
         grid.add_row("", Padding(_provenance(hit), _INDENT))
     return grid
+
+
+def hits_line(answer: Recollection) -> Text:
+    """How many there are, and how long it took."""
+    count = len(answer.hits)
+    return Text(f"{count} {'hit' if count == 1 else 'hits'} in {answer.latency_ms:.1f} ms", style="dim")
 
 
 def _provenance(hit: Hit) -> Text:

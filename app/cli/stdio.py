@@ -10,6 +10,7 @@ from typing import Final
 
 import httpx
 
+from app.cli.addresses import check_listens
 from app.cli.signals import stopped_by_signal, unless
 from app.errors import ConfigurationError
 from app.settings import Settings
@@ -49,14 +50,18 @@ async def serve_stdio(settings: Settings, url: str | None, namespace: str) -> No
 
     Raises:
         StartupError: the memory cannot be opened.
+        TierUnavailable: nobody listens at `url`.
+        InvalidInput: it is no URL of a service.
     """
     from app.integrations.mcp.asking import Connection
     from app.integrations.mcp.transports import claimed_wire
     from app.integrations.mcp.transports import serve_stdio as serve
 
+    if url is not None:
+        await check_listens(url)
     with claimed_wire() as wire:
         async with stopped_by_signal() as stopped, AsyncExitStack() as stack:
-            reaching = client_of(url, key=os.environ.get("MEMORY_API_KEY")) if url else _found(settings)
+            reaching = client_of(url, key=os.environ.get("MEMORY_API_KEY")) if url is not None else _found(settings)
             http = await unless(stopped, stack.enter_async_context(reaching))
             if http is not None:
                 await unless(stopped, serve(wire, http, Connection(namespace=namespace)))

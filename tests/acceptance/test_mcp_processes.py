@@ -7,9 +7,12 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mcp_clients import answered, command_in, over_http, over_stdio, refused
 from service_process import Home, finished, running_in
 
@@ -40,6 +43,14 @@ async def exchange(process: Process, line: bytes) -> dict[str, Any]:
     process.stdin.write(line)
     async with asyncio.timeout(60):
         return dict(json.loads(await process.stdout.readline()))
+
+
+@asynccontextmanager
+async def listening() -> AsyncIterator[str]:
+    """An address at which connections are taken, and closed without a word."""
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_a_client_talks_to_a_memory_of_its_own(tmp_path: Path) -> None:
@@ -103,8 +114,9 @@ async def test_a_signal_ends_it_while_the_client_says_nothing(tmp_path: Path) ->
 
 async def test_a_client_that_is_gone_ends_it(tmp_path: Path) -> None:
     """Nobody reads the answer any more: no traceback, but an end."""
-    process = await launched(tmp_path, "--url", "http://127.0.0.1:9")
-    await exchange(process, request(1, "initialize", **HELLO))
+    async with listening() as url:
+        process = await launched(tmp_path, "--url", url)
+        await exchange(process, request(1, "initialize", **HELLO))
     assert process.stdin is not None
     process.stdin.write(request(2, "tools/list"))
     process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined] # there is no other way to stop reading
@@ -125,9 +137,24 @@ async def test_it_uses_the_service_that_owns_the_data_directory(tmp_path: Path) 
             assert [h["text"] for h in (await answered(two, "recall", text=VET))["results"]] == [VET]
 
 
-async def test_a_service_that_is_away_is_named(tmp_path: Path) -> None:
-    """The tools are there; a call says that the service does not answer, which is not the same as nothing found."""
-    async with over_stdio(tmp_path, "--url", "http://127.0.0.1:9") as client:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:9", "error: service tier unavailable: nobody listens at http://127.0.0.1:9: "),
+        ("127.0.0.1:8000", "error: --url: must begin with http:// or https:// and name a host, is '127.0.0.1:8000'"),
+    ],
+)
+async def test_an_address_without_a_service_is_told_at_once(url: str, said: str, tmp_path: Path) -> None:
+    """On stderr, where clients look when a server does not start; the wire carries nothing."""
+    ended = await finished(await launched(tmp_path, "--url", url))
+    assert (ended.status, ended.stdout, ended.stderr[: len(said)]) == (1, "", said)
+
+
+async def test_a_service_that_went_away_is_named(tmp_path: Path) -> None:
+    """The tools stay; a call says that the service does not answer, which is not the same as nothing found."""
+    async with AsyncExitStack() as stack:
+        async with listening() as url:
+            client = await stack.enter_async_context(over_stdio(tmp_path, "--url", url))
         error = await refused(client, "recall", text=VET)
     assert error["kind"] == "unavailable"
     assert error["detail"].startswith("the memory service does not answer: ")

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from rich.console import Console, RenderableType
 from typer.testing import CliRunner
 
 from app.cli.commands import app
-from app.cli.showing import hits_grid, keys_table, outbox_table, pairs_table, status_table
+from app.cli.showing import hits_grid, hits_line, keys_table, outbox_table, pairs_table, status_table
 from app.cli.trending import trends_table
 from app.client.answers import Backlog, EmbeddingInUse, OutboxDepth, QueuedRecord, Status
 from app.records import (
@@ -24,6 +25,7 @@ from app.records import (
     Direction,
     Hit,
     Permission,
+    Recollection,
     RecordKind,
     Scope,
     Tier,
@@ -54,6 +56,19 @@ def test_every_command_says_what_it_does(line: tuple[str, ...]) -> None:
     usage, sentence = [text.strip() for text in answer.output.splitlines() if text.strip()][:2]
     assert (answer.exit_code, usage.startswith("Usage: "), sentence != "") == (0, True, True)
     assert max(map(len, answer.output.splitlines())) <= 80
+
+
+def test_it_tells_its_version() -> None:
+    """One line, as of the distribution that is installed."""
+    answer = CliRunner().invoke(app, ["--version"])
+    assert (answer.exit_code, answer.output) == (0, f"hybrid-memory {version('hybrid-memory')}\n")
+
+
+@pytest.mark.parametrize(("found", "told"), [(0, "0 hits in 1.5 ms"), (1, "1 hit in 1.5 ms"), (2, "2 hits in 1.5 ms")])
+def test_a_search_counts_its_hits(found: int, told: str) -> None:
+    """In words that fit the number."""
+    hit = Hit(derived_uuid("hit"), RecordKind.KNOWLEDGE, "Cats like tea.", 1.0, {}, Tier.SEMANTIC, Scope(), NOW)
+    assert printed(hits_line(Recollection((hit,) * found, latency_ms=1.5))) == [told]
 
 
 def test_a_hit_shows_its_text_as_it_was_said_and_where_it_came_from() -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from app.bootstrap import nightly
 from app.errors import ConfigurationError
 from app.records import Backfill
-from app.scheduler import nightly
 from app.settings import Settings
 
 
