@@ -48,7 +48,9 @@ async def running_jobs(
     Without `reconcile_every` the index is not compared with Postgres by itself, without `learn_every` nothing is learned,
     without `backfill` nothing is backfilled.
     """
-    scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 2, "misfire_grace_time": None})
+    # One at a time works, as `_run_alone` sees to; of those that find it at work the scheduler need not warn.
+    defaults = {"coalesce": True, "max_instances": 1000, "misfire_grace_time": None}
+    scheduler = AsyncIOScheduler(timezone="UTC", job_defaults=defaults)
     under_way: dict[str, asyncio.Task[object]] = {}
     jobs = _always(service, consolidate_every) | _where_asked(service, reconcile_every, learn_every)
     for name, (job, every) in jobs.items():

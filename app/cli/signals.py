@@ -12,19 +12,31 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` in an event loop; SIGTERM and SIGHUP cancel it as Ctrl-C does.
+    """Run `work` in an event loop; SIGTERM and SIGHUP cancel it as Ctrl-C does, also where Ctrl-C is ignored (`command &`).
 
     Raises:
         KeyboardInterrupt: it was cancelled so, and has ended.
     """
+    ended_by: list[signal.Signals] = []
 
     async def interruptible() -> T:
+        working = asyncio.ensure_future(work)
+
+        def interrupt(number: signal.Signals) -> None:
+            ended_by.append(number)
+            working.cancel()
+
         for number in _heeded(signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(number, signal.raise_signal, signal.SIGINT)
-        return await work
+            asyncio.get_running_loop().add_signal_handler(number, interrupt, number)
+        return await working
 
     with asyncio.Runner(loop_factory=_event_loop) as runner:
-        return runner.run(interruptible())
+        try:
+            return runner.run(interruptible())
+        except asyncio.CancelledError:
+            if ended_by:
+                raise KeyboardInterrupt from None
+            raise
 
 
 def _event_loop() -> asyncio.AbstractEventLoop:

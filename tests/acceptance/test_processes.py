@@ -121,6 +121,19 @@ async def test_a_signal_while_starting_leaves_nothing_running(
     assert (ended.status, ended.stderr.strip(), running_in(tmp_path)) == (status, "", [])
 
 
+async def test_a_command_in_the_background_of_a_script_heeds_sigterm(tmp_path: Path) -> None:
+    """A shell has its background jobs ignore SIGINT; what ends them must not depend on it."""
+    home = Home.at(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        starting = await home.starting("stats")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    await until((home.data / "postgres.unfinished").exists, unless=starting.ending)
+    ended = await starting.stop(signal.SIGTERM)
+    assert (ended.status, ended.stderr.strip(), running_in(tmp_path)) == (130, "", [])
+
+
 # ── killing the service ───────────────────────────────────────────────────────────────────────────────────────────
 
 

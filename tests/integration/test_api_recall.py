@@ -23,6 +23,7 @@ def test_a_hit_is_the_message_that_was_said(api: Served, namespace: str, wait: s
         "id": message["id"], "kind": "message", "text": message["content"], "score": hit["score"],
         "components": hit["components"], "tier": tier, "session_id": "s1", "created_at": SAID_AT, "author": "Ana",
         "role": "user", "sequence": 1, "metadata": {"n": 1}, "duplicates": [], "episode_id": None, "neighbours": [],
+        "outcome_quality": None,
     }  # fmt: skip
 
 
