@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ pytest.register_assert_rewrite("fault_checks", "fault_run", "factories")
 pytest_plugins = ["databases", "served"]
 
 
+# Processes under test inherit what is ignored here, as SIGINT is in the background of a script.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # structlog's own default prints the variables of every frame of a traceback: gigabytes, of a twin's books.
 structlog.configure(
     processors=[
