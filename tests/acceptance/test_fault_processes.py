@@ -44,7 +44,7 @@ async def suffer(home: Home, seed: str, faults: Sequence[Fault]) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 async def test_what_was_acknowledged_survives_the_lives_of_a_seed(home: Home, fault_seeds: Sequence[int], number: int) -> None:
     """Killed at points and moments, its engines killed and stopped: every promise of every life is kept at the end."""
     if number >= len(fault_seeds):
