@@ -37,6 +37,7 @@ def run(path: Path) -> None:
         startup_timeout=CELL_SECONDS,
         kernel_manager_class=ThisInterpreter,
         record_timing=False,
+        coalesce_streams=True,  # one output, however often a cell's lines were flushed
         resources={"metadata": {"path": str(path.parent)}},
     )
     client.execute(env=environment())

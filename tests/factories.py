@@ -17,7 +17,6 @@ from app.consolidation.forget import Forgetting
 from app.consolidation.indexing import Indexer, IndexingPolicy
 from app.consolidation.logged_episodes import EpisodeDrain
 from app.consolidation.reconcile import Reconcile, ReconcilePolicy
-from app.consolidation.representation import ContextPolicy
 from app.consolidation.run import Consolidation, RunPolicy, Workers
 from app.consolidation.segmentation import SegmentationPolicy
 from app.consolidation.spaces import Spaces
@@ -88,7 +87,6 @@ def indexer_of(tiers: Tiers, policy: IndexingPolicy | None = None, summarizer: S
         tiers.embedder,
         summarizer or ExtractiveSummarizer(tiers.embedder),
         policy=policy or IndexingPolicy(),
-        context=ContextPolicy(),
         clock=tiers.clock,
     )
 

@@ -14,7 +14,7 @@ from app.consolidation.backfill import Backfilling
 from app.consolidation.forget import Forgetting
 from app.consolidation.reconcile import Reconcile, ReconcilePolicy
 from app.consolidation.retention import Retention
-from app.embedding.cache import CachedEmbedder
+from app.embedding.cache import CachedEmbedder, uncached
 from app.errors import EmbedderUnavailable
 from app.ingestion.episode_log import EpisodeLog
 from app.ingestion.feedback import Draining, FeedbackIngestion
@@ -115,6 +115,7 @@ def _item_search(tiers: Tiers, trunk: Trunk) -> ItemSearch:
         catch_up=partial(trunk.consolidation.index_now, RecordKind.ITEM),
         policy=ItemPolicy(),
         clock=utc_now,
+        uncached=uncached(tiers.embedder),
     )
 
 

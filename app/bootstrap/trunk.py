@@ -17,6 +17,7 @@ from app.consolidation.representation import ContextPolicy
 from app.consolidation.run import Consolidation, RunPolicy, Workers
 from app.consolidation.segmentation import SegmentationPolicy
 from app.consolidation.spaces import Spaces
+from app.embedding.cache import uncached
 from app.features import Features
 from app.ingestion.episodes import RecordIngestion
 from app.ingestion.limits import Limits
@@ -114,9 +115,9 @@ def _indexer(settings: Settings, tiers: Tiers, summarizer: Summarizer, context: 
         tiers.semantic,
         tiers.embedder,
         summarizer,
-        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts),
-        context=context,
+        policy=IndexingPolicy(max_attempts=settings.outbox_max_attempts, context=context),
         clock=utc_now,
+        uncached=uncached(tiers.embedder),
     )
 
 

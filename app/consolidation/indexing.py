@@ -20,6 +20,7 @@ from uuid import UUID
 import structlog
 
 from app.consolidation.representation import (
+    DEFAULT_CONTEXT,
     ContextPolicy,
     PointDraft,
     draft_episode,
@@ -44,7 +45,7 @@ from app.ports import (
     SemanticMemory,
     Summarizer,
 )
-from app.records import Episode, EpisodeKind, ItemText, Knowledge, Message, RecordKind, Space, utc_now
+from app.records import Episode, EpisodeKind, ItemText, Knowledge, Message, Point, RecordKind, Space, utc_now
 
 log = structlog.get_logger(__name__)
 
@@ -53,13 +54,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class IndexingPolicy:
-    """`retry_base` doubles with every attempt up to `retry_ceiling`, give or take half (jitter)."""
+    """`retry_base` doubles with every attempt up to `retry_ceiling`, give or take half (jitter). `context`: what points say."""
 
     batch: int = 256
     lease: timedelta = timedelta(minutes=2)
     max_attempts: int = 12
     retry_base: timedelta = timedelta(milliseconds=500)
     retry_ceiling: timedelta = timedelta(seconds=30)
+    context: ContextPolicy = DEFAULT_CONTEXT
 
     def retry_after(self, attempts: int, chance: float) -> timedelta:
         """How long to wait after the given attempt; `chance` in [0, 1] spreads workers apart."""
@@ -80,14 +82,15 @@ class Indexer:
 
     def __init__(
         self, episodic: EpisodicMemory, semantic: SemanticMemory, embedder: Embedder, summarizer: Summarizer, *,
-        policy: IndexingPolicy, context: ContextPolicy, clock: Clock = utc_now,
+        policy: IndexingPolicy, clock: Clock = utc_now, uncached: Embedder | None = None,
     ) -> None:  # fmt: skip
+        """`uncached` embeds what may be worded anew: nobody could say later which wordings a cache still knows."""
         self._episodic = episodic
         self._semantic = semantic
         self._embedder = embedder
+        self._uncached = uncached or embedder
         self._summarizer = summarizer
         self._policy = policy
-        self._context = context
         self._clock = clock
 
     async def index_batch(self) -> Batch:
@@ -161,15 +164,29 @@ class Indexer:
             await reached(FaultPoint.INDEX_GONE_DELETED)
         if not drafts:
             return None
-        embedded = await self._embedder.embed([text for draft in drafts for text in draft.texts])
+        space, points = await self._embedded(drafts)
         await reached(FaultPoint.INDEX_EMBEDDED)
-        dense = sum_rows(embedded.vectors, drafts)
-        points = [replace(draft.point, dense=row) for draft, row in zip(drafts, dense, strict=True)]
-        await self._semantic.upsert(embedded.space, points)
+        await self._semantic.upsert(space, points)
         # Written first, so that there is no moment without a point. A record with one in each of two spaces is found once.
-        await self._semantic.delete([point.id for point in points], keep=embedded.space)
+        await self._semantic.delete([point.id for point in points], keep=space)
         await reached(FaultPoint.INDEX_UPSERTED)
-        return embedded.space
+        return space
+
+    async def _embedded(self, drafts: Sequence[PointDraft]) -> tuple[Space, list[Point]]:
+        """Raises `EmbedderUnavailable` when a provider came or went between the two calls: all of a batch is of one space."""
+        said = [draft for draft in drafts if draft.point.kind is RecordKind.MESSAGE]
+        worded = [draft for draft in drafts if draft.point.kind is not RecordKind.MESSAGE]
+        spaces: set[Space] = set()
+        points: list[Point] = []
+        for embedder, part in ((self._embedder, said), (self._uncached, worded)):
+            if part:
+                embedded = await embedder.embed([text for draft in part for text in draft.texts])
+                spaces.add(embedded.space)
+                rows = sum_rows(embedded.vectors, part)
+                points += [replace(draft.point, dense=row) for draft, row in zip(part, rows, strict=True)]
+        if len(spaces) > 1:
+            raise EmbedderUnavailable("chain", f"answered in two spaces: {sorted(space.name for space in spaces)}")
+        return spaces.pop(), points
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
         async with self._episodic.reading() as reader:
@@ -179,8 +196,8 @@ class Indexer:
             standings = await reader.standings(list(uids), self._clock())
         summarised = await self._summarised(read.episodes)
         drafts = [
-            *(draft_message(m, self._context) for m in read.messages if not m.is_archived),
-            *(draft_episode(e, self._context.rendering) for e in summarised),
+            *(draft_message(m, self._policy.context) for m in read.messages if not m.is_archived),
+            *(draft_episode(e, self._policy.context.rendering) for e in summarised),
             *(draft_knowledge(k) for k in read.knowledge if k.is_active),
             *(draft_item(i) for i in read.items),
         ]

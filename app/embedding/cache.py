@@ -49,6 +49,11 @@ class CachedEmbedder:
         self._remembered = _Recent(_REMEMBERED_VECTORS)
 
     @property
+    def inner(self) -> Embedder:
+        """What embeds when the cache does not know."""
+        return self._inner
+
+    @property
     def space(self) -> Space:
         return self._inner.space
 
@@ -120,6 +125,11 @@ class CachedEmbedder:
         except (TierUnavailable, TimeoutError) as error:
             CACHE_REQUESTS.labels("embedding", "error").inc()
             log.warning("embedding_cache_failed", problem=str(error) or "too slow")
+
+
+def uncached(embedder: Embedder) -> Embedder:
+    """The provider itself, for texts whose vectors are not to be kept."""
+    return embedder.inner if isinstance(embedder, CachedEmbedder) else embedder
 
 
 class RedisCache:

@@ -71,15 +71,20 @@ class _Asked:
 
 
 class ItemSearch:
-    """Reads and searches. `catch_up` brings these texts into the index, as far as it can be done now."""
+    """Reads and searches. `catch_up` brings these texts into the index, as far as it can be done now.
+
+    `uncached` embeds the texts of items, which may be overwritten (see `Indexer`), and `embedder` the questions.
+    """
 
     def __init__(
         self, episodic: EpisodicMemory, semantic: SemanticMemory, embedder: Embedder, *,
         catch_up: Callable[[Sequence[UUID]], Awaitable[object]], policy: ItemPolicy, clock: Clock,
+        uncached: Embedder | None = None,
     ) -> None:  # fmt: skip
         self._episodic = episodic
         self._semantic = semantic
         self._embedder = embedder
+        self._uncached = uncached or embedder
         self._catch_up = catch_up
         self._policy = policy
         self._clock = clock
@@ -183,7 +188,7 @@ class ItemSearch:
             texts = await self._unindexed(asked.selection)
         if not texts:
             return ()
-        embedded = await self._embedder.embed([text.text for text in texts])
+        embedded = await self._uncached.embed([text.text for text in texts])
         if embedded.space != asked.embedded.space:  # the provider changed between two calls
             raise EmbedderUnavailable(embedded.provider, "another provider answers by now")
         scores = (embedded.vectors @ asked.embedded.vectors[0]).tolist()

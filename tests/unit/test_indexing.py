@@ -14,7 +14,7 @@ from given import SESSION, episode, filed, knowledge, message, queued, stored, u
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.consolidation.indexing import Batch, IndexingPolicy
+from app.consolidation.indexing import Batch, Indexer, IndexingPolicy
 from app.embedding.hashing import HashingEmbedder
 from app.errors import EmbedderUnavailable, TierUnavailable
 from app.ports import IndexQuery, OutboxEntry, OutboxOp, Summary
@@ -53,6 +53,36 @@ async def test_what_is_owed_is_indexed_and_ticked_off() -> None:
     expected = messages | {fact.id: fact.description, deal.id: "we move", conversation.id: conversation.summary}
     assert await indexed(given) == expected
     assert await given.semantic.count() == 5
+
+
+async def test_only_what_was_said_is_embedded_through_the_cache() -> None:
+    """What may be worded anew is not: nobody could say later which wordings the cache still knows."""
+    given, cached = tiers(), Noting()
+    await append(given, "hello")
+    await owed(given, knowledge("the key is under the mat"), episode(kind=EpisodeKind.DECISION, summary="we move"))
+    await drain_of(given).drain(SESSION)
+    indexer = Indexer(
+        given.episodic, given.semantic, cached, Remembering(),
+        policy=POLICY, clock=given.clock, uncached=given.embedder,
+    )  # fmt: skip
+    assert await indexer.index_batch() == Batch(claimed=3, indexed=3)
+    assert set(cached.texts) == {"hello"}
+    assert sorted((await indexed(given)).values()) == ["hello", "the key is under the mat", "we move"]
+
+
+async def test_two_spaces_in_one_batch_are_an_outage() -> None:
+    """A provider that comes between two calls has the batch done again, whole."""
+    given = tiers()
+    await append(given, "hello")
+    await owed(given, knowledge("the key is under the mat"))
+    await drain_of(given).drain(SESSION)
+    indexer = Indexer(
+        given.episodic, given.semantic, FallenBack(), Remembering(),
+        policy=POLICY, clock=given.clock, uncached=given.embedder,
+    )  # fmt: skip
+    assert await indexer.index_batch() == Batch(claimed=2, indexed=0)
+    assert [(entry.failures, "two spaces" in (entry.last_error or "")) for entry in await outbox_of(given)] == [(0, True)] * 2
+    assert await given.semantic.count() == 0
 
 
 async def test_nothing_due_is_nothing_done() -> None:
@@ -407,3 +437,15 @@ class Remembering:
         self.asked.append([m.content for m in messages])
         await self.meanwhile()
         return Summary(f"of {len(messages)} messages", "test")
+
+
+class Noting(HashingEmbedder):
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        self.texts += texts
+        return await super().embed(texts)
