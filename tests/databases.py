@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.episodic.engine import create_engine
 from app.episodic.experiments import PostgresExperiments
-from app.episodic.migrations import upgrade
+from app.episodic.migrations.running import upgrade
 from app.episodic.repository import PostgresRepository
 from app.episodic.tables import metadata
 from app.episodic.trends import PostgresTrends

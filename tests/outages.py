@@ -15,7 +15,7 @@ from service_process import until
 from app.bootstrap import open_installation
 from app.embedded import EmbeddedServer, start_postgres, start_valkey
 from app.episodic.engine import create_engine
-from app.episodic.migrations import upgrade
+from app.episodic.migrations.running import upgrade
 from app.service import HybridMemoryService
 from app.settings import EmbedderChoice, Settings
 

@@ -11,7 +11,7 @@ from fastapi import Depends, FastAPI
 from app.api import errors
 from app.api.dependencies import only_known_parameters, only_utf8
 from app.api.middleware import BodyLimit, BugBarrier, RequestContext
-from app.api.mounting import Annex, AnnexRoute
+from app.api.mounting import Annex, Annexed, AnnexRoute
 from app.api.openapi import Api
 from app.api.routers import admin, experiments, knowledge, learning, moving, operations, quality, recall, records, sessions
 from app.bootstrap import Installation
@@ -31,14 +31,16 @@ def create_app(
 ) -> FastAPI:
     """Build the application around something that opens an installation (see `bootstrap.open_installation`).
 
-    `annexes` are doors of other kinds, opened and closed with it, behind the same keys.
+    `annexes` are doors of other kinds, opened when first asked and closed with it, behind the same keys.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app.state.installation = await stack.enter_async_context(open_installation())
-            app.state.annexes = {annex.path: await stack.enter_async_context(annex.open(app)) for annex in annexes}
+            app.state.annexes = {annex.path: Annexed(annex, app) for annex in annexes}
+            for annexed in app.state.annexes.values():
+                stack.push_async_callback(annexed.close)
             yield
 
     app = Api(

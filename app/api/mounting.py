@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ Opened: TypeAlias = AbstractAsyncContextManager[ASGIApp]
 
 @dataclass(frozen=True, slots=True)
 class Annex:
-    """Something that answers `methods` at `path` while the API runs. It is given the API itself, which it may call."""
+    """Something that answers `methods` at `path` while the API runs. It is given the API itself, which it may call.
+
+    It is opened when it is first asked: most services are never asked, and would be up later.
+    """
 
     path: str
     methods: tuple[str, ...]
@@ -39,7 +43,7 @@ class AnnexRoute(Route):
 class Guarded:
     """Lets in whoever the API would let in: the caller is in the request's state as `caller`.
 
-    What was opened is in the app's state, under the annex's path.
+    The annex is in the app's state, under its path.
     """
 
     def __init__(self, path: str) -> None:
@@ -49,8 +53,42 @@ class Guarded:
         """Raises `Unauthenticated` and `TierUnavailable`, which leave as problem documents like all others."""
         request = Request(scope)
         request.state.caller = await request.app.state.installation.access.identify(_bearer(request))
-        opened: ASGIApp = request.app.state.annexes[self._path]
-        await opened(scope, receive, send)
+        annexed: Annexed = request.app.state.annexes[self._path]
+        app = await annexed.app()
+        await app(scope, receive, send)
+
+
+class Annexed:
+    """An annex of a running API. What it opens lives in one task, in which it is closed as well."""
+
+    def __init__(self, annex: Annex, api: FastAPI) -> None:
+        self._annex = annex
+        self._api = api
+        self._is_over = asyncio.Event()
+        self._opened: asyncio.Future[ASGIApp] | None = None
+        self._living: asyncio.Task[None] | None = None
+
+    async def app(self) -> ASGIApp:
+        """Opened by the first who asks; the next one tries anew if that failed."""
+        if self._opened is None or (self._opened.done() and (self._opened.cancelled() or self._opened.exception())):
+            self._opened = asyncio.get_running_loop().create_future()
+            self._living = asyncio.create_task(self._live(self._opened))
+        return await asyncio.shield(self._opened)
+
+    async def close(self) -> None:
+        self._is_over.set()
+        if self._living is not None:
+            await self._living
+
+    async def _live(self, opened: asyncio.Future[ASGIApp]) -> None:
+        try:
+            async with self._annex.open(self._api) as app:
+                opened.set_result(app)
+                await self._is_over.wait()
+        except Exception as error:
+            if opened.done():
+                raise
+            opened.set_exception(error)
 
 
 def _bearer(request: Request) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import stamina
 
 from app.episodic.engine import create_engine
-from app.episodic.migrations import is_current, upgrade
+from app.episodic.migrations import is_current
 from app.errors import ConfigurationError, DataDirectoryInUse, StartupError, TierUnavailable
 from app.settings import Settings
 
@@ -116,14 +116,15 @@ async def migrate(settings: Settings) -> None:
         raise ConfigurationError("MEMORY_POSTGRES_URL is not set; an embedded PostgreSQL is migrated whenever it starts")
     engine = create_engine(settings.postgres_url.get_secret_value())
     try:
-        await upgrade(engine)
+        await _upgrade(engine)
     finally:
         await engine.dispose()
 
 
 async def bring_schema_up_to_date(engine: AsyncEngine, *, is_ours: bool) -> None:
     if is_ours:
-        await upgrade(engine)
+        if not await is_current(engine):
+            await _upgrade(engine)
         return
     try:
         # Servers that are started together come up in any order.
@@ -136,3 +137,9 @@ async def bring_schema_up_to_date(engine: AsyncEngine, *, is_ours: bool) -> None
         ) from error
     if not is_up_to_date:
         raise ConfigurationError("the schema at MEMORY_POSTGRES_URL is not current: run `hybrid-memory migrate`")
+
+
+async def _upgrade(engine: AsyncEngine) -> None:
+    from app.episodic.migrations.running import upgrade  # with Alembic, which most starts need not wait for
+
+    await upgrade(engine)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib import import_module
 
 import httpx
 from fastapi import FastAPI
@@ -25,8 +27,7 @@ def annexes(settings: Settings) -> tuple[Annex, ...]:
 
 @asynccontextmanager
 async def _mcp(api: FastAPI, *, is_open_to_others: bool) -> AsyncIterator[ASGIApp]:
-    from app.integrations.mcp.transports import http_app  # the SDK takes a second
-
+    transports = await asyncio.to_thread(import_module, "app.integrations.mcp.transports")  # the SDK takes a second
     http = client_of(HERE, transport=httpx.ASGITransport(api))
-    async with http, http_app(http, is_open_to_others=is_open_to_others) as app:
+    async with http, transports.http_app(http, is_open_to_others=is_open_to_others) as app:
         yield app

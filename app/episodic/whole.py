@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.episodic import outbox
 from app.episodic.engine import Session, connected
-from app.episodic.migrations import downgrade_within, is_known, revision_of, upgrade_within
+from app.episodic.migrations import is_known, revision_of
 from app.errors import Conflict, InvalidInput
 
 DERIVED: Final = frozenset({"outbox", "reconciliations", "erasures", "episode_generations"})
@@ -56,6 +56,8 @@ class PostgresTables:
         if not is_known(revision):
             problem = f"was made by a newer version of this program (its tables are at {revision!r}): update this one first"
             raise InvalidInput("file", problem)
+        from app.episodic.migrations.running import downgrade_within, upgrade_within  # with Alembic: only a restore needs it
+
         async with connected(self._writing) as session:
             await _own(session)
             await session.work("restore", partial(downgrade_within, revision=revision))

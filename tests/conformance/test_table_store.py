@@ -10,7 +10,7 @@ from given import NOW, episode, filed, knowledge, message, stored
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.episodic.engine import create_engine
-from app.episodic.migrations import upgrade
+from app.episodic.migrations.running import upgrade
 from app.episodic.repository import PostgresRepository
 from app.episodic.whole import PostgresTables
 from app.errors import Conflict, InvalidInput

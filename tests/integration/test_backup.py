@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from app.episodic import migrations
 from app.episodic.engine import create_engine
 from app.episodic.keys import PostgresKeyStore
-from app.episodic.migrations import is_current, is_known, upgrade
+from app.episodic.migrations import is_current, is_known
+from app.episodic.migrations.running import upgrade
 from app.episodic.repository import PostgresRepository
 from app.episodic.trends import PostgresTrends
 from app.episodic.whole import DERIVED, NOTED, PostgresTables

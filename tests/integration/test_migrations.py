@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from databases import administrate
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.episodic.engine import create_engine
-from app.episodic.migrations import downgrade, is_current, upgrade
+from app.episodic.migrations import is_current, revisions
+from app.episodic.migrations.running import configuration, downgrade, upgrade
 from app.episodic.tables import metadata
 from app.errors import ConfigurationError, TierUnavailable
 
@@ -48,6 +50,13 @@ async def catalogue(engine: AsyncEngine) -> Sequence[str]:
     async with engine.connect() as connection:
         rows = await connection.execute(text(_CATALOGUE), {"ignored": ["alembic_version", *_VIEWS]})
         return sorted(row[0] for row in rows)
+
+
+def test_the_revisions_are_those_of_the_scripts() -> None:
+    """Oldest first, as Alembic follows them; the last is its head."""
+    scripts = ScriptDirectory.from_config(configuration())
+    assert revisions() == tuple(script.revision for script in scripts.walk_revisions())[::-1]
+    assert scripts.get_heads() == [revisions()[-1]]
 
 
 async def test_up_down_and_up_again(empty: AsyncEngine) -> None:

@@ -7,7 +7,6 @@ from typing import Final
 from uuid import UUID
 
 import pytest
-from alembic.script import ScriptDirectory
 from databases import administrate
 from factories import Tiers, append, consolidation_of, contents_of, forgetting_of, outbox_of
 from fault_checks import indexable, indexed
@@ -16,14 +15,15 @@ from sqlalchemy import inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.episodic.engine import create_engine
-from app.episodic.migrations import _configuration, downgrade, is_current, upgrade
+from app.episodic.migrations import is_current, revisions
+from app.episodic.migrations.running import downgrade, upgrade
 from app.episodic.repository import PostgresRepository
 from app.ports import StepsHeld
 from app.records import Scope, message_uid
 from app.testing.clock import FixedClock
 from app.testing.working import InMemoryWorkingMemory
 
-REVISIONS: Final = [s.revision for s in ScriptDirectory.from_config(_configuration()).walk_revisions()][::-1]
+REVISIONS: Final = revisions()
 """From the first to the newest."""
 EPISODE: Final = "01890000-0000-7000-8000-0000000000e1"
 MESSAGE: Final = "01890000-0000-7000-8000-0000000000a1"
