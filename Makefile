@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 CONSTRAINED := -c constraints.txt
+# Tests start hundreds of processes: each would compile all of its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run demo example test test-slow check format bench bench-recall store-conformance notebooks clean
 .DEFAULT_GOAL := help

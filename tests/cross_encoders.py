@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
-
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789?.,:!'"
 
 
 def tiny_cross_encoder(directory: Path, *, labels: int = 1, seed: int = 0) -> Path:
     """Write the model into `directory`, which is returned; the same seed gives the same weights."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "vocab.txt").write_text("\n".join(vocabulary) + "\n")

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Installation]
                 await serving
 
 
+@cache
 def document() -> dict[str, Any]:
     """The API's OpenAPI document; opens nothing."""
     return create_app(_opened_by_nobody).openapi()

@@ -42,6 +42,7 @@ def test_a_locomo_file_is_measured_from_end_to_end(tmp_path: Path) -> None:
     assert "overall (3)" in printed
 
 
+@pytest.mark.slow
 def test_a_jsonl_file_is_measured_in_the_same_way(tmp_path: Path) -> None:
     """All of its categories, unless some are named; a limit holds for each conversation."""
     report = tmp_path / "report.json"
@@ -69,7 +70,12 @@ def test_a_file_without_questions_is_refused_before_anything_starts(tmp_path: Pa
     ("message", "option", "said"),
     [
         ({}, 'odd={"limit": -1}', "error: --system odd: limit: "),
-        ({"content": "x" * 70_000}, _WORDS, "error: conversation 'c', from message 'm1' on: messages[0].content: "),
+        pytest.param(
+            {"content": "x" * 70_000},
+            _WORDS,
+            "error: conversation 'c', from message 'm1' on: messages[0].content: ",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_the_service_refuses_is_said_with_its_place(

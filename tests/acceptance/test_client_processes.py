@@ -63,7 +63,7 @@ def async_ingest(url: str, progress: Progress) -> IngestReport:
 
 
 @pytest.mark.timeout(300)  # two starts of a service
-@pytest.mark.parametrize("ingest", [async_ingest, sync_ingest])
+@pytest.mark.parametrize("ingest", [async_ingest, pytest.param(sync_ingest, marks=pytest.mark.slow)])
 async def test_an_ingest_outlives_the_service(tmp_path: Path, ingest: Callable[[str, Progress], IngestReport]) -> None:
     """Killed and started again, the stream goes on where it was: every message once, in order, and none lost."""
     home, progress = Home.at(tmp_path), Progress()
@@ -80,6 +80,7 @@ async def test_an_ingest_outlives_the_service(tmp_path: Path, ingest: Callable[[
     assert found == {f"s{n}": [f"message {m}" for m in range(n, COUNT, 4)] for n in range(4)}
 
 
+@pytest.mark.slow
 async def test_a_stream_that_broke_off_is_sent_again(tmp_path: Path) -> None:
     """Where patience ended, the same stream from the beginning brings what was missing, and nothing twice."""
     home = Home.at(tmp_path)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from service_process import Home
 
 GOOD = {"perception": {"backlog": 12}, "reasoning": {"why": "velocity"}, "action": {"decision": "plan nine"}}
 
 
+@pytest.mark.slow
 async def test_features_are_switched_for_the_running_service(tmp_path: Path) -> None:
     """What a command switches, the service and the next start follow; a misspelt switch is refused by name."""
     home = Home.at(tmp_path)

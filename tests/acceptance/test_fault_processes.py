@@ -60,6 +60,7 @@ async def test_what_was_acknowledged_survives_the_lives_of_a_seed(home: Home, fa
         raise
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_an_index_being_rebuilt_survives_a_kill_at_each_of_its_steps(home: Home) -> None:
     """Copied, indexed, caught up, handed over: wherever the service dies, the next one finds all points and begins anew."""

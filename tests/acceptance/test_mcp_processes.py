@@ -53,6 +53,7 @@ async def listening() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+@pytest.mark.slow
 async def test_a_client_talks_to_a_memory_of_its_own(tmp_path: Path) -> None:
     """With embedded engines and nothing else; what was remembered is there when the next client comes, of either generation."""
     async with over_stdio(tmp_path, mode="legacy") as client:
@@ -102,6 +103,7 @@ async def test_stdout_carries_the_protocol_and_nothing_else(tmp_path: Path) -> N
     assert running_in(tmp_path) == []
 
 
+@pytest.mark.slow
 async def test_a_signal_ends_it_while_the_client_says_nothing(tmp_path: Path) -> None:
     """Its engines are closed in order, although its stdin is open and silent."""
     process = await launched(tmp_path)

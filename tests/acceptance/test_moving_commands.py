@@ -14,6 +14,7 @@ from service_process import Home, running_in, until
 from app.transfer.container import Header, Packer
 
 
+@pytest.mark.slow
 async def test_an_installation_moves_with_two_commands(tmp_path: Path) -> None:
     """Backed up while it is served, restored into another directory, and served there: the same history."""
     old, new = Home.at(tmp_path / "old"), Home.at(tmp_path / "new")
@@ -39,6 +40,7 @@ async def test_an_installation_moves_with_two_commands(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 async def test_a_namespace_moves_with_two_commands(tmp_path: Path) -> None:
     """Exported from a running service, imported without one: the search finds it there."""
     old, new = Home.at(tmp_path / "old"), Home.at(tmp_path / "new")
@@ -53,6 +55,7 @@ async def test_a_namespace_moves_with_two_commands(tmp_path: Path) -> None:
     assert "The cat is Miso." in (await new.run("search", "cat")).stdout
 
 
+@pytest.mark.slow
 async def test_a_killed_backup_leaves_no_file(tmp_path: Path) -> None:
     """Killed in the middle, `backup` leaves the file that was there before as it was; interrupted, it leaves no trace."""
     file = tmp_path / "all.backup"

@@ -107,6 +107,7 @@ async def everything(client: httpx.AsyncClient) -> dict[str, Any]:
     return {**listed, "steps": steps}
 
 
+@pytest.mark.slow
 async def test_appends_repeated_through_kills_are_made_once(tmp_path: Path) -> None:
     """Writers who repeat what was cut off, under its key and with no ids of their own, find each message once."""
     home = Home.at(tmp_path, MEMORY_CONSOLIDATION_INTERVAL_SECONDS="0.01")

@@ -71,7 +71,7 @@ def test_the_committed_outputs_are_whole_and_small(name: str) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [QUICK[0], *(pytest.param(name, marks=pytest.mark.slow) for name in QUICK[1:])])
 def test_a_quick_notebook_says_what_is_committed(name: str, tmp_path: Path) -> None:
     """From top to bottom without an error, and to the letter what a reader of the committed file sees."""
     copy = executed(name, tmp_path)

@@ -113,6 +113,7 @@ async def test_a_lost_index_is_rebuilt(home: Path) -> None:
         assert await look(address) == WHOLE
 
 
+@pytest.mark.slow
 async def test_an_embedded_memory_moves_to_a_server(home: Path, empty_database_url: str, redis_url: str) -> None:
     """What an embedded memory knows is on the server after the commands of the recipe, and found once it is indexed."""
     async with served(**settings(home / ".hybrid-memory")) as address:

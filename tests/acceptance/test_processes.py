@@ -137,6 +137,7 @@ async def test_a_command_in_the_background_of_a_script_heeds_sigterm(tmp_path: P
 # ── killing the service ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     """Killed right after an acknowledgement and at random moments under load, it loses and doubles nothing."""
     await survive_kills(tmp_path, acknowledgements=[1, *random.sample(range(2, 60), 2)])
@@ -286,6 +287,7 @@ async def test_commands_find_the_service_that_owns_the_directory(tmp_path: Path)
     assert consolidate.stdout.startswith("consolidated")
 
 
+@pytest.mark.slow
 async def test_keys_are_made_and_revoked_beside_a_running_service(tmp_path: Path) -> None:
     """The first key closes the open API within seconds, opens it for who has it, and revoked it opens nothing."""
     home = Home.at(tmp_path)

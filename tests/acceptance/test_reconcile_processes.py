@@ -62,6 +62,7 @@ async def lose_the_index(home: Home) -> None:
     shutil.rmtree(home.data / "qdrant")
 
 
+@pytest.mark.slow
 async def test_the_command_line_repairs_a_lost_index(tmp_path: Path) -> None:
     """A dry run says what is missing and changes nothing; a repair queues it, and the service has it back."""
     home = Home.at(tmp_path, MEMORY_RECONCILE_INTERVAL_HOURS="0")
@@ -121,6 +122,7 @@ async def is_whole_and_one_more(client: httpx.AsyncClient) -> bool:
     return await books(client) == (6, 0, 0)
 
 
+@pytest.mark.slow
 async def test_another_model_takes_over_by_itself(tmp_path: Path) -> None:
     """Restarted with another model, the service moves everything to a space of its own and drops the old one."""
     home = Home.at(tmp_path)

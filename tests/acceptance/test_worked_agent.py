@@ -15,6 +15,7 @@ from examples.sprint_planner import gains, report, simulate
 SITUATION = Situation(sprint=3, team="mobile", work="research", person_days=50)
 
 
+@pytest.mark.slow
 async def test_memory_helps_in_a_short_year(tmp_path: Path) -> None:
     """Two companies, six sprints: every agent plans them all, memory comes out ahead, and the plot is drawn."""
     values = await simulate(2, 6, EmbedderChoice.HASHING)

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 import schemathesis
 from schemathesis import Case, GenerationMode, SerializationContext
-from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.config import (
+    CoveragePhaseConfig,
+    GenerationConfig,
+    PhasesConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+)
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 from served import Served, document
@@ -21,15 +28,16 @@ def lines(ctx: SerializationContext, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode(errors="replace")
 
 
-def requests_of(max_examples: int) -> OpenApiSchema:
-    """Good and bad requests for every operation, the same ones in every run."""
+def requests_of(max_examples: int, *, with_boundaries: bool) -> OpenApiSchema:
+    """Good and bad requests for every operation, the same ones in every run; at the boundaries of each schema they are many."""
     generation = GenerationConfig(modes=list(GenerationMode), max_examples=max_examples, deterministic=True, no_shrink=True)
-    projects = ProjectsConfig(default=ProjectConfig(generation=generation))
+    phases = PhasesConfig(coverage=CoveragePhaseConfig(enabled=with_boundaries))
+    projects = ProjectsConfig(default=ProjectConfig(generation=generation, phases=phases))
     return schemathesis.openapi.from_dict(document(), config=SchemathesisConfig(projects=projects))
 
 
-A_FEW = requests_of(max_examples=5)
-MANY = requests_of(max_examples=200)
+A_FEW = requests_of(max_examples=5, with_boundaries=False)
+MANY = requests_of(max_examples=200, with_boundaries=True)
 
 
 @pytest.fixture(scope="module")
@@ -56,5 +64,5 @@ def test_the_api_keeps_to_its_document(case: Case[Any], guarded_api: Served, key
 @pytest.mark.timeout(1800)
 @MANY.parametrize()
 def test_the_api_keeps_to_its_document_for_long(case: Case[Any], guarded_api: Served, key: str) -> None:
-    """The same with forty times as many requests made up."""
+    """The same with forty times as many requests made up, and those at the boundaries of what is allowed."""
     check(case, guarded_api, key)

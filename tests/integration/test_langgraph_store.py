@@ -152,7 +152,7 @@ def value_of(n: int) -> dict[str, Any]:
     return {"n": n, "parity": n % 2} | ({} if n % 3 == 0 else {"text": f"{'fish ' * (n % 5)}number {n // 4}"})
 
 
-@pytest.mark.parametrize("size", [1, 4, 7, 50])
+@pytest.mark.parametrize("size", [3, 50])
 @pytest.mark.parametrize("asked", [{}, {"parity": 1}, {"n": {"$gte": 30}}, {"n": {"$lt": 5}}], ids=str)
 @pytest.mark.parametrize("indexed_share", [0, 20, 40])
 async def test_pages_are_exact(tiers: Tiers, size: int, asked: dict[str, Any], indexed_share: int) -> None:

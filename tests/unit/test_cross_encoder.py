@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from cross_encoders import tiny_cross_encoder
 from factories import EVERYWHERE, append, consolidation_of, recall_of, tiers
-from sentence_transformers import CrossEncoder
 
 from app.embedding.cross_encoder import CrossEncoderReranker
 from app.errors import TierUnavailable
@@ -39,6 +38,8 @@ async def test_scores_are_the_models_own(directory: Path, monkeypatch: pytest.Mo
     reranker = CrossEncoderReranker(directory)
     reranker.start_loading()
     scores = await reranker.scores(QUESTION, TEXTS)
+    from sentence_transformers import CrossEncoder
+
     expected = CrossEncoder(str(directory)).predict([(QUESTION, text) for text in TEXTS])
     assert len(set(scores.round(4).tolist())) == len(TEXTS)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
