@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from app.consolidation.indexing import Indexer
+from app.consolidation.run import Progress
 from app.errors import TierUnavailable
 from app.observability import BACKFILL_LAST_RUN, BACKFILL_PENDING, BACKFILL_SECONDS, BACKFILLED, EPISODE_QUALITY
 from app.ports import Clock, EpisodePlace, EpisodicMemory, Judge, OutboxEntry, OutboxOp
@@ -29,7 +30,6 @@ from app.records import Backfill, BackfillPending, BackfillReport, Episode, Reco
 log = structlog.get_logger(__name__)
 
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
-Progress: TypeAlias = Callable[[Counter[str]], None]
 
 SCORED: Final = "scored"
 UNREADABLE: Final = "unreadable"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -262,7 +262,7 @@ class Consolidation:
             for session in waiting:
                 run.count("messages_drained", await self._drain_one(session))
 
-        await _all(drain_next() for _ in range(self._policy.drains))
+        await all_of(*(drain_next() for _ in range(self._policy.drains)))
 
     async def _drain_one(self, session: SessionKey) -> int:
         try:
@@ -287,7 +287,7 @@ class Consolidation:
                 run.count("records_indexed", batch.indexed)
 
         before = run.counts["records_indexed"]
-        await _all(index_next() for _ in range(self._policy.indexers))
+        await all_of(*(index_next() for _ in range(self._policy.indexers)))
         if run.counts["records_indexed"] > before:
             await self._spaces.drop_emptied()
 
@@ -346,7 +346,7 @@ class Consolidation:
             log.warning("run_not_recorded", run_id=str(report.id), problem=str(error))
 
 
-async def _all(work: Iterable[Awaitable[None]]) -> None:
+async def all_of(*work: Awaitable[None]) -> None:
     """Wait for all of it, and only then raise what the first failed with: nothing goes on behind the caller's back."""
     for outcome in await asyncio.gather(*work, return_exceptions=True):
         if outcome is not None:

@@ -27,7 +27,6 @@ from app.episodic.tables import episode_steps
 from app.ports import LearningStatus, Lesson, PatternQuery, StaleScope
 from app.records import Json, Pattern, PatternState, Scope
 
-_MAX_ERROR_CHARACTERS: Final = 2000
 _MOST_EVIDENCE: Final = 1000
 """Ids of episodes a pattern is shown with on each side; all of them count."""
 _MOMENT: Final = DateTime(timezone=True)
@@ -236,7 +235,7 @@ def _uuids(ids: Sequence[UUID] | None) -> tuple[UUID, ...]:
 
 
 _LISTED: Final = text(
-    f"SELECT {_COLUMNS}, p.supporters, p.contradictors FROM patterns AS p WHERE p.id = ANY (:ids) ORDER BY p.id"  # noqa: S608
+    f"SELECT {_COLUMNS}, p.supporters, p.contradictors FROM patterns AS p WHERE p.id = ANY (:ids) ORDER BY p.id"  # noqa: S608 - a constant of ours
 ).bindparams(bindparam("ids", type_=_UIDS))
 
 

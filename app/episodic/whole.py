@@ -121,7 +121,7 @@ def _insert(table: Table) -> str:
     """Names come from the catalogue, never from a file."""
     name, columns = _quote(table.name), ", ".join(_quote(column.name) for column in _stored(table))
     return (
-        f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE "  # noqa: S608
+        f"INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE "  # noqa: S608 - quoted names of our own catalogue
         f"SELECT {columns} FROM json_populate_recordset(NULL::{name}, CAST(:rows AS json))"
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
 
+from app.consolidation.run import Progress, all_of
 from app.errors import HybridMemoryError, TierUnavailable
 from app.learning.extraction import ExtractionWorker
 from app.learning.heuristic_learning import HeuristicLearning
@@ -23,8 +24,6 @@ log = structlog.get_logger(__name__)
 
 COUNTED: Final = ("episodes", "episodes_skipped", "patterns_found", "patterns_merged", "patterns_kept", "heuristics")
 _SCOPES: Final = 100
-
-Progress = Callable[[Counter[str]], None]
 
 
 class DrainEpisodes(Protocol):
@@ -102,7 +101,7 @@ class Learning:
                 run.count(Counter(retried=await tx.retry_extractions(self._clock(), namespace=run.namespace)))
         with suppress(TierUnavailable):  # what is only logged so far is learned from when it is stored
             await self._drain(namespace=run.namespace)
-        await _all(*(self._extract(run) for _ in range(self._workers)))
+        await all_of(*(self._extract(run) for _ in range(self._workers)))
         await self._weigh(run)
         await self._find_heuristics(run)
 
@@ -132,10 +131,3 @@ class Learning:
                 await tx.record_run(report)
         except HybridMemoryError as error:
             log.warning("run_not_recorded", run_id=str(report.id), problem=str(error))
-
-
-async def _all(*work: Awaitable[None]) -> None:
-    """Wait for all of it, and only then raise what the first failed with: nothing goes on behind the caller's back."""
-    for outcome in await asyncio.gather(*work, return_exceptions=True):
-        if outcome is not None:
-            raise outcome

@@ -13,9 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from app.errors import InvalidInput, TierUnavailable
 from app.observability import timed
 from app.semantic.frames import LENGTH, Problem, from_body, to_frame
+
+log = structlog.get_logger(__name__)
 
 _BUFFER_BYTES: Final = 1_048_576
 _WELCOME: Final = timedelta(minutes=2)
@@ -143,7 +147,9 @@ def _settle(answer: asyncio.Future[Any], problem: Problem | None, result: Any) -
         case Problem.VALUE:
             _fail(answer, InvalidInput("point", result))
         case Problem.ENGINE:
-            _fail(answer, EngineProblem(result))
+            message, its_traceback = result
+            log.warning("index_engine_failed", problem=message, traceback=its_traceback)
+            _fail(answer, EngineProblem(message))
         case _ if not answer.done():  # else the caller was cancelled
             answer.set_result(result)
 

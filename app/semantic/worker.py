@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def answer(operations: dict[str, Callable[..., Any]], operation: str, arguments:
     except (TypeError, ValueError, OverflowError) as error:
         return Problem.VALUE, str(error)
     except Exception as error:  # noqa: BLE001 - the engine raises nothing more specific, and the next request must be served
-        return Problem.ENGINE, str(error)
+        return Problem.ENGINE, (str(error), traceback.format_exc())
 
 
 def serve(shard: Shard, requests: Iterator[tuple[str, tuple[Any, ...]]], send: Callable[[object], None]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from app.consolidation.run import Progress
 from app.ingestion.limits import check_ratio
-from app.learning.run import Progress
 from app.ports import LearningStatus, PatternQuery
 from app.records import Pattern, RunReport
 from app.service.parts import Side
