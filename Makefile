@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-WORKERS ?= 2
+WORKERS ?= 3
 CONSTRAINED := -c constraints.txt
 # Tests start hundreds of processes: each would compile all of its modules anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -27,7 +27,7 @@ test: $(BIN)/.development ## Run every test but the slow ones
 	@$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal tests/unit tests/conformance tests/integration tests/acceptance
 
 test-slow: $(BIN)/.development ## Run the slow and soak variants
-	@$(BIN)/python -m pytest -m slow --timeout 1800
+	@$(BIN)/python -m pytest -m slow --timeout 1800 -n $(WORKERS) --dist worksteal
 
 check: $(BIN)/.development ## Format, lint, types, import contracts, migration drift
 	@$(BIN)/ruff format --check .

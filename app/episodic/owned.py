@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, Generic
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Select, Table, bindparam, func, select
+from sqlalchemy import Column, ColumnElement, Executable, Select, Table, bindparam, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.types import Uuid
 
@@ -62,19 +63,7 @@ class OwnedTable(Generic[Record]):
         Raises:
             Conflict: the id belongs to a record of another namespace, which is left as it is.
         """
-        values = self._values(record, scope)
-        statement = (
-            insert(self.table)
-            .values(values)
-            .on_conflict_do_update(
-                index_elements=[self.table.c.id],
-                set_={name: values[name] for name in values if name != "created_at"}
-                | {"version": self.table.c.version + 1, "updated_at": func.now()},
-                where=self.table.c.namespace == scope.namespace,
-            )
-            .returning(self.table.c.version)
-        )
-        saved = await session.run(f"{self.table.name}_save", statement)
+        saved = await session.run(f"{self.table.name}_save", _saving(self.table, self.columns), self._values(record, scope))
         if not saved:
             raise Conflict("id", f"taken in {self.table.name} by another namespace")
         return int(saved[0].version)
@@ -93,3 +82,15 @@ class OwnedTable(Generic[Record]):
         """Each column's value: from the owner, or from the record's field of the same name."""
         owner = asdict(scope)
         return {c.name: owner[c.name] if c.name in owner else getattr(record, c.name) for c in self.columns}
+
+
+@cache  # made once: with its forty columns it costs more to make than to run
+def _saving(table: Table, columns: tuple[Column[Any], ...]) -> Executable:
+    statement = insert(table)
+    given = statement.excluded
+    renewed = {c.name: given[c.name] for c in columns if c.name != "created_at"}
+    return statement.on_conflict_do_update(
+        index_elements=[table.c.id],
+        set_=renewed | {"version": table.c.version + 1, "updated_at": func.now()},
+        where=table.c.namespace == given.namespace,
+    ).returning(table.c.version)

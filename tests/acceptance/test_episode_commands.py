@@ -28,6 +28,7 @@ async def test_features_are_switched_for_the_running_service(tmp_path: Path) -> 
     assert "retrieval=maybe: must be a feature and its state" in bad.stderr
 
 
+@pytest.mark.slow
 async def test_a_backfill_from_the_command_line(tmp_path: Path) -> None:
     """It embeds what waits, and tells what it did and what is left."""
     home = Home.at(tmp_path, MEMORY_CONSOLIDATION_INTERVAL_SECONDS="3600")

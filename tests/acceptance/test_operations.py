@@ -102,6 +102,7 @@ async def test_a_backup_is_a_memory_of_its_own(home: Path) -> None:
         assert await look(address) == WHOLE
 
 
+@pytest.mark.slow
 async def test_a_lost_index_is_rebuilt(home: Path) -> None:
     """Without the directory of the index nothing is found, and after the recipe everything is."""
     async with served(**settings(home / ".hybrid-memory")) as address:

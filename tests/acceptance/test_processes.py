@@ -222,6 +222,7 @@ async def expect_episodes_cover(client: httpx.AsyncClient, session: str, sequenc
 # ── killing an engine ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 async def test_a_killed_engine_is_started_again(tmp_path: Path) -> None:
     """Each engine killed under a service is back by itself; what was acknowledged meanwhile is kept once and found."""
     home = Home.at(tmp_path)
@@ -311,6 +312,7 @@ async def answers(client: httpx.AsyncClient, code: int, headers: dict[str, str] 
     return (await client.get(SESSION, headers=headers)).status_code == code
 
 
+@pytest.mark.slow
 async def test_keys_need_no_service(tmp_path: Path) -> None:
     """A network is only served with keys, which can be made beforehand; the owner's own commands need none."""
     home = Home.at(tmp_path)
@@ -391,6 +393,7 @@ async def test_servers_by_url_are_migrated_by_command(tmp_path: Path, redis_url:
     assert found == ["My cat Miso sees the vet on Thursday."]
 
 
+@pytest.mark.slow
 async def test_workers_share_the_work_of_a_service(tmp_path: Path, redis_url: str, database_url: str) -> None:
     """With engines on servers, two workers drain what a service takes in: every message once, in one episode."""
     home = Home.at(
@@ -419,6 +422,7 @@ async def test_workers_share_the_work_of_a_service(tmp_path: Path, redis_url: st
 # ── places and people ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 async def test_a_long_and_odd_path_is_no_obstacle(tmp_path: Path) -> None:
     """Spaces, letters of any script, signs with a meaning elsewhere, and more bytes than a socket's path may have."""
     home = Home.at(tmp_path / ("données d'été, 100% 記憶 ?&#[x] " * 4).strip())
@@ -459,6 +463,7 @@ def can_run(prefix: Sequence[str]) -> bool:
 # ── models ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 async def test_without_a_model_it_is_ready_and_finds_by_words(tmp_path: Path) -> None:
     """A model that is not there yet holds nothing up: searches go by words, and every answer says that it was away."""
     home = Home.at(tmp_path, MEMORY_EMBEDDER="ollama", MEMORY_OLLAMA_URL=f"http://127.0.0.1:{free_port()}")
