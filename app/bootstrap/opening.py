@@ -103,13 +103,21 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         semantic = await open_semantic(settings, encoder, stack)
         await reached(FaultPoint.START_INDEX_OPENED)
         models = await _open_models(settings, redis, stack)
-        breakers = _breakers(redis, postgres, semantic, models)
-        features = await _features(settings, postgres.engine, stack)
         tiers = Tiers(
-            RedisRepository(redis.client, guard=redis.guard), postgres.repository, semantic, models.embedder, encoder,
-            Spaces(semantic, models.chain.primary_space), PostgresTables(postgres.engine), breakers, models.stages, features,
-            PostgresExperiments(postgres.engine), PostgresTrends(postgres.engine), models.phraser,
-        )  # fmt: skip
+            working=RedisRepository(redis.client, guard=redis.guard),
+            episodic=postgres.repository,
+            semantic=semantic,
+            embedder=models.embedder,
+            encoder=encoder,
+            spaces=Spaces(semantic, models.chain.primary_space),
+            tables=PostgresTables(postgres.engine),
+            breakers=_breakers(redis, postgres, semantic, models),
+            stages=models.stages,
+            features=await _features(settings, postgres.engine, stack),
+            experiments=PostgresExperiments(postgres.engine),
+            trends=PostgresTrends(postgres.engine),
+            phraser=models.phraser,
+        )
         answers = RedisAnswerStore(redis.client, process=new_id(), is_alone=settings.redis_url is None, guard=redis.guard)
         yield Installation(
             service=_served(compose(settings, tiers, models.summarizer, answers), stack),
@@ -163,11 +171,11 @@ async def _open_models(settings: Settings, redis: _Redis, stack: AsyncExitStack)
     embedder, chain = await open_embedder(settings, local, redis.client, redis.guard, stack)
     client = await open_http_client(stack)
     return _Models(
-        embedder,
-        chain,
-        open_stages(settings, local, client, stack),
-        summarizer_of(settings, embedder, client),
-        phraser_of(settings, client),
+        embedder=embedder,
+        chain=chain,
+        stages=open_stages(settings, local, client, stack),
+        summarizer=summarizer_of(settings, embedder, client),
+        phraser=phraser_of(settings, client),
     )
 
 
