@@ -32,11 +32,20 @@ __all__ = ["GetOp", "ListNamespacesOp", "MatchCondition", "PutOp", "SearchOp", "
 def service_of(tiers: Tiers, policy: ItemPolicy | None = None) -> HybridMemoryService:
     """The façade on these tiers, whose items live by the tiers' clock."""
     composed = Composed(
-        tiers.working, tiers.episodic, tiers.semantic, tiers.embedder, Bm25Encoder(), spaces_of(tiers),
-        InMemoryTables("1", {}), {}, Stages(),
-        Features(InMemoryFeatureStore(), {}), InMemoryExperiments(tiers.episodic), InMemoryTrends(tiers.episodic),
-        PlainPhraser(),
-    )  # fmt: skip
+        working=tiers.working,
+        episodic=tiers.episodic,
+        semantic=tiers.semantic,
+        embedder=tiers.embedder,
+        encoder=Bm25Encoder(),
+        spaces=spaces_of(tiers),
+        tables=InMemoryTables("1", {}),
+        breakers={},
+        stages=Stages(),
+        features=Features(InMemoryFeatureStore(), {}),
+        experiments=InMemoryExperiments(tiers.episodic),
+        trends=InMemoryTrends(tiers.episodic),
+        phraser=PlainPhraser(),
+    )
     parts = compose(Settings(_env_file=None), composed, ExtractiveSummarizer(tiers.embedder), tiers.answers)
     return HybridMemoryService(_on_clock(parts, tiers, policy or ItemPolicy()))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
+from typing import TypeAlias
 
 from fastapi import Depends, FastAPI
 
@@ -21,9 +23,11 @@ _DESCRIPTION = """The memory that agents keep, in three tiers: Redis for now, Po
 Append messages, ask questions, get the right sentence back. Every error is a problem document (RFC 9457) whose
 `errors` name the field and the limit."""
 
+_Opening: TypeAlias = Callable[[], AbstractAsyncContextManager[Installation]]
+
 
 def create_app(
-    open_installation: Callable[[], AbstractAsyncContextManager[Installation]],
+    open_installation: _Opening,
     *,
     max_request_bytes: int = 16_777_216,
     max_import_bytes: int = 1_073_741_824,
@@ -33,21 +37,11 @@ def create_app(
 
     `annexes` are doors of other kinds, opened when first asked and closed with it, behind the same keys.
     """
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            app.state.installation = await stack.enter_async_context(open_installation())
-            app.state.annexes = {annex.path: Annexed(annex, app) for annex in annexes}
-            for annexed in app.state.annexes.values():
-                stack.push_async_callback(annexed.close)
-            yield
-
     app = Api(
         title="hybrid-memory",
         version=version("hybrid-memory"),
         description=_DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, open_installation=open_installation, annexes=annexes),
         redirect_slashes=False,  # a redirect would send the caller, and a key, to whatever the Host header says
     )
     errors.install(app)
@@ -59,3 +53,14 @@ def create_app(
     app.add_middleware(BugBarrier)
     app.add_middleware(RequestContext)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI, *, open_installation: _Opening, annexes: Sequence[Annex]) -> AsyncIterator[None]:
+    """Open the memory; what the annexes have opened on it meanwhile is closed before it."""
+    async with AsyncExitStack() as stack:
+        app.state.installation = await stack.enter_async_context(open_installation())
+        app.state.annexes = {annex.path: Annexed(annex, app) for annex in annexes}
+        for annexed in app.state.annexes.values():
+            stack.push_async_callback(annexed.close)
+        yield

@@ -85,7 +85,7 @@ class Annexed:
             async with self._annex.open(self._api) as app:
                 opened.set_result(app)
                 await self._is_over.wait()
-        except Exception as error:
+        except Exception as error:  # whoever asked for it raises it
             if opened.done():
                 raise
             opened.set_exception(error)

@@ -76,6 +76,12 @@ class _Postgres:
 
 
 @dataclass(frozen=True, slots=True)
+class _Index:
+    encoder: Bm25Encoder
+    repository: EdgeRepository | QdrantRepository
+
+
+@dataclass(frozen=True, slots=True)
 class _Models:
     embedder: Embedder
     chain: EmbedderChain
@@ -99,17 +105,11 @@ async def open_installation(settings: Settings, *, address: str | None = None) -
         await reached(FaultPoint.START_SERVERS)
         redis = await _open_redis(settings, urls.redis, stack)
         postgres = await _open_postgres(settings, urls.postgres, stack)
-        encoder = Bm25Encoder(settings.language)
-        semantic = await open_semantic(settings, encoder, stack)
+        index = await _open_index(settings, stack)
         await reached(FaultPoint.START_INDEX_OPENED)
         models = await _open_models(settings, redis, stack)
-        breakers = _breakers(redis, postgres, semantic, models)
         features = await _features(settings, postgres.engine, stack)
-        tiers = Tiers(
-            RedisRepository(redis.client, guard=redis.guard), postgres.repository, semantic, models.embedder, encoder,
-            Spaces(semantic, models.chain.primary_space), PostgresTables(postgres.engine), breakers, models.stages, features,
-            PostgresExperiments(postgres.engine), PostgresTrends(postgres.engine), models.phraser,
-        )  # fmt: skip
+        tiers = _tiers(redis, postgres, index, models, features)
         answers = RedisAnswerStore(redis.client, process=new_id(), is_alone=settings.redis_url is None, guard=redis.guard)
         yield Installation(
             service=_served(compose(settings, tiers, models.summarizer, answers), stack),
@@ -158,26 +158,47 @@ async def _open_postgres(settings: Settings, url: str, stack: AsyncExitStack) ->
     return _Postgres(engine, guard, repository)
 
 
+async def _open_index(settings: Settings, stack: AsyncExitStack) -> _Index:
+    encoder = Bm25Encoder(settings.language)
+    return _Index(encoder, await open_semantic(settings, encoder, stack))
+
+
 async def _open_models(settings: Settings, redis: _Redis, stack: AsyncExitStack) -> _Models:
     local = open_local_model(settings, stack)
     embedder, chain = await open_embedder(settings, local, redis.client, redis.guard, stack)
     client = await open_http_client(stack)
     return _Models(
-        embedder,
-        chain,
-        open_stages(settings, local, client, stack),
-        summarizer_of(settings, embedder, client),
-        phraser_of(settings, client),
+        embedder=embedder,
+        chain=chain,
+        stages=open_stages(settings, local, client, stack),
+        summarizer=summarizer_of(settings, embedder, client),
+        phraser=phraser_of(settings, client),
     )
 
 
-def _breakers(
-    redis: _Redis, postgres: _Postgres, semantic: EdgeRepository | QdrantRepository, models: _Models
-) -> Mapping[str, Callable[[], BreakerState]]:
+def _tiers(redis: _Redis, postgres: _Postgres, index: _Index, models: _Models, features: Features) -> Tiers:
+    return Tiers(
+        working=RedisRepository(redis.client, guard=redis.guard),
+        episodic=postgres.repository,
+        semantic=index.repository,
+        embedder=models.embedder,
+        encoder=index.encoder,
+        spaces=Spaces(index.repository, models.chain.primary_space),
+        tables=PostgresTables(postgres.engine),
+        breakers=_breakers(redis, postgres, index, models),
+        stages=models.stages,
+        features=features,
+        experiments=PostgresExperiments(postgres.engine),
+        trends=PostgresTrends(postgres.engine),
+        phraser=models.phraser,
+    )
+
+
+def _breakers(redis: _Redis, postgres: _Postgres, index: _Index, models: _Models) -> Mapping[str, Callable[[], BreakerState]]:
     return {
         "working": lambda: redis.guard.state,
         "episodic": lambda: postgres.guard.state,
-        "semantic": lambda: semantic.guard.state,
+        "semantic": lambda: index.repository.guard.state,
         "embedder": lambda: models.chain.state,
     }
 

@@ -44,8 +44,10 @@ from app.retrieval.stages import Stages
 from app.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tiers:
+    """The open engines and models, and what speaks to one of them alone."""
+
     working: WorkingMemory
     episodic: EpisodicMemory
     semantic: SemanticMemory

@@ -42,8 +42,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def _event_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where it is installed: a request costs about a quarter less."""
     try:
-        import uvloop
-    except ImportError:  # there is none for this platform
+        import uvloop  # not on every platform
+    except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
 

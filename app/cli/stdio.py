@@ -53,7 +53,7 @@ async def serve_stdio(settings: Settings, url: str | None, namespace: str) -> No
         TierUnavailable: nobody listens at `url`.
         InvalidInput: it is no URL of a service.
     """
-    from app.integrations.mcp.asking import Connection
+    from app.integrations.mcp.asking import Connection  # of an extra: see `require_mcp`
     from app.integrations.mcp.transports import claimed_wire
     from app.integrations.mcp.transports import serve_stdio as serve
 

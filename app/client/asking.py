@@ -114,24 +114,36 @@ def prepared(route: Route, ask: Ask[T]) -> Request[T]:
     Raises:
         InvalidInput: the body is not JSON, or an id cannot be part of an address.
     """
-    needs_key = route.method is HTTPMethod.POST and not (ask.is_read or ask.is_named)
-    is_typed = ask.body is not None
-    headers = {**ask.headers, "Idempotency-Key": ask.idempotency_key, "Content-Type": "application/json" if is_typed else None}
     return Request(
         route=route,
         path=route.path.format_map({name: _segment(name, value) for name, value in ask.path.items()}),
         params={name: _text(value) for name, value in ask.params.items() if value is not None},
-        headers={**({} if ask.upload is None else _LINES), **{name: value for name, value in headers.items() if value}},
+        headers=_headers(ask),
         content=ask.upload if ask.body is None else _json(ask.body),
         timeout=ask.timeout,
         is_repeatable=_is_repeatable(route.method, ask),
-        own_key=str(new_id()) if needs_key and ask.idempotency_key is None else None,
+        own_key=_own_key(route.method, ask),
         reader=ask.read,
         answers=ask.answers,
     )
 
 
-_LINES: Final = {"Content-Type": "application/x-ndjson"}
+def _headers(ask: Ask[Any]) -> dict[str, str]:
+    headers = {**ask.headers, "Idempotency-Key": ask.idempotency_key, "Content-Type": _content_type(ask)}
+    return {name: value for name, value in headers.items() if value}
+
+
+def _content_type(ask: Ask[Any]) -> str | None:
+    if ask.body is not None:
+        return "application/json"
+    return None if ask.upload is None else "application/x-ndjson"
+
+
+def _own_key(method: HTTPMethod, ask: Ask[Any]) -> str | None:
+    """Only a POST that makes something would make it again, unless it has a name: its content's, the caller's, or this."""
+    if method is not HTTPMethod.POST or ask.is_read or ask.is_named or ask.idempotency_key is not None:
+        return None
+    return str(new_id())
 
 
 def _is_repeatable(method: HTTPMethod, ask: Ask[Any]) -> bool:

@@ -205,17 +205,21 @@ class Indexer:
 
     async def _summarised(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes that belong into the index, with summaries, as they are once these are made."""
-        closed = [e for e in episodes if not e.is_open and e.archived_at is None]
-        unsummarised = [e for e in closed if not e.summary and e.kind is EpisodeKind.CONVERSATION]
+        wanted = [e for e in episodes if _is_searched(e)]
+        unsummarised = [e for e in wanted if not e.summary and e.kind is EpisodeKind.CONVERSATION]
         if not unsummarised:
-            return closed
-        async with self._episodic.reading() as reader:
-            said = {e.id: await reader.episode_messages(e.id) for e in unsummarised}
-        made = {e.id: await self._summarize(e, said[e.id]) for e in unsummarised if said[e.id]}
+            return wanted
+        made = await self._summaries(unsummarised)
         await reached(FaultPoint.INDEX_SUMMARISED)
         changed = await self._save_summaries([e for e in unsummarised if e.id in made], made)
         await reached(FaultPoint.INDEX_SUMMARIES_SAVED)
-        return [made.get(e.id, e) for e in closed if e.id not in changed] + [e for e in changed.values() if _is_ready(e)]
+        return [made.get(e.id, e) for e in wanted if e.id not in changed] + [e for e in changed.values() if _is_ready(e)]
+
+    async def _summaries(self, episodes: Sequence[Episode]) -> dict[UUID, Episode]:
+        """Each with its summary, by id, without those in which nothing was said."""
+        async with self._episodic.reading() as reader:
+            said = {e.id: await reader.episode_messages(e.id) for e in episodes}
+        return {e.id: await self._summarize(e, said[e.id]) for e in episodes if said[e.id]}
 
     async def _summarize(self, episode: Episode, messages: Sequence[Message]) -> Episode:
         summary = await self._summarizer.summarize(messages)
@@ -293,9 +297,13 @@ async def _if_any(read: Callable[[Sequence[UUID]], Awaitable[Sequence[T]]], uids
     return await read(uids) if uids else ()
 
 
+def _is_searched(episode: Episode) -> bool:
+    return not episode.is_open and episode.archived_at is None
+
+
 def _is_ready(changed: Episode | None) -> TypeGuard[Episode]:
     """Whether an episode that changed under the summary has another worker's; if not, its change has queued it again."""
-    return changed is not None and bool(changed.summary) and not changed.is_open and changed.archived_at is None
+    return changed is not None and bool(changed.summary) and _is_searched(changed)
 
 
 async def _refuse_unread(reader: EpisodicReader, entries: Sequence[OutboxEntry]) -> None:

@@ -191,13 +191,19 @@ def is_due(runs: Sequence[Reconciliation], space: str, now: datetime, every: tim
     the newer one moves the points, and the older one does not move them back before its time.
     """
     running = next((run for run in runs if run.state is ReconcileState.RUNNING), None)
-    if running is not None and (running.is_repair or is_leased(running, now)):
-        return not is_leased(running, now)
-    last = next((r for r in runs if r.state is ReconcileState.DONE and r.is_repair and r.namespace is None), None)
+    if running is not None and is_leased(running, now):
+        return False
+    if running is not None and running.is_repair:
+        return True  # whoever was at it is gone
+    last = next(filter(_has_repaired_everything, runs), None)
     if last is None or last.finished_at is None:
         return True
     is_new_model = last.space != space and not is_answered
     return is_new_model or now - last.finished_at >= every
+
+
+def _has_repaired_everything(run: Reconciliation) -> bool:
+    return run.state is ReconcileState.DONE and run.is_repair and run.namespace is None
 
 
 def taken_up(run: Reconciliation) -> Reconciliation:

@@ -78,7 +78,7 @@ class CrossEncoderReranker:
 
 
 def _probabilities(model: CrossEncoder, pairs: Sequence[tuple[str, str]]) -> Vector:
-    import torch
+    import torch  # of an extra, and seconds: the model that is at hand has imported it
 
     torch.set_num_threads(1)  # of this thread: see `SentenceTransformerEmbedder`
     scores = model.predict(

@@ -166,7 +166,7 @@ class _LoadedModel:
 
     def _read(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """All that the model has to say about the texts."""
-        import torch
+        import torch  # of an extra, and seconds: the model that is at hand has imported it
 
         torch.set_num_threads(1)  # of this thread
         with self._tokenizing:

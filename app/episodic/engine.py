@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from app.breakers import BreakerPolicy, Guard
 from app.errors import Conflict, EngineRefused, HybridMemoryError, InvalidInput, TierUnavailable
 from app.observability import timed
-from app.records import Tier
+from app.records import Tier, plain_mapping
 
 TIER: Final = Tier.EPISODIC.value
 T = TypeVar("T")
@@ -160,15 +160,9 @@ def _replace_if_closed(connection: Any, _record: object, _proxy: object) -> None
 def dump_json(value: object) -> str:
     """JSON text of `value`, whose mappings may be of any kind and whose integers may be of any size."""
     try:
-        return orjson.dumps(value, default=_plain).decode()
+        return orjson.dumps(value, default=plain_mapping).decode()
     except TypeError:  # orjson stops at 64-bit integers; PostgreSQL's numeric does not
-        return json.dumps(value, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
+        return json.dumps(value, default=plain_mapping)
 
 
 MAX_JSON_CHARACTERS: Final = 16_777_216

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -13,6 +13,8 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from app.errors import InvalidInput
 from app.gold import GoldConversation, GoldMessage, GoldQuestion, end_of
 from app.records import Role
+
+T = TypeVar("T")
 
 
 def _not_blank(text: str) -> str:
@@ -57,7 +59,8 @@ class _Question(_Row):
 _LINE: Final[TypeAdapter[_Conversation | _Question]] = TypeAdapter(
     Annotated[_Conversation | _Question, Field(discriminator="type")]
 )
-_Numbered: TypeAlias = Sequence[tuple[int, _Conversation | _Question]]
+_Numbered: TypeAlias = Sequence[tuple[int, T]]
+"""Lines with their numbers."""
 
 
 def load_jsonl(path: Path) -> tuple[GoldConversation, ...]:
@@ -100,15 +103,22 @@ def _place(number: int, field: str) -> str:
     return f"line {number}, {field}" if field else f"line {number}"
 
 
-def _joined(rows: _Numbered) -> tuple[GoldConversation, ...]:
+def _joined(rows: _Numbered[_Conversation | _Question]) -> tuple[GoldConversation, ...]:
     conversations = [(number, row) for number, row in rows if isinstance(row, _Conversation)]
     questions = [(number, row) for number, row in rows if isinstance(row, _Question)]
+    _check(conversations, questions)
+    asked: dict[str, list[_Question]] = defaultdict(list)
+    for _, question in questions:
+        asked[question.conversation].append(question)
+    return tuple(_conversation(row, asked[row.id]) for _, row in conversations)
+
+
+def _check(conversations: _Numbered[_Conversation], questions: _Numbered[_Question]) -> None:
     _check_unique("id", ((number, row.id) for number, row in conversations))
     for number, row in conversations:
         _check_unique("messages", ((number, message.id) for message in row.messages))
     _check_unique("id", ((number, f"{row.conversation}/{row.id}") for number, row in questions))
     _check_gold({row.id: {message.id for message in row.messages} for _, row in conversations}, questions)
-    return tuple(_conversation(row, (q for _, q in questions if q.conversation == row.id)) for _, row in conversations)
 
 
 def _check_unique(field: str, ids: Iterable[tuple[int, str]]) -> None:

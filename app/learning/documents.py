@@ -51,11 +51,9 @@ def tool_of(step: Json) -> str | None:
 
 def error_of(step: Json) -> str | None:
     """What went wrong in the step, without the particulars (numbers, ids, paths, what is quoted); None if nothing did."""
-    problem = _problem(step)
-    for key in _ANSWER_KEYS if problem is None else ():
-        answer = step.get(key)
-        problem = problem or (_problem(answer) if isinstance(answer, Mapping) else _spoken(answer))
-    return None if problem is None else _kind_of_error(problem)
+    told = (step, *(step.get(key) for key in _ANSWER_KEYS))
+    problems = (_problem(part) if isinstance(part, Mapping) else _spoken(part) for part in told)
+    return next((_kind_of_error(problem) for problem in problems if problem is not None), None)
 
 
 def input_of(step: Json) -> str:

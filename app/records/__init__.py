@@ -39,6 +39,7 @@ from app.records.base import (
     Vector,
     derived_uuid,
     new_id,
+    plain_mapping,
     sha256_hex,
     utc_now,
 )
@@ -279,6 +280,7 @@ __all__ = [
     "message_uid",
     "new_id",
     "newest_state",
+    "plain_mapping",
     "sha256_hex",
     "under_labels",
     "utc_now",

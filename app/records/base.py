@@ -92,6 +92,17 @@ def sha256_hex(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def plain_mapping(value: object) -> object:
+    """A mapping of any kind as the `dict` that JSON libraries know: for their `default`.
+
+    Raises:
+        TypeError: `value` is no mapping.
+    """
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def derived_uuid(*parts: str) -> UUID:
     """A UUID (version 8) that is the same for the same parts and cannot be steered by choosing one of them."""
     digest = bytearray(hashlib.blake2b("\x1f".join(f"{len(p)}:{p}" for p in parts).encode(), digest_size=16).digest())

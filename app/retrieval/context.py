@@ -62,20 +62,17 @@ class Section:
         blocks = self.blocks[: self.taken]
         return blocks[::-1] if self.is_reversed else blocks
 
+    @property
+    def text(self) -> str:
+        return "\n".join([self.heading, *(block.text for block in self.included)])
+
 
 def pack(sections: Sequence[Section], budget_tokens: int, degraded: tuple[str, ...] = ()) -> AssembledContext:
     """Fill the sections within the budget, print them in the order given, and account for what was left out."""
-    filled: list[Section] = []
-    left = budget_tokens
-    for section in sections:
-        filled.append(_fill(section, min(left, int(section.share * budget_tokens))))
-        left -= filled[-1].spent_tokens
-    for position, section in enumerate(filled):
-        filled[position] = _fill(section, section.spent_tokens + left)
-        left -= filled[position].spent_tokens - section.spent_tokens
+    filled = _with_leftovers(_with_shares(sections, budget_tokens), budget_tokens)
     printed = [s for s in filled if s.taken]
     return AssembledContext(
-        text="\n\n".join("\n".join([s.heading, *(b.text for b in s.included)]) for s in printed),
+        text="\n\n".join(s.text for s in printed),
         budget_tokens=budget_tokens,
         spent_tokens=sum(s.spent_tokens for s in printed),
         sections=tuple(_account(s, budget_tokens) for s in filled),
@@ -123,6 +120,26 @@ def heuristics_first(hits: Sequence[Hit]) -> list[Hit]:
     learned = [h for h in hits if h.metadata.get("kind") in kinds]
     ordered = iter(sorted(learned, key=lambda h: h.metadata["kind"] != KnowledgeKind.HEURISTIC))
     return [next(ordered) if h.metadata.get("kind") in kinds else h for h in hits]
+
+
+def _with_shares(sections: Sequence[Section], budget_tokens: int) -> list[Section]:
+    """Filled from their own shares; shares that sum to more than 1 take from the last."""
+    filled: list[Section] = []
+    left = budget_tokens
+    for section in sections:
+        filled.append(_fill(section, min(left, int(section.share * budget_tokens))))
+        left -= filled[-1].spent_tokens
+    return filled
+
+
+def _with_leftovers(sections: Sequence[Section], budget_tokens: int) -> list[Section]:
+    """Filled further from what all of them left over, the first first."""
+    filled: list[Section] = []
+    left = budget_tokens - sum(section.spent_tokens for section in sections)
+    for section in sections:
+        filled.append(_fill(section, section.spent_tokens + left))
+        left -= filled[-1].spent_tokens - section.spent_tokens
+    return filled
 
 
 def _fill(section: Section, budget_tokens: int) -> Section:

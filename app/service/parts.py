@@ -50,7 +50,7 @@ INDEX_WAIT: Final = timedelta(seconds=60)
 """How long a call that promises to be indexed waits for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What the façade is made of; put together in `bootstrap`."""
 

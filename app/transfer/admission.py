@@ -24,7 +24,19 @@ from app.ingestion.limits import (
     document_bytes,
 )
 from app.ports import SessionRecord
-from app.records import Episode, EpisodeKind, Feedback, Knowledge, Message, OutcomeRevision, RecordKind, SessionKey, SessionState
+from app.records import (
+    Episode,
+    EpisodeKind,
+    EpisodeStep,
+    Feedback,
+    Knowledge,
+    Message,
+    OutcomeRevision,
+    RecordKind,
+    Revision,
+    SessionKey,
+    SessionState,
+)
 from app.transfer.reading import ItemOf, MessageOf, OutcomeOf, Placed, Record, RevisionOf, StepOf
 
 
@@ -135,23 +147,35 @@ def check_record(record: Record, limits: Limits, now: datetime) -> None:
         case Episode():
             _check_episode(record, limits, now)
         case RevisionOf():
-            # Room for everything about a piece at once, its content among it.
-            most, depth = 2 * limits.document_bytes, limits.document_depth + 1
-            check_document("changes", record.revision.changes, max_bytes=most, max_depth=depth)
-            check_time("recorded_at", record.revision.recorded_at, limits, now)
+            _check_revision(record.revision, limits, now)
         case StepOf():
-            _check_object("content", record.step.content, limits)
-            check_time("created_at", record.step.created_at, limits, now)
+            _check_step(record.step, limits, now)
         case OutcomeOf():
             _check_outcome(record.revision, limits, now)
         case MessageOf():
             _check_message(record.message, limits, now)
         case ItemOf():
-            check_item(record.item, record.fields, ItemLimits())
-            _check_times(record.item, limits, now, "created_at", "updated_at")
-            _check_times(record.item, limits, None, "expires_at")
+            _check_item(record, limits, now)
         case Feedback():
             _check_feedback(record, limits, now)
+
+
+def _check_revision(revision: Revision, limits: Limits, now: datetime) -> None:
+    # Room for everything about a piece at once, its content among it.
+    most, depth = 2 * limits.document_bytes, limits.document_depth + 1
+    check_document("changes", revision.changes, max_bytes=most, max_depth=depth)
+    _check_times(revision, limits, now, "recorded_at")
+
+
+def _check_step(step: EpisodeStep, limits: Limits, now: datetime) -> None:
+    _check_object("content", step.content, limits)
+    _check_times(step, limits, now, "created_at")
+
+
+def _check_item(record: ItemOf, limits: Limits, now: datetime) -> None:
+    check_item(record.item, record.fields, ItemLimits())
+    _check_times(record.item, limits, now, "created_at", "updated_at")
+    _check_times(record.item, limits, None, "expires_at")
 
 
 def _check_outcome(revision: OutcomeRevision, limits: Limits, now: datetime) -> None:

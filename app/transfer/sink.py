@@ -180,7 +180,7 @@ class Sink:
     async def _of_session(self, session: SessionKey, records: Sequence[MessageOf]) -> int:
         known = await self._known(session, records)
         fresh = [record for record in records if record.message.id not in known]
-        if any(known[r.message.id].sequence != r.message.sequence for r in records if r.message.id in known):
+        if _is_renumbered(known, records):
             self._renumbered = session
         filed = [record for record in fresh if record.episode_id is not None]
         homeless = [record.message for record in fresh if record.episode_id is None]
@@ -216,6 +216,12 @@ class Sink:
             return messages
         self._renumbered = session
         return renumber(messages, await tx.last_sequence(session))
+
+
+def _is_renumbered(known: Mapping[UUID, Message], records: Sequence[MessageOf]) -> bool:
+    """Whether one of these messages is there under another number than it came with."""
+    met = [record.message for record in records if record.message.id in known]
+    return any(known[message.id].sequence != message.sequence for message in met)
 
 
 async def _is_free(tx: EpisodicReader, session: SessionKey, messages: Sequence[Message]) -> bool:

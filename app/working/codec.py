@@ -8,7 +8,7 @@ by the one after it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
@@ -18,7 +18,19 @@ from uuid import UUID
 import orjson
 
 from app.lineage import Damaged, Lineage, NewerVersion
-from app.records import ControlMode, Episode, EpisodeKind, Json, LoggedEpisode, Message, Role, Scope, SessionKey, SessionState
+from app.records import (
+    ControlMode,
+    Episode,
+    EpisodeKind,
+    Json,
+    LoggedEpisode,
+    Message,
+    Role,
+    Scope,
+    SessionKey,
+    SessionState,
+    plain_mapping,
+)
 
 MESSAGES: Final = Lineage()
 STATES: Final = Lineage()
@@ -77,7 +89,7 @@ def encode_episode(logged: LoggedEpisode) -> tuple[bytes, str]:
     """The bytes, and a digest that is the same for the same episode and steps, whenever they were logged."""
     episode = logged.episode
     plain = {f.name: getattr(episode, f.name) for f in fields(episode)} | {"id": str(episode.id)}
-    content = orjson.dumps({"episode": plain, "steps": logged.steps}, default=_plain, option=orjson.OPT_SORT_KEYS)
+    content = orjson.dumps({"episode": plain, "steps": logged.steps}, default=plain_mapping, option=orjson.OPT_SORT_KEYS)
     written = {"v": EPISODES.current, "logged_at": logged.logged_at, "content": orjson.Fragment(content)}
     return orjson.dumps(written), hashlib.blake2b(content, digest_size=16).hexdigest()
 
@@ -101,12 +113,6 @@ def _episode(plain: dict[str, Any]) -> Episode:
         "patterns": tuple(map(_checked_text, plain["patterns"])),
     }
     return Episode(**(plain | read))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 def encode_state(state: SessionState) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from langgraph.store.base import (
     GetOp,
@@ -24,6 +24,8 @@ from langgraph.store.base import Item as StoreItem
 
 from app.errors import InvalidInput
 from app.records import WHOLE_VALUE, FoundItem, Item, ItemDraft, ItemName, ItemQuery, LabelPattern, LabelQuery
+
+T = TypeVar("T")
 
 _LONGEST_TTL_MINUTES: Final = 52_560_000.0
 """A hundred years."""
@@ -88,21 +90,22 @@ def plan_of(ops: Sequence[Op], namespace: str, fields: Fields) -> Plan:
     Raises:
         InvalidStoreInput, InvalidLabels: one of the operations is refused, and so are all.
     """
-    gets = {n: op for n, op in enumerate(ops) if isinstance(op, GetOp)}
-    searches = {n: op for n, op in enumerate(ops) if isinstance(op, SearchOp)}
-    lists = {n: op for n, op in enumerate(ops) if isinstance(op, ListNamespacesOp)}
-    writes = [op for op in ops if isinstance(op, PutOp)]
-    if len(gets) + len(searches) + len(lists) + len(writes) < len(ops):
+    if not all(isinstance(op, GetOp | PutOp | SearchOp | ListNamespacesOp) for op in ops):
         raise InvalidStoreInput("ops", "must be GetOp, PutOp, SearchOp or ListNamespacesOp")
+    gets = _by_position(ops, GetOp)
     names = {n: _name(op.namespace, op.key) for n, op in gets.items()}
     return Plan(
         gets=names,
         refreshed=frozenset(names[n] for n, op in gets.items() if op.refresh_ttl),
-        searches={n: _query(op, namespace, fields) for n, op in searches.items()},
-        lists={n: _label_query(op, namespace) for n, op in lists.items()},
-        writes=tuple(_draft(op, fields) for op in writes),
+        searches={n: _query(op, namespace, fields) for n, op in _by_position(ops, SearchOp).items()},
+        lists={n: _label_query(op, namespace) for n, op in _by_position(ops, ListNamespacesOp).items()},
+        writes=tuple(_draft(op, fields) for op in _by_position(ops, PutOp).values()),
         size=len(ops),
     )
+
+
+def _by_position(ops: Sequence[Op], kind: type[T]) -> dict[int, T]:
+    return {n: op for n, op in enumerate(ops) if isinstance(op, kind)}
 
 
 def _name(namespace: Sequence[str], key: object) -> ItemName:

@@ -45,23 +45,29 @@ def _conversation(place: str, raw: Raw, fallback: str) -> Iterator[Item]:
 
 
 def _branch(place: str, raw: Raw, session: str) -> Iterator[Item]:
-    """Of a conversation that was edited, the branch that is shown: from its last message up to its first."""
-    nodes, path, at = raw["mapping"], [], raw.get("current_node") or _leaf(raw["mapping"])
-    while isinstance(at, str) and at in nodes and at not in path:
-        path.append(at)
-        at = nodes[at].get("parent") if isinstance(nodes[at], Mapping) else None
-    spoken = [node for node in reversed(path) if isinstance(nodes[node], Mapping) and nodes[node].get("message")]
-    for position, node in enumerate(spoken):
-        yield _node(f"{place}.mapping[{node}]", nodes[node]["message"], session, position)
-    others = sum(1 for name, node in nodes.items() if name not in path and isinstance(node, Mapping) and node.get("message"))
-    if others:
-        yield Skip(f"{place}.mapping", "message", f"{others} of other branches than the one that is shown")
+    """Of a conversation that was edited, the branch that is shown."""
+    nodes = {name: node for name, node in raw["mapping"].items() if isinstance(node, Mapping)}
+    messages = {name: node["message"] for name, node in nodes.items() if node.get("message")}
+    shown = _path(nodes, raw.get("current_node") or _leaf(nodes))
+    for position, name in enumerate(name for name in shown if name in messages):
+        yield _node(f"{place}.mapping[{name}]", messages[name], session, position)
+    if others := messages.keys() - shown:
+        yield Skip(f"{place}.mapping", "message", f"{len(others)} of other branches than the one that is shown")
 
 
-def _leaf(nodes: Raw) -> str | None:
-    return next(
-        (name for name, node in reversed(list(nodes.items())) if isinstance(node, Mapping) and not node.get("children")), None
-    )
+def _path(nodes: dict[str, Raw], last: object) -> list[str]:
+    """The names from the first node to `last`: each knows its parent. One that is its own ancestor ends the way up."""
+    upwards: dict[str, None] = {}
+    at = last
+    while isinstance(at, str) and at in nodes and at not in upwards:
+        upwards[at] = None
+        at = nodes[at].get("parent")
+    return list(reversed(upwards))
+
+
+def _leaf(nodes: dict[str, Raw]) -> str | None:
+    """The last one that nothing follows."""
+    return next((name for name, node in reversed(nodes.items()) if not node.get("children")), None)
 
 
 def _node(place: str, message: Any, session: str, position: int) -> Item:
