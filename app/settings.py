@@ -21,8 +21,6 @@ from app.faultpoints import parse_plan
 from app.records import ReadPreference
 
 _PREFIX: Final = "MEMORY_"
-_OF_COMMANDS: Final = frozenset({"api_key", "url"})
-"""Read by commands that ask a service, and by no service."""
 
 
 class EmbedderChoice(StrEnum):
@@ -151,8 +149,18 @@ class Settings(BaseSettings):
     backfill_per_second: float = Field(default=50.0, ge=0.1)
     """The pace of the scheduled backfill."""
 
+    url: str | None = None
+    """Read by commands alone: the service they talk to."""
+    api_key: SecretStr | None = None
+    """Read by commands alone: the key they send."""
+
     faultpoint: Annotated[str | None, AfterValidator(_plan)] = None
     """For the fault harness alone: `point:occurrence:action`, where the process dies, fails or hangs on purpose."""
+
+    @property
+    def secret_key(self) -> str | None:
+        """What commands send as their key."""
+        return None if self.api_key is None else self.api_key.get_secret_value()
 
     @cached_property
     def is_loopback(self) -> bool:
@@ -184,7 +192,7 @@ def load_settings() -> Settings:
 
 def unknown_variables() -> Mapping[str, str | None]:
     """What the environment (and `.env`) sets under our prefix and nobody reads, each with the variable it may have meant."""
-    known = Settings.model_fields.keys() | _OF_COMMANDS
+    known = Settings.model_fields.keys()
     given = {**DotEnvSettingsSource(Settings).env_vars, **EnvSettingsSource(Settings).env_vars}  # names in lower case
     prefix = _PREFIX.casefold()
     names = sorted({name.removeprefix(prefix) for name in given if name.startswith(prefix)} - known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -33,7 +32,7 @@ class Mover(Protocol):
 
 @asynccontextmanager
 async def connected(settings: Settings, url: str | None) -> AsyncIterator[MemoryClient]:
-    """A client of the service at `url`; without one, of whoever owns the data directory, else of this process."""
+    """A client of the service at `url`, or else at the settings'; without one, of who owns the data directory, or of us."""
     async with _reached(settings, url) as found:
         if isinstance(found, MemoryClient):
             yield found
@@ -51,13 +50,14 @@ async def reached(settings: Settings, url: str | None) -> AsyncIterator[Mover]:
 
 @asynccontextmanager
 async def _reached(settings: Settings, url: str | None) -> AsyncIterator[MemoryClient | Installation]:
-    async with located(settings, url) as found:
+    named = url if url is not None else settings.url
+    async with located(settings, named) as found:
         if isinstance(found, Installation):
             yield found
             return
-        if url is not None:
-            await check_listens(url)
-        async with MemoryClient(found, api_key=os.environ.get("MEMORY_API_KEY")) as client:
+        if named is not None:
+            await check_listens(named)
+        async with MemoryClient(found, api_key=settings.secret_key) as client:
             yield client
 
 

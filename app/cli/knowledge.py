@@ -27,7 +27,7 @@ knowledge_app = typer.Typer(help="Knowledge: list, show, history, supersede.", n
 _console: Final = Console()
 _INDENT: Final = (0, 0, 1, 0)
 Namespace = Annotated[str, typer.Option(help="Whose memory")]
-Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine")]
+Url = Annotated[str | None, typer.Option(help="A running service; found by itself on this machine", envvar="MEMORY_URL")]
 KnowledgeId = Annotated[UUID, typer.Argument(help="As `knowledge list` shows it")]
 
 

@@ -6,7 +6,9 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Final
 
+import httpx
 import uvicorn
 from rich.console import Console
 from rich.table import Table
@@ -18,8 +20,11 @@ from app.cli.signals import stopped_by_signal, unless
 from app.cli.stdio import MCP_PATH
 from app.errors import ConfigurationError
 from app.faultpoints import armed_by
+from app.records import API_VERSION_HEADER
 from app.scheduler import jobs_of
 from app.settings import Settings
+
+_GLANCE_SECONDS: Final = 1.0
 
 
 async def serve(settings: Settings, console: Console) -> None:
@@ -96,11 +101,24 @@ def _bound_socket(settings: Settings) -> socket.socket:
         bound.bind((settings.host, settings.port))
     except OSError as error:
         bound.close()
+        where = f"{settings.host}:{settings.port}"
+        if _is_service(f"http://{where}"):
+            raise ConfigurationError(
+                f"cannot listen on {where}: a service of hybrid-memory answers there already; use that one, or choose another "
+                "MEMORY_PORT and, for a memory of its own, another MEMORY_DATA_DIR"
+            ) from error
         raise ConfigurationError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): choose another MEMORY_PORT or MEMORY_HOST"
+            f"cannot listen on {where} ({error.strerror}): choose another MEMORY_PORT or MEMORY_HOST"
         ) from error
     bound.set_inheritable(True)
     return bound
+
+
+def _is_service(address: str) -> bool:
+    try:
+        return API_VERSION_HEADER in httpx.get(f"{address}/health/live", timeout=_GLANCE_SECONDS, trust_env=False).headers
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
 
 
 def _address(settings: Settings, bound: socket.socket) -> str:

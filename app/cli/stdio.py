@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
@@ -57,11 +56,12 @@ async def serve_stdio(settings: Settings, url: str | None, namespace: str) -> No
     from app.integrations.mcp.transports import claimed_wire
     from app.integrations.mcp.transports import serve_stdio as serve
 
-    if url is not None:
-        await check_listens(url)
+    named = url if url is not None else settings.url
+    if named is not None:
+        await check_listens(named)
     with claimed_wire() as wire:
         async with stopped_by_signal() as stopped, AsyncExitStack() as stack:
-            reaching = client_of(url, key=os.environ.get("MEMORY_API_KEY")) if url is not None else _found(settings)
+            reaching = client_of(named, key=settings.secret_key) if named is not None else _found(settings)
             http = await unless(stopped, stack.enter_async_context(reaching))
             if http is not None:
                 await unless(stopped, serve(wire, http, Connection(namespace=namespace)))
@@ -77,7 +77,7 @@ async def _found(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(located(settings, None))
         if not isinstance(found, Installation):
-            yield await stack.enter_async_context(client_of(found, key=os.environ.get("MEMORY_API_KEY")))
+            yield await stack.enter_async_context(client_of(found, key=settings.secret_key))
             return
         if settings.is_embedded:
             await stack.enter_async_context(jobs_of(found, settings))

@@ -272,11 +272,16 @@ async def test_commands_find_the_service_that_owns_the_directory(tmp_path: Path)
     elsewhere = home.with_(MEMORY_PORT=str(free_port()))
     async with home.served() as serving, home.client() as client:
         await append(client, "My cat Miso sees the vet on Thursday.", wait="indexed")
-        second, worker, search, stats, consolidate = await asyncio.gather(
-            elsewhere.run("serve"), home.run("worker"), home.run("search", "vet"), home.run("stats"), home.run("consolidate")
-        )
+        again, second, worker, search, stats, consolidate = await asyncio.gather(
+            home.run("serve"), elsewhere.run("serve"),
+            home.run("worker"), home.run("search", "vet"), home.run("stats"), home.run("consolidate"),
+        )  # fmt: skip
         await serving.stop()
     owner = f"process {serving.process.pid}: talk to it at {home.base_url}, or choose another MEMORY_DATA_DIR"
+    assert again == error(
+        f"cannot listen on {home.base_url.removeprefix('http://')}: a service of hybrid-memory answers there already; "
+        "use that one, or choose another MEMORY_PORT and, for a memory of its own, another MEMORY_DATA_DIR"
+    )
     assert second == error(f"{home.data} is in use by {owner}")
     assert worker == error(
         "embedded engines belong to one process, `hybrid-memory serve`, which runs the jobs itself: "
