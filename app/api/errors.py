@@ -102,10 +102,14 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     reason = next((reason for kind, reason in _UNREADABLE.items() if isinstance(error.__cause__, kind)), None)
     if reason is not None:
         return _unreadable(request, reason)
-    response = problem(request, HTTPStatus(error.status_code), str(error.detail))
-    response.headers.update(error.headers or {})
-    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        response.headers["Allow"] = ", ".join(_methods_of(request))
+    status, detail, headers = HTTPStatus(error.status_code), str(error.detail), dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_of(request))
+        detail = f"this path answers {headers['Allow']}"
+    elif status is HTTPStatus.NOT_FOUND:
+        detail = "no such path: /docs lists those there are"
+    response = problem(request, status, detail)
+    response.headers.update(headers)
     return response
 
 

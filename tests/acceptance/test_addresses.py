@@ -23,7 +23,7 @@ async def test_every_command_goes_where_it_is_sent(tmp_path: Path) -> None:
         filed.run("knowledge", "list"),
         filed.run("stats", "--url", "http://127.0.0.1:1"),
     )
-    assert said == [nobody(f"http://127.0.0.1:{port}") for port in (9, 9, 7, 1)]
+    assert list(said) == [nobody(f"http://127.0.0.1:{port}") for port in (9, 9, 7, 1)]
 
 
 async def test_the_key_is_read_from_a_file_too(tmp_path: Path) -> None:

@@ -425,8 +425,11 @@ def test_any_text_may_name_a_session(api: Served, namespace: str, session_id: st
     ],
 )  # fmt: skip
 def test_a_path_that_is_none_is_not_found(api: Served, verb: str, path: str, status: int) -> None:
-    """There are no redirects and no guesses: another path is another path."""
-    assert refusal_without_fields(api.http.request(verb, path), status)
+    """There are no redirects and no guesses: another path is another path, and the answer says where to look."""
+    refused = api.http.request(verb, path)
+    assert refusal_without_fields(refused, status)
+    said = {404: "no such path: /docs lists those there are", 405: "this path answers POST"}
+    assert refused.json()["detail"] == said[status]
 
 
 def refusal_without_fields(response: httpx.Response, status: int) -> bool:
