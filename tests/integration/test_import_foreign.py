@@ -43,6 +43,31 @@ async def test_every_source_is_taken_in_once(api: Served, namespace: str, path: 
     assert first["skipped"] == again["skipped"] != []
 
 
+async def shown(api: Served, plan: ImportPlan) -> list[str]:
+    """The report of an import as it is printed, a line with single blanks each."""
+    written = io.StringIO()
+    await import_(MemoryClient(api.url), plan, Console(file=written, width=80))
+    return [" ".join(line.split()) for line in written.getvalue().splitlines()]
+
+
+async def test_the_report_says_when_nothing_is_new(api: Served, namespace: str, tmp_path: Path) -> None:
+    """The first time there is nothing known to tell of, the second time nothing new; and a file may hold nothing at all."""
+    plan = ImportPlan(DATA / "zep.json", Source.ZEP, namespace)
+    skipped = [
+        "skipped message: role: 'norole' is none of user, human, assistant, ai, 1",
+        "aimessagechunk, agent, model, system, developer, tool, function,",
+        "tool_result",
+        "session: has no session_id or thread_id 1",
+    ]
+    assert await shown(api, plan) == ["new session 1", "knowledge 2", "message 2", *skipped]
+    assert await shown(api, plan) == ["nothing is new", "known session 1", "knowledge 2", "message 2", *skipped]
+    empty = tmp_path / "empty.jsonl"
+    with SyncMemoryClient(api.url) as client:
+        empty.write_bytes(b"".join(client.export(f"{namespace}-empty")))
+    assert await shown(api, ImportPlan(empty)) == ["nothing was imported"]
+    assert await shown(api, ImportPlan(empty, is_dry=True)) == ["nothing would be imported"]
+
+
 async def test_what_was_imported_is_there(api: Served, namespace: str) -> None:
     """Messages in their order and with their times, a session with its metadata, facts with their validity."""
     await imported(api, ImportPlan(DATA / "zep.json", Source.ZEP, namespace, as_json=True))
