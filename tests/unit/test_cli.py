@@ -143,7 +143,7 @@ def test_counts_are_a_line_each() -> None:
 
 def test_a_long_reason_does_not_hide_how_often_it_was_given() -> None:
     """It is broken into lines, and read as it is written; the count stands after the first of them."""
-    reasons = {f"message: role: '[red]' is none of {', '.join(['user_of_it'] * 8)}": 1234, f"session: {'x' * 80}": 1, "no text": 2}
+    reasons = {f"message: role: '[red]' is none of {', '.join(['user_of_it'] * 8)}": 1234, f"session: {'x' * 80}": 1, "blank": 2}
     assert printed(reasons_table("skipped", reasons)) == [
         "skipped  message: role: '[red]' is none of user_of_it, user_of_it,          1234",
         "         user_of_it, user_of_it, user_of_it, user_of_it, user_of_it,",
@@ -151,7 +151,7 @@ def test_a_long_reason_does_not_hide_how_often_it_was_given() -> None:
         f"         session:{' ' * 59}1",
         f"         {'x' * 65}",
         f"         {'x' * 15}",
-        "         no text                                                            2",
+        "         blank                                                              2",
     ]
 
 
