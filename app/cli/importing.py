@@ -16,7 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from app.cli.moving import Reaching, reading, size_of
-from app.cli.showing import pairs_table
+from app.cli.showing import pairs_table, reasons_table
 from app.errors import Conflict, InvalidInput
 from app.ingestion.limits import Limits
 from app.records import DEFAULT_NAMESPACE, ImportReport, utc_now
@@ -144,18 +144,21 @@ async def _sent(reaching: Reaching, path: Path, namespace: str, console: Console
 
 
 def _show(report: Report, console: Console) -> None:
-    if report.new is None or report.known is None:
-        console.print(pairs_table("would be imported" if report.dry_run else "imported", report.found or {"records": 0}))
+    if not report.found:
+        console.print("nothing would be imported" if report.dry_run else "nothing was imported")
+    elif report.dry_run:
+        console.print(pairs_table("would be imported", report.found))
     else:
-        console.print(pairs_table("new", report.new or {"records": 0}))
-        console.print(pairs_table("known", report.known or {"records": 0}))
+        console.print(pairs_table("new", report.new) if report.new else "nothing is new")
+    if report.known:
+        console.print(pairs_table("known", report.known))
     _show_skipped(report, console)
 
 
 def _show_skipped(report: Report, console: Console) -> None:
     reasons = Counter(f"{skip['kind']}: {skip['reason']}" for skip in report.skipped)
     if reasons:
-        console.print(pairs_table("skipped", dict(reasons.most_common(_REASONS_SHOWN))))
+        console.print(reasons_table("skipped", dict(reasons.most_common(_REASONS_SHOWN))))
     if report.trimmed:
         console.print(f"{len(report.trimmed)} records without fields that are over a limit", soft_wrap=True, highlight=False)
     if len(reasons) > _REASONS_SHOWN or report.trimmed:

@@ -66,6 +66,17 @@ def pairs_table(title: str, counts: Mapping[str, Any]) -> Table:
     return table
 
 
+def reasons_table(title: str, counts: Mapping[str, int]) -> Table:
+    """A row a reason, broken where it is too long for a line, and how often it was given, which is always in sight."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
+    for position, (reason, count) in enumerate(counts.items()):
+        table.add_row(title if position == 0 else "", Text(reason), str(count))
+    return table
+
+
 def outbox_table(entries: Sequence[QueuedRecord]) -> Table:
     """An entry after the other: how it stands and what it is about, and below whose it is, its attempts and last error."""
     table = Table("id", "state", "kind", "record", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))

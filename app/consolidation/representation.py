@@ -85,8 +85,7 @@ def draft_episode(episode: Episode, rendering: Rendering = DEFAULT_RENDERING) ->
 
 
 def draft_knowledge(knowledge: Knowledge) -> PointDraft:
-    content = "" if knowledge.is_told_whole else _flatten(knowledge.content)
-    text = "\n".join(filter(None, [knowledge.description, content]))
+    text = "\n".join(filter(None, [knowledge.description, _flatten(knowledge.told_content)]))
     point = _document(RecordKind.KNOWLEDGE, knowledge, text, {"kind": knowledge.kind.value})
     validity = knowledge.valid_from, knowledge.ends_at
     if any(validity):  # hashed with the text, so that a point which holds at other times is seen to be stale

@@ -92,6 +92,17 @@ class Knowledge:
         """Whether the description says all that the content holds: where learning wrote both, the one is the other in words."""
         return self.origin is Origin.LEARNED and not self.content.keys().isdisjoint({PATTERN, COUNTED})
 
+    @property
+    def told_content(self) -> Json:
+        """What of the content belongs into its text, after the description: nothing that says where an import has it from.
+
+        Only an import writes both fields: one of them alone may be what somebody knows of a thing.
+        """
+        if self.is_told_whole:
+            return {}
+        hidden = _OF_IMPORTS if self.content.keys() >= _OF_IMPORTS else frozenset[str]()
+        return {name: value for name, value in self.content.items() if name not in hidden}
+
     def holds_at(self, moment: datetime) -> bool:
         """Whether `moment` lies within its validity, the end excluded: at the change from one to the next one holds."""
         has_begun = self.valid_from is None or self.valid_from <= moment
@@ -128,6 +139,11 @@ COUNTED: Final = "counted"
 """Where the content of a heuristic that was learned says in a plain sentence what was counted."""
 P_VALUE: Final = "p_value"
 """Where it says how likely chance alone would have it counted so."""
+IMPORTED_FROM: Final = "imported_from"
+"""Where what was imported says which other memory it comes from."""
+SOURCE_ID: Final = "source_id"
+"""Where it says by which id it was known there."""
+_OF_IMPORTS: Final = frozenset({IMPORTED_FROM, SOURCE_ID})
 ANY_KNOWLEDGE: Final = KnowledgeCriteria()
 
 

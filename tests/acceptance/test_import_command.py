@@ -29,10 +29,25 @@ async def test_a_dry_run_starts_nothing(tmp_path: Path) -> None:
     assert shown == [
         "would be imported knowledge 3",
         "skipped knowledge: has no memory or text or data 1",
-        "knowledge: created at: 'yesterday' is no date and time 1",
+        "knowledge: created_at: 'yesterday' is no date and time 1",
         "knowledge: has no source, relationship and target 1",
     ]
     assert not home.data.exists()
+
+
+async def test_a_long_report_is_whole_in_a_pipe(tmp_path: Path) -> None:
+    """A reason that is longer than a line is broken, none of it is lost, and its count stands at the end of the first line."""
+    home, file = Home.at(tmp_path / "home"), tmp_path / "talk.jsonl"
+    said = [{"role": role, "content": "Once upon a time"} for role in ("narrator", "narrator", "user")]
+    file.write_text("".join(json.dumps(line) + "\n" for line in said))
+    dry = await home.run("import", "--from", "jsonl", str(file), "--dry-run")
+    assert (dry.status, dry.stderr) == (0, "")
+    assert [line.rstrip() for line in dry.stdout.splitlines()] == [
+        "would be imported  message  1",
+        "skipped  message: role: 'narrator' is none of user, human, assistant, ai,      2",
+        "         aimessagechunk, agent, model, system, developer, tool, function,",
+        "         tool_result",
+    ]
 
 
 async def test_a_cut_export_leaves_nothing_behind(tmp_path: Path) -> None:

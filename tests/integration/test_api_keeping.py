@@ -16,6 +16,7 @@ from talking import SESSION, append, created, history, pages, said, search
 from app.cli import operating
 from app.client import MemoryClient
 from app.episodic.repository import PostgresRepository
+from app.errors import InvalidInput
 from app.records import Permission, new_id, utc_now
 
 OUTBOX = "/v1/admin/outbox"
@@ -186,13 +187,34 @@ async def test_the_commands_say_what_the_service_did(api: Served, namespace: str
     await operating.list_outbox(service(), {"state": "dead", "namespace": namespace}, console)
     await operating.retry_dead_letters(service(), None, namespace, console)
     await operating.list_outbox(service(), {"state": "dead", "namespace": namespace}, console)
+    kill(api, namespace)
     await operating.drop_dead_letters(service(), [dead], None, console)
     await operating.retain(service(), console, dry_run=True)
     shown = console.export_text()
     assert "too long" in shown
     said_so = [line.strip() for line in shown.splitlines() if line.strip()]
-    assert said_so[-8:-5] == ["1 made due again", "nothing waits", "0 dropped"]
+    assert said_so[-8:-5] == ["1 made due again", "nothing waits", "1 dropped"]
     assert said_so[-5].split()[:3] == ["would", "be", "sessions"]
+
+
+async def test_the_commands_name_what_is_no_dead_letter(api: Served, namespace: str) -> None:
+    """An id of nothing, of an entry that is not dead, or of another namespace: the command fails, and did the rest."""
+    fact(api, namespace)
+    fact(api, namespace)
+    first, second = kill(api, namespace)
+    written = io.StringIO()
+    console, nobody = Console(file=written, width=80), 2**62
+    with pytest.raises(InvalidInput, match=rf"^{nobody}: names no dead letter: `hybrid-memory outbox list` shows what waits$"):
+        await operating.retry_dead_letters(MemoryClient(api.url), [first, nobody, first], None, console)
+    with pytest.raises(InvalidInput, match=f"^{first}, {nobody}: name no dead letters: "):
+        await operating.drop_dead_letters(MemoryClient(api.url), [first, nobody], None, console)
+    with pytest.raises(InvalidInput, match=f"^{second}: names no dead letter in elsewhere: "):
+        await operating.drop_dead_letters(MemoryClient(api.url), [second], "elsewhere", console)
+    await operating.retry_dead_letters(MemoryClient(api.url), [second], namespace, console)
+    await operating.retry_dead_letters(MemoryClient(api.url), [], namespace, console)
+    assert written.getvalue().splitlines() == [
+        "1 made due again", "0 dropped", "0 dropped", "1 made due again", "0 made due again",
+    ]  # fmt: skip
 
 
 REFUSED = [

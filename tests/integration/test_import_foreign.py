@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from served import Served
+from talking import search
 
 from app.cli.importing import ImportPlan, import_
 from app.client import MemoryClient, SyncMemoryClient
@@ -42,6 +43,31 @@ async def test_every_source_is_taken_in_once(api: Served, namespace: str, path: 
     assert first["skipped"] == again["skipped"] != []
 
 
+async def shown(api: Served, plan: ImportPlan) -> list[str]:
+    """The report of an import as it is printed, a line with single blanks each."""
+    written = io.StringIO()
+    await import_(MemoryClient(api.url), plan, Console(file=written, width=80))
+    return [" ".join(line.split()) for line in written.getvalue().splitlines()]
+
+
+async def test_the_report_says_when_nothing_is_new(api: Served, namespace: str, tmp_path: Path) -> None:
+    """The first time there is nothing known to tell of, the second time nothing new; and a file may hold nothing at all."""
+    plan = ImportPlan(DATA / "zep.json", Source.ZEP, namespace)
+    skipped = [
+        "skipped message: role: 'norole' is none of user, human, assistant, ai, 1",
+        "aimessagechunk, agent, model, system, developer, tool, function,",
+        "tool_result",
+        "session: has no session_id or thread_id 1",
+    ]
+    assert await shown(api, plan) == ["new session 1", "knowledge 2", "message 2", *skipped]
+    assert await shown(api, plan) == ["nothing is new", "known session 1", "knowledge 2", "message 2", *skipped]
+    empty = tmp_path / "empty.jsonl"
+    with SyncMemoryClient(api.url) as client:
+        empty.write_bytes(b"".join(client.export(f"{namespace}-empty")))
+    assert await shown(api, ImportPlan(empty)) == ["nothing was imported"]
+    assert await shown(api, ImportPlan(empty, is_dry=True)) == ["nothing would be imported"]
+
+
 async def test_what_was_imported_is_there(api: Served, namespace: str) -> None:
     """Messages in their order and with their times, a session with its metadata, facts with their validity."""
     await imported(api, ImportPlan(DATA / "zep.json", Source.ZEP, namespace, as_json=True))
@@ -55,6 +81,24 @@ async def test_what_was_imported_is_there(api: Served, namespace: str) -> None:
     ]  # fmt: skip
     assert session.state.active_context == {"channel": "phone", "user_id": "nils"}
     assert (f"{edge.valid_from:%Y-%m-%d}", f"{edge.valid_to:%Y-%m-%d}") == ("2024-01-01", "2026-06-01")
+
+
+async def test_foreign_ids_are_kept_and_not_told(api: Served, namespace: str) -> None:
+    """Where a fact comes from stays in its content; a search and a context, which go into prompts, tell what it says."""
+    file = DATA / "mem0.json"
+    await imported(api, ImportPlan(file, Source.MEM0, namespace, as_json=True))
+    await imported(api, ImportPlan(DATA / "zep.json", Source.ZEP, namespace, as_json=True))
+    api.http.post("/v1/admin/consolidate", json={"namespace": namespace})
+    with SyncMemoryClient(api.url) as client:
+        bees = next(k for k in client.iter_knowledge(namespace=namespace) if k.description == "Nils keeps bees")
+    assert bees.content == {"imported_from": "mem0", "source_id": "m-1", "category": "hobby", "categories": ["hobby"]}
+    hits = search(api, namespace, "Nils keeps bees", limit=50)["hits"]
+    assert 'Nils keeps bees\ncategory hobby; categories ["hobby"]' in {hit["text"] for hit in hits}
+    assert {hit["kind"] for hit in hits} == {"knowledge", "message", "episode"}
+    asked = {"text": "Nils keeps bees", "namespace": namespace, "session_id": "call-7", "budget_tokens": 2000}
+    context = api.http.post("/v1/context", json=asked).json()["text"]
+    assert "category hobby" in context
+    assert [text for text in (*(hit["text"] for hit in hits), context) if "imported from" in text or "source id" in text] == []
 
 
 async def test_a_dry_run_writes_nothing(api: Served, namespace: str) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from typer.testing import CliRunner
 
 from app.cli.commands import app
-from app.cli.showing import hits_grid, hits_line, keys_table, outbox_table, pairs_table, status_table
+from app.cli.showing import hits_grid, hits_line, keys_table, outbox_table, pairs_table, reasons_table, status_table
 from app.cli.trending import trends_table
 from app.client.answers import Backlog, EmbeddingInUse, OutboxDepth, QueuedRecord, Status
 from app.records import (
@@ -138,6 +138,20 @@ def test_counts_are_a_line_each() -> None:
     assert printed(pairs_table("consolidated", counts)) == [
         "consolidated  messages drained  3",
         "              records indexed   4",
+    ]
+
+
+def test_a_long_reason_does_not_hide_how_often_it_was_given() -> None:
+    """It is broken into lines, and read as it is written; the count stands after the first of them."""
+    reasons = {f"message: role: '[red]' is none of {', '.join(['user_of_it'] * 8)}": 1234, f"session: {'x' * 80}": 1, "blank": 2}
+    assert printed(reasons_table("skipped", reasons)) == [
+        "skipped  message: role: '[red]' is none of user_of_it, user_of_it,          1234",
+        "         user_of_it, user_of_it, user_of_it, user_of_it, user_of_it,",
+        "         user_of_it",
+        f"         session:{' ' * 59}1",
+        f"         {'x' * 65}",
+        f"         {'x' * 15}",
+        "         blank                                                              2",
     ]
 
 

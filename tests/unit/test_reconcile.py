@@ -29,6 +29,7 @@ from app.records import (
     Space,
     Tier,
     new_id,
+    sha256_hex,
 )
 from app.testing.faults import away, troubled
 
@@ -128,6 +129,22 @@ async def test_a_repair_brings_the_index_back() -> None:
     again = await reconcile_of(given, SMALL).run(is_repair=False)
     assert again == done(again, total=8, checked=8)
     assert (await drift_of(given), await given.semantic.spaces()) == (0, (given.embedder.space,))
+
+
+async def test_an_import_of_an_older_release_gets_its_text_of_today() -> None:
+    """Indexed with the id that it had elsewhere, it is stale; a repair indexes it without."""
+    given = tiers()
+    fact = knowledge("Ana likes jazz", content={"imported_from": "mem0", "source_id": "a1"})
+    before = "Ana likes jazz\nimported from mem0; source id a1"
+    await indexed(given, fact)
+    older = await point_of(given, fact, text=before, content_sha256=sha256_hex(before))
+    await given.semantic.upsert(given.embedder.space, [older])
+    run = await reconcile_of(given).run(is_repair=True)
+    assert run.findings == {FindingKind.STALE: 1}
+    await consolidation_of(given).run()
+    again = await reconcile_of(given).run(is_repair=False)
+    (point,) = await given.semantic.lookup(given.embedder.space, [fact.id])
+    assert (again.findings, point.content_sha256) == ({}, sha256_hex("Ana likes jazz"))
 
 
 async def test_drift_tells_of_damage_that_counts_do_not_show() -> None:

@@ -72,6 +72,25 @@ def test_what_learning_put_into_words_is_its_description(kind: KnowledgeKind, co
         assert draft_knowledge(other).texts[0].startswith("Choose 'ship'.\n")
 
 
+def test_where_an_import_has_it_from_is_not_in_its_text() -> None:
+    """The two fields of an import are ids to others, and would cost tokens in every prompt; what else it knows is said."""
+    of_import = {"imported_from": "mem0", "source_id": "a1"}
+    fact = Knowledge(UUID(int=2), KnowledgeKind.FACT, Scope("ns"), "Ana likes jazz", AT, content={**of_import, "since": 1999})
+    assert draft_knowledge(fact).texts == ("Ana likes jazz\nsince 1999",) * 2
+    assert draft_knowledge(replace(fact, content=of_import)).texts == ("Ana likes jazz",) * 2
+    said = draft_message(MessageInContext(message(1, "I like jazz", name="Ana", metadata=of_import), ()), POLICY)
+    assert (said.texts, said.point.sparse_text) == (("I like jazz",) * 2, "[04 May 2026] Ana: I like jazz")
+    talk = Episode(UUID(int=1), EpisodeKind.CONVERSATION, Scope("ns"), AT, AT, summary="Of jazz.", metadata=of_import)
+    assert draft_episode(talk).texts == ("Of jazz.",)
+
+
+@pytest.mark.parametrize(("name", "text"), [("imported_from", "imported from Peru"), ("source_id", "source id Peru")])
+def test_what_somebody_knows_of_a_thing_is_in_its_text(name: str, text: str) -> None:
+    """One of the two names alone is no import's, but somebody's word for something."""
+    fact = Knowledge(UUID(int=2), KnowledgeKind.FACT, Scope("ns"), "The coffee", AT, content={name: "Peru"})
+    assert draft_knowledge(fact).texts == (f"The coffee\n{text}",) * 2
+
+
 def test_rows_are_summed_draft_by_draft() -> None:
     """The vectors of each draft's texts, given one after the other, are added up, however many a draft has."""
     two = draft_message(MessageInContext(message(1, "a b"), ()), POLICY)

@@ -13,7 +13,17 @@ import orjson
 from app.errors import InvalidInput
 from app.ingestion.limits import Limits, check_document
 from app.ports import SessionRecord
-from app.records import Knowledge, KnowledgeKind, Message, Scope, SessionKey, SessionState, derived_uuid
+from app.records import (
+    IMPORTED_FROM,
+    SOURCE_ID,
+    Knowledge,
+    KnowledgeKind,
+    Message,
+    Scope,
+    SessionKey,
+    SessionState,
+    derived_uuid,
+)
 from app.transfer.admission import check_record
 from app.transfer.portable import EndLine, HeaderLine, RecordLine, encode, knowledge_line, session_line, unfiled_line
 from app.transfer.reading import MessageOf, Record
@@ -106,7 +116,7 @@ class Conversion:
             self._places.setdefault(item.session, item.place)
 
     def _take_fact(self, item: Fact) -> None:
-        content = {"imported_from": self.source, "source_id": item.key, **item.content}
+        content = {IMPORTED_FROM: self.source, SOURCE_ID: item.key, **item.content}
         knowledge = Knowledge(
             id=self._sortable_id(item),
             kind=KnowledgeKind.FACT,
@@ -122,7 +132,7 @@ class Conversion:
 
     def _take_turn(self, item: Turn) -> None:
         said = self._turns.get(item.session, {})
-        metadata = {"imported_from": self.source, "source_id": item.key, **item.metadata}
+        metadata = {IMPORTED_FROM: self.source, SOURCE_ID: item.key, **item.metadata}
         message = Message(
             id=derived_uuid("import", self.source, item.session, item.key),
             scope=Scope(self.namespace, session_id=item.session, **item.owner),
