@@ -22,7 +22,8 @@ from app.cli.child import served
 from app.cli.commands import app as command_line
 from app.cli.stdio import MCP_PATH
 from app.demo import load_conversation
-from app.integrations.mcp.tools import TOOLS
+from app.integrations.mcp.arguments import Arguments
+from app.integrations.mcp.tools import TOOLS, Tool
 from app.settings import Settings
 
 README: Final = Page(ROOT / "README.md")
@@ -139,6 +140,35 @@ def test_the_page_on_mcp_keeps_its_word() -> None:
     assert CliRunner().invoke(command_line, [*stdio["args"], "--help"]).exit_code == 0
     assert http["url"] == f"{ADDRESS}{MCP_PATH}"
     assert re.findall(r"^\| `(\w+)` \|", page.sections["The tools"], re.MULTILINE) == [tool.name for tool in TOOLS]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", page.sections["Their arguments"], re.MULTILINE)
+    listed = {tool: (re.findall(r"`(\w+)`", required), re.findall(r"`(\w+)`", optional)) for tool, required, optional in rows}
+    assert listed == {tool.name: arguments_of(tool) for tool in TOOLS}
+    defaults = {tool: dict(re.findall(r"`(\w+)` \(([\w.]+)\)", optional)) for tool, _, optional in rows}
+    assert defaults == {tool.name: defaults_of(tool) for tool in TOOLS}
+
+
+def arguments_of(tool: Tool) -> tuple[list[str], list[str]]:
+    """What has to be given, and what may be, but for the scope that every tool takes."""
+    own = {name: field for name, field in tool.takes.model_fields.items() if name not in Arguments.model_fields}
+    return [name for name in own if own[name].is_required()], [name for name in own if not own[name].is_required()]
+
+
+def defaults_of(tool: Tool) -> dict[str, str]:
+    """What holds where an argument is left out, if that is anything."""
+    fields = tool.takes.model_fields
+    return {
+        name: str(field.default)
+        for name, field in fields.items()
+        if isinstance(field.default, str | float | int) and field.default
+    }
+
+
+@needs_curl
+@pytest.mark.parametrize("name", ["concurrency", "knowledge"])
+async def test_a_page_is_run_from_top_to_bottom(reader: Reader, name: str) -> None:
+    """Typed in one shell, its commands find what those before them made, and none is refused."""
+    commands = [s.code for s in snippets_of(Page(ROOT / "docs" / f"{name}.md").text) if s.language == "sh"]
+    assert "urn:hybrid-memory:problem" not in await reader.type(Snippet("sh", "\n".join(commands)))
 
 
 async def test_the_client_and_the_commands_reach_the_service(reader: Reader) -> None:
@@ -149,6 +179,7 @@ async def test_the_client_and_the_commands_reach_the_service(reader: Reader) -> 
     printed = await reader.type(Snippet("sh", commands.code.replace("When does Miso see the vet?", "Which train?")))
     assert "Ghent" in printed
     assert commands.answer is not None
+    assert re.findall(r"^\d+ hits? in", printed, re.MULTILINE) == re.findall(r"^\d+ hits? in", commands.answer.code, re.MULTILINE)
     shown = commands.answer.code.partition("records ")[2]
     assert labels(printed.partition("records ")[2]) == labels(shown)
 
