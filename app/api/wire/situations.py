@@ -60,7 +60,7 @@ class SituationIn(Scoped):
     min_quality: StrictFloat | None = Field(default=None, description="In [0, 1]; an episode that was never judged is left out")
     min_outcome_quality: StrictFloat | None = Field(default=None, description="In [0, 1]; one without outcome is left out")
     filter: dict[str, FilterValue] = Field(
-        default_factory=dict, description="As in a search", examples=[{"metadata.control_mode": "memory_augmented"}]
+        default_factory=dict, description="As in a search", examples=[{"metadata.team": "blue"}]
     )
     since: Moment | None = Field(default=None, description="When the episode ended, at the earliest")
     until: Moment | None = None
