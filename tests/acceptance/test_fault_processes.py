@@ -27,7 +27,12 @@ def home() -> Iterator[Home]:
     """A data directory in memory, in which nothing runs any more when the test is over."""
     with volatile_directory() as directory:
         directory.chmod(0o755)
-        yield Home.at(directory, MEMORY_CONSOLIDATION_INTERVAL_SECONDS="0.02", MEMORY_EPISODE_MAX_MESSAGES="4")
+        yield Home.at(
+            directory,
+            MEMORY_CONSOLIDATION_INTERVAL_SECONDS="0.02",
+            MEMORY_EPISODE_MAX_MESSAGES="4",
+            MEMORY_RECALL_DEADLINE_MS="10000",  # a busy machine must not change an answer
+        )
         left = running_in(directory)
         kill_all(left)
         assert left == []
