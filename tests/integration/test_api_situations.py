@@ -158,6 +158,8 @@ def test_bad_situations_are_refused_by_field(api: Served, namespace: str) -> Non
         ({"min_outcome_quality": -0.5}, "min_outcome_quality", "must be between 0 and 1, is -0.5"),
         ({"outcome": "fine"}, "outcome", "Input should be 'any', 'good' or 'bad'"),
         ({"deadline_ms": 0.0}, "deadline_ms", "must be between 1 and 30000"),
+        ({"deadline_ms": -1e64}, "deadline_ms", "must be between 1 and 30000"),
+        ({"deadline_ms": 1e308}, "deadline_ms", "must be between 1 and 30000"),
         ({"limit": 0}, "limit", "must be between 1 and 1000, is 0"),
         ({"filter": {"color": "red"}}, "filter.color", "is not a field; use one of"),
     ]

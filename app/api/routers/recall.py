@@ -6,14 +6,14 @@ from fastapi import APIRouter
 
 from app.api.dependencies import MayRead, Service
 from app.api.idempotency import TAKES_KEY
-from app.api.openapi import ANY, BODY
+from app.api.openapi import ANY, BODY, NOT_FOUND
 from app.api.wire.recall import ContextIn, ContextOut, SearchIn, SearchOut
 from app.api.wire.situations import SituationIn, SituationsOut
 
 router = APIRouter(prefix="/v1", tags=["recall"], responses=ANY, dependencies=[TAKES_KEY])
 
 
-@router.post("/search", summary="The best hits of all tiers, also of what was said a moment ago", responses=BODY)
+@router.post("/search", summary="The best hits of all tiers, also of what was said a moment ago", responses=BODY | NOT_FOUND)
 async def search(body: SearchIn, service: Service, access: MayRead) -> SearchOut:
     """Scores are the sum of their `components`; what did not answer within the deadline is named in `degraded`."""
     access.check(body.namespace)

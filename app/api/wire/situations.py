@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,8 @@ from app.api.wire.recall import HitOut, RankingIn, Weight, filter_terms
 from app.api.wire.records import EpisodeRecordOut
 from app.ranking import SITUATION_RANKING
 from app.records import EpisodeKind, Hit, OutcomeAsked, Recollection, SituationTerms
+
+_DAY_MS: Final = 86_400_000.0
 
 
 def _context(value: object, handler: ValidatorFunctionWrapHandler) -> object:
@@ -80,8 +82,13 @@ class SituationIn(Scoped):
             until=self.until,
             now=self.now,
             ranking=self.ranking.ranking(),
-            deadline=None if self.deadline_ms is None else timedelta(milliseconds=self.deadline_ms),
+            deadline=None if self.deadline_ms is None else _span(self.deadline_ms),
         )
+
+
+def _span(milliseconds: float) -> timedelta:
+    """As many; of numbers that no span of time has, the nearest one, which is refused with its limits like any other."""
+    return timedelta(milliseconds=max(-_DAY_MS, min(milliseconds, _DAY_MS)))
 
 
 class SituationOut(HitOut):
