@@ -21,6 +21,8 @@ from app.faultpoints import parse_plan
 from app.records import ReadPreference
 
 _PREFIX: Final = "MEMORY_"
+_CENTURY_DAYS: Final = 36_500
+"""Nobody waits or keeps longer; and what is much longer is no span of time to Python."""
 
 
 class EmbedderChoice(StrEnum):
@@ -81,45 +83,45 @@ class Settings(BaseSettings):
     """A directory or hub name of a sentence-transformers model; the packaged all-MiniLM-L6-v2 without one."""
     cross_encoder: DirectoryPath | None = None
     """A local sentence-transformers cross-encoder, for searches that ask for one; there is none without it."""
-    embedder_timeout_seconds: float = Field(default=30.0, gt=0)
-    embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0)
+    embedder_timeout_seconds: float = Field(default=30.0, gt=0, le=86_400 * _CENTURY_DAYS)
+    embedding_cache_ttl_seconds: int = Field(default=86_400, gt=0, le=86_400 * _CENTURY_DAYS)
 
     language: str = "english"
     """Of stop words and stems in the index; points written before a change keep theirs until they are indexed again."""
 
-    session_ttl_seconds: int = Field(default=86_400, gt=0)
-    session_retention_days: int = Field(default=30, gt=0)
+    session_ttl_seconds: int = Field(default=86_400, gt=0, le=86_400 * _CENTURY_DAYS)
+    session_retention_days: int = Field(default=30, gt=0, le=_CENTURY_DAYS)
     """Archived session state of ended or idle sessions is dropped after this; messages and episodes stay."""
-    archive_after_days: int = Field(default=0, ge=0)
+    archive_after_days: int = Field(default=0, ge=0, le=_CENTURY_DAYS)
     """Episodes that ended longer ago are archived: kept with their messages, not searched. 0: never."""
-    delete_after_days: int = Field(default=0, ge=0)
+    delete_after_days: int = Field(default=0, ge=0, le=_CENTURY_DAYS)
     """Archived episodes are deleted this long after they were archived. 0: never."""
     buffer_window: int = Field(default=50, ge=0)
     """Drained messages a session keeps in Redis for recent context."""
 
-    idempotency_key_ttl_seconds: int = Field(default=86_400, gt=0)
+    idempotency_key_ttl_seconds: int = Field(default=86_400, gt=0, le=86_400 * _CENTURY_DAYS)
     """How long an `Idempotency-Key` and what it was answered with are remembered."""
 
-    consolidation_interval_seconds: float = Field(default=5.0, gt=0)
-    episode_idle_minutes: float = Field(default=30.0, gt=0)
+    consolidation_interval_seconds: float = Field(default=5.0, gt=0, le=86_400 * _CENTURY_DAYS)
+    episode_idle_minutes: float = Field(default=30.0, gt=0, le=1440 * _CENTURY_DAYS)
     episode_max_messages: int = Field(default=50, ge=1)
     episode_max_tokens: int = Field(default=4000, ge=1)
     outbox_max_attempts: int = Field(default=12, ge=1)
-    reconcile_interval_hours: float = Field(default=24.0, ge=0)
+    reconcile_interval_hours: float = Field(default=24.0, ge=0, le=24 * _CENTURY_DAYS)
     """How often the index is compared with Postgres and repaired by itself; 0: never."""
 
-    learning_interval_seconds: float = Field(default=60.0, ge=0)
+    learning_interval_seconds: float = Field(default=60.0, ge=0, le=86_400 * _CENTURY_DAYS)
     """Pause between two runs that learn from episodes; 0: never by itself."""
 
-    redis_deadline_seconds: float = Field(default=5.0, gt=0)
-    postgres_deadline_seconds: float = Field(default=30.0, gt=0)
-    qdrant_deadline_seconds: float = Field(default=10.0, gt=0)
+    redis_deadline_seconds: float = Field(default=5.0, gt=0, le=86_400 * _CENTURY_DAYS)
+    postgres_deadline_seconds: float = Field(default=30.0, gt=0, le=86_400 * _CENTURY_DAYS)
+    qdrant_deadline_seconds: float = Field(default=10.0, gt=0, le=86_400 * _CENTURY_DAYS)
     """How long one call to an engine that is alive may take."""
-    ping_deadline_seconds: float = Field(default=1.0, gt=0)
+    ping_deadline_seconds: float = Field(default=1.0, gt=0, le=86_400 * _CENTURY_DAYS)
     """An engine that leaves a ping unanswered for so long counts as hanging, and is left alone until it answers one."""
 
-    recall_deadline_ms: float = Field(default=300.0, gt=0)
-    recall_cache_ttl_seconds: float = Field(default=60.0, ge=0)
+    recall_deadline_ms: float = Field(default=300.0, gt=0, le=86_400_000)
+    recall_cache_ttl_seconds: float = Field(default=60.0, ge=0, le=86_400 * _CENTURY_DAYS)
     """How long a process may give the same answer about the same situation again while nothing changes. 0: never."""
     max_message_bytes: int = Field(default=65_536, ge=1)
     max_messages_per_call: int = Field(default=1000, ge=1)
@@ -128,7 +130,7 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(default=16_777_216, ge=1024)
     max_import_bytes: int = Field(default=1_073_741_824, ge=1024)
     """Of a file sent to be imported; it is kept in a temporary file, not in memory."""
-    max_clock_skew_seconds: float = Field(default=60.0, ge=0)
+    max_clock_skew_seconds: float = Field(default=60.0, ge=0, le=86_400 * _CENTURY_DAYS)
 
     episode_logging: bool = True
     """Until it is switched at run time (`hybrid-memory features`): whether episodes are stored."""

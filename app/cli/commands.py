@@ -342,7 +342,7 @@ def create_key(
     name: Annotated[str, typer.Argument(help="What it is for")],
     permission: Annotated[list[Permission] | None, typer.Option(help="May be repeated; read and write, if left out")] = None,
     namespace: Annotated[list[str] | None, typer.Option(help="May be repeated; all, if left out")] = None,
-    days: Annotated[int | None, typer.Option(help="Valid for this long; for ever, if left out", min=1)] = None,
+    days: Annotated[int | None, typer.Option(help="Valid for this long; for ever, if left out", min=1, max=36_500)] = None,
 ) -> None:
     """Make a key, also while a service runs. It is shown once and kept only as a hash."""
     settings = configured()
