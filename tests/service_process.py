@@ -82,13 +82,16 @@ class Home:
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[Serving]:
-        """A service that is ready; killed at the end if it still runs."""
+        """A service that is ready; killed at the end if it still runs, and then its engines with it."""
         serving = await self.starting("serve")
         try:
             await serving.until_live()
             yield serving
         finally:
+            is_left = not serving.ending.done()
             await serving.kill()
+            if is_left:
+                kill_all(running_in(self.path))
 
     async def starting(self, *arguments: str) -> Serving:
         """A process that stays: until it is told to end, or is killed."""
