@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeGuard, TypeVar
 from uuid import UUID
 
+import numpy as np
 import structlog
 
 from app.consolidation.representation import (
@@ -173,20 +174,16 @@ class Indexer:
         return space
 
     async def _embedded(self, drafts: Sequence[PointDraft]) -> tuple[Space, list[Point]]:
-        """Raises `EmbedderUnavailable` when a provider came or went between the two calls: all of a batch is of one space."""
+        """Points with their vectors, all of one space."""
         said = [draft for draft in drafts if draft.point.kind is RecordKind.MESSAGE]
         worded = [draft for draft in drafts if draft.point.kind is not RecordKind.MESSAGE]
-        spaces: set[Space] = set()
-        points: list[Point] = []
-        for embedder, part in ((self._embedder, said), (self._uncached, worded)):
-            if part:
-                embedded = await embedder.embed([text for draft in part for text in draft.texts])
-                spaces.add(embedded.space)
-                rows = sum_rows(embedded.vectors, part)
-                points += [replace(draft.point, dense=row) for draft, row in zip(part, rows, strict=True)]
-        if len(spaces) > 1:
-            raise EmbedderUnavailable("chain", f"answered in two spaces: {sorted(space.name for space in spaces)}")
-        return spaces.pop(), points
+        parts = ((self._embedder, said), (self._uncached, worded))
+        answers = [await embedder.embed(_texts_of(part)) for embedder, part in parts if part]
+        ordered = [*said, *worded]
+        if len({answer.space for answer in answers}) > 1:  # cached by a provider that is away now, or it came between the calls
+            answers = [await self._uncached.embed(_texts_of(ordered))]
+        rows = sum_rows(np.concatenate([answer.vectors for answer in answers]), ordered)
+        return answers[0].space, [replace(draft.point, dense=row) for draft, row in zip(ordered, rows, strict=True)]
 
     async def _draft(self, entries: Sequence[OutboxEntry]) -> list[PointDraft]:
         async with self._episodic.reading() as reader:
@@ -295,6 +292,10 @@ async def _read(reader: EpisodicReader, entries: Sequence[OutboxEntry]) -> _Read
 async def _if_any(read: Callable[[Sequence[UUID]], Awaitable[Sequence[T]]], uids: Sequence[UUID]) -> Sequence[T]:
     """A kind that no entry names costs no round trip."""
     return await read(uids) if uids else ()
+
+
+def _texts_of(drafts: Iterable[PointDraft]) -> list[str]:
+    return [text for draft in drafts for text in draft.texts]
 
 
 def _is_searched(episode: Episode) -> bool:

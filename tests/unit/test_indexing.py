@@ -70,8 +70,8 @@ async def test_only_what_was_said_is_embedded_through_the_cache() -> None:
     assert sorted((await indexed(given)).values()) == ["hello", "the key is under the mat", "we move"]
 
 
-async def test_two_spaces_in_one_batch_are_an_outage() -> None:
-    """A provider that comes between two calls has the batch done again, whole."""
+async def test_a_batch_is_of_one_space() -> None:
+    """Where the cache answers for a provider that is away, the one at hand embeds all of the batch: nothing waits."""
     given = tiers()
     await append(given, "hello")
     await owed(given, knowledge("the key is under the mat"))
@@ -80,9 +80,9 @@ async def test_two_spaces_in_one_batch_are_an_outage() -> None:
         given.episodic, given.semantic, FallenBack(), Remembering(),
         policy=POLICY, clock=given.clock, uncached=given.embedder,
     )  # fmt: skip
-    assert await indexer.index_batch() == Batch(claimed=2, indexed=0)
-    assert [(entry.failures, "two spaces" in (entry.last_error or "")) for entry in await outbox_of(given)] == [(0, True)] * 2
-    assert await given.semantic.count() == 0
+    assert await indexer.index_batch() == Batch(claimed=2, indexed=2)
+    assert await given.semantic.spaces() == (given.embedder.space,)
+    assert sorted((await indexed(given)).values()) == ["hello", "the key is under the mat"]
 
 
 async def test_nothing_due_is_nothing_done() -> None:

@@ -122,3 +122,9 @@ def test_ids_are_grouped_by_need() -> None:
     """Specifications that need the same stand together, so that each store is made once."""
     needs = [spec.needs for spec in SPECS]
     assert len({*needs}) == 1 + sum(before != after for before, after in pairwise(needs))
+
+
+def test_a_class_is_no_factory() -> None:
+    """It would be given options that it does not take: said in a sentence, before anything is opened."""
+    refused = CliRunner().invoke(app, ["langgraph.store.memory:InMemoryStore"])
+    assert (refused.exit_code, "has to take one" in refused.stderr) == (2, True)

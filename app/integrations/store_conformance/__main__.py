@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.integrations.store_conformance import SPECS, Mode, Report, Verdict, run
+from app.integrations.store_conformance import SPECS, Mode, Report, StoreOptions, Verdict, run
 from app.integrations.store_conformance.running import Factory
 
 _MARKS = {Verdict.PASSED: "[green]passed[/]", Verdict.FAILED: "[red]failed[/]", Verdict.SKIPPED: "[dim]skipped[/]"}
@@ -47,6 +48,10 @@ def _factory(target: str) -> Factory:
         found: Factory = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise typer.BadParameter(f"{target!r} is not MODULE:FACTORY: {error}") from error
+    try:
+        signature(found).bind(StoreOptions())
+    except TypeError as error:
+        raise typer.BadParameter(f"{target!r} has to take one argument, the StoreOptions: {error}") from error
     return found
 
 
